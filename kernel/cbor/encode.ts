@@ -1,0 +1,187 @@
+/** JavaScript values to deterministic CBOR (RFC 8949 section 4.2.1): shortest forms, keys in bytewise order. */
+
+import { Refusal } from "../errors.ts";
+import { CborTag } from "./value.ts";
+import type { CborInput } from "./value.ts";
+
+/** Deeper values are taken for cycles: no document or message of ours comes near. */
+const MAX_ENCODE_DEPTH = 64;
+const U64 = 1n << 64n;
+const utf8 = new TextEncoder();
+
+/**
+ * Encodes a value deterministically. cbor-x is not used here: it writes integers above 2^32-1 as floats, bigints and
+ * floats in longer forms than needed, and keys in insertion order.
+ * @throws Refusal E_CBOR on values that CBOR, or the pre-validator, would not take back.
+ */
+export function encodeCbor(value: CborInput): Uint8Array {
+  const out = new Output();
+  encodeValue(out, value, 0);
+  return out.bytes();
+}
+
+function encodeValue(out: Output, value: CborInput, depth: number): void {
+  if (depth > MAX_ENCODE_DEPTH) throw unencodable("a value nested too deeply, or a cycle");
+  if (typeof value === "number") encodeNumber(out, value);
+  else if (typeof value === "bigint") encodeInteger(out, value);
+  else if (typeof value === "string") encodeText(out, value);
+  else if (typeof value === "boolean") out.byte(value ? 0xf5 : 0xf4);
+  else if (value === null) out.byte(0xf6);
+  else if (value instanceof Uint8Array) encodeBytes(out, value);
+  else if (value instanceof CborTag) {
+    out.head(6, value.tag);
+    encodeValue(out, value.value, depth + 1);
+  } else if (value instanceof Map) encodeMap(out, value.entries(), depth);
+  else if (Array.isArray(value)) encodeArray(out, value as readonly CborInput[], depth);
+  else encodeObject(out, value, depth);
+}
+
+function encodeNumber(out: Output, value: number): void {
+  if (!Number.isSafeInteger(value) || Object.is(value, -0)) out.float(value);
+  else if (value >= 0) out.head(0, value);
+  else out.head(1, -1 - value);
+}
+
+function encodeInteger(out: Output, value: bigint): void {
+  if (value >= U64 || value < -U64) throw unencodable("an integer beyond 64 bits");
+  out.bigHead(value < 0n ? 1 : 0, value < 0n ? -1n - value : value);
+}
+
+function encodeText(out: Output, value: string): void {
+  if (!value.isWellFormed()) throw unencodable("a text with a lone surrogate");
+  if (value.startsWith("\uFEFF")) throw unencodable("a text that begins with a byte order mark");
+  const bytes = utf8.encode(value);
+  out.head(3, bytes.length);
+  out.append(bytes);
+}
+
+function encodeBytes(out: Output, value: Uint8Array): void {
+  out.head(2, value.length);
+  out.append(value);
+}
+
+function encodeArray(out: Output, value: readonly CborInput[], depth: number): void {
+  out.head(4, value.length);
+  for (const element of value) encodeValue(out, element, depth + 1);
+}
+
+function encodeObject(out: Output, value: unknown, depth: number): void {
+  if (typeof value !== "object" || value === null) throw unencodable(`a value of type ${typeof value}`);
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype && prototype !== null) throw unencodable("an object that is not a plain one");
+  encodeMap(out, Object.entries(value) as [string, CborInput][], depth);
+}
+
+function encodeMap(out: Output, source: Iterable<readonly [unknown, CborInput]>, depth: number): void {
+  const entries = Array.from(source, ([key, value]) => ({ key: encodeKey(key), value }));
+  entries.sort((a, b) => compareBytes(a.key, b.key));
+  out.head(5, entries.length);
+  entries.forEach(({ key, value }, index) => {
+    const previous = entries[index - 1];
+    if (previous !== undefined && compareBytes(previous.key, key) === 0) throw unencodable("a map with a key twice");
+    out.append(key);
+    encodeValue(out, value, depth + 1);
+  });
+}
+
+function encodeKey(key: unknown): Uint8Array {
+  const isInteger = Number.isSafeInteger(key) && !Object.is(key, -0);
+  if (!isInteger && typeof key !== "bigint" && typeof key !== "string") {
+    throw unencodable("a map key that is neither an integer nor a text");
+  }
+  const out = new Output();
+  // SAFETY: just found to be an integer, a bigint or a string.
+  encodeValue(out, key as number | bigint | string, 0);
+  return out.bytes();
+}
+
+/** Bytewise lexicographic order, as of RFC 8949 section 4.2.1. */
+export function compareBytes(a: Uint8Array, b: Uint8Array): number {
+  const common = Math.min(a.length, b.length);
+  for (let i = 0; i < common; i++) {
+    const difference = (a[i] ?? 0) - (b[i] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return a.length - b.length;
+}
+
+function unencodable(found: string): Refusal {
+  return new Refusal("E_CBOR", "a value cannot be encoded as CBOR", { found });
+}
+
+/** A growing byte buffer with CBOR heads. */
+class Output {
+  #buffer = new Uint8Array(64);
+  #view = new DataView(this.#buffer.buffer);
+  #length = 0;
+
+  bytes(): Uint8Array {
+    return this.#buffer.slice(0, this.#length);
+  }
+
+  byte(value: number): void {
+    this.#buffer[this.#reserve(1)] = value;
+  }
+
+  append(bytes: Uint8Array): void {
+    const at = this.#reserve(bytes.length);
+    this.#buffer.set(bytes, at);
+  }
+
+  head(major: number, argument: number): void {
+    if (argument < 24) this.byte((major << 5) | argument);
+    else if (argument < 0x100) {
+      this.byte((major << 5) | 24);
+      this.byte(argument);
+    } else if (argument < 0x1_0000) {
+      this.byte((major << 5) | 25);
+      const at = this.#reserve(2);
+      this.#view.setUint16(at, argument);
+    } else if (argument < 0x1_0000_0000) {
+      this.byte((major << 5) | 26);
+      const at = this.#reserve(4);
+      this.#view.setUint32(at, argument);
+    } else this.bigHead(major, BigInt(argument));
+  }
+
+  bigHead(major: number, argument: bigint): void {
+    if (argument < 0x1_0000_0000n) {
+      this.head(major, Number(argument));
+      return;
+    }
+    this.byte((major << 5) | 27);
+    const at = this.#reserve(8);
+    this.#view.setBigUint64(at, argument);
+  }
+
+  /** The shortest of the three widths that keeps the value; a NaN is f97e00. */
+  float(value: number): void {
+    const width = Object.is(Math.f16round(value), value) ? 2 : Object.is(Math.fround(value), value) ? 4 : 8;
+    this.byte(0xf9 + (width >> 2));
+    const at = this.#reserve(width);
+    if (width === 2) this.#view.setUint16(at, halfBits(value));
+    else if (width === 4) this.#view.setFloat32(at, value);
+    else this.#view.setFloat64(at, value);
+  }
+
+  #reserve(count: number): number {
+    const at = this.#length;
+    this.#length += count;
+    if (this.#length > this.#buffer.length) {
+      const grown = new Uint8Array(Math.max(this.#length, this.#buffer.length * 2));
+      grown.set(this.#buffer.subarray(0, at));
+      this.#buffer = grown;
+      this.#view = new DataView(grown.buffer);
+    }
+    return at;
+  }
+}
+
+const half = new DataView(new ArrayBuffer(2));
+
+/** The half-precision bits of a value, with the one NaN that deterministic CBOR knows. */
+function halfBits(value: number): number {
+  if (Number.isNaN(value)) return 0x7e00;
+  half.setFloat16(0, value);
+  return half.getUint16(0);
+}
