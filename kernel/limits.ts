@@ -1,0 +1,54 @@
+/** Every bound of the kernel, each with its reason. */
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+
+export const LIMITS = Object.freeze({
+  /** A module binary. Larger ones take too long to verify and compile on a Pi, and eat the SD card. */
+  binaryBytes: 8 * MiB,
+  /** A message's payload. Larger ones wait for the interface `buffer` (DESIGN 3). */
+  payloadBytes: 64 * KiB,
+  /** The smallest inbox that can hold a header and a useful message. */
+  inboxBytesMinimum: 256,
+  /** The inbox where the manifest names none. */
+  inboxBytesDefault: 4 * KiB,
+  /** A saved state. It is copied at every checkpoint. */
+  stateBytes: 256 * KiB,
+  /** A manifest. It is decoded before anything else of the binary is believed. */
+  manifestBytes: 16 * KiB,
+  /** Ports of one module, slots of one module: a table scan stays short. */
+  ports: 64,
+  slots: 64,
+  /** Names of modules, ports and slots: file names and topic levels are built from them. */
+  nameLength: 48,
+  /** Pages of 64 KiB that a module may be granted: the ABI's 2 GiB less one page, so that a length never overflows i32. */
+  memoryPages: 32767,
+  /** Entries of each table after clamping. */
+  tableEntries: 65_536,
+  /** Abstract stack bytes of an activation; leaves V8's 1 MiB worker stack its headroom for host frames. */
+  stackBytes: 256 * KiB,
+  /** Fuel of one slice until it is calibrated to 200 µs. */
+  sliceFuel: 200_000,
+  /** Fuel of one activation where the manifest names none. */
+  activationFuel: 50_000_000,
+  /** Fuel an activation can declare: fits the i32 counter with room below zero. */
+  activationFuelMaximum: 1_000_000_000_000,
+  /** Wall-clock limit of one activation in milliseconds, waiting included; a module that waits longer is not answering. */
+  activationMilliseconds: 60_000,
+  /** Messages that wait in one mailbox, where the route names no depth. */
+  mailboxDepth: 64,
+  /** Bytes of one mailbox. */
+  mailboxBytes: 1 * MiB,
+  /** Handles that one module may hold. */
+  handles: 1024,
+  /** Calls and requests of one module that wait for an answer. */
+  pendingRequests: 64,
+  /** A log line; a longer one is cut. */
+  logBytes: 1 * KiB,
+  /** Log lines a second and module; more are counted, not written. */
+  logLinesPerSecond: 50,
+  /** A frame between two processes: a message with its addressing, or a block of a module. */
+  frameBytes: 1 * MiB,
+  /** Bytes of one ring between two partitions, each direction. */
+  channelBytes: 1 * MiB,
+} as const);

@@ -1,0 +1,77 @@
+/** What the kernel is told to run: partitions, modules, grants. Configuration files are turned into these and nothing else. */
+import type { EndpointRight } from "./abi.ts";
+import type { InterfaceName } from "./interfaces.ts";
+
+/** What happens to a message that finds its route's depth used up. */
+export type OverflowPolicy = "refuse" | "drop-oldest" | "drop-newest" | "latest";
+
+/** What the supervisor does with a module that failed. */
+export type RestartPolicy = "restart" | "hold" | "restart-partition" | "safe-state";
+
+export interface PartitionSpec {
+  readonly name: string;
+  /** JavaScript heap of the worker, MiB. */
+  readonly heapMiB: number;
+}
+
+/** A port of a module, by names. */
+export interface PortAddress {
+  readonly module: string;
+  readonly port: string;
+}
+
+/** Binds an endpoint slot. More than one target only where `call` is not among the rights. */
+export interface EndpointGrant {
+  readonly slot: string;
+  readonly interface: "endpoint";
+  readonly to: readonly PortAddress[];
+  readonly rights: readonly EndpointRight[];
+  /** The number that the receiver sees in the header's badge field. */
+  readonly badge: number;
+  /** Messages of this route that may wait at the receiver. */
+  readonly depth: number;
+  readonly overflow: OverflowPolicy;
+}
+
+/** Binds any other slot to one resource; `parameters` are those of the interface table's `binding`. */
+export interface ResourceGrant {
+  readonly slot: string;
+  readonly interface: Exclude<InterfaceName, "endpoint">;
+  readonly rights: readonly string[];
+  readonly parameters: Readonly<Record<string, GrantParameter>>;
+}
+
+export type GrantParameter = string | number | boolean | readonly string[];
+export type Grant = EndpointGrant | ResourceGrant;
+
+export interface RestartRule {
+  readonly policy: RestartPolicy;
+  /** More failures than this within `windowMs` and the module is held. */
+  readonly intensity: number;
+  readonly windowMs: number;
+  /** First delay after the immediate restart; doubles up to `maximumBackoffMs`, halves after each good `windowMs`. */
+  readonly backoffMs: number;
+  readonly maximumBackoffMs: number;
+}
+
+export interface ModuleSpec {
+  readonly name: string;
+  readonly partition: string;
+  /** 0 is the highest of 8. */
+  readonly priority: number;
+  readonly memoryPages: number;
+  /** Fuel that the module may use in each `periodMs`. */
+  readonly fuelPerPeriod: number;
+  readonly periodMs: number;
+  /** Wall-clock limit of one activation. */
+  readonly activationMs: number;
+  /** State is saved after so many messages; 0 never. */
+  readonly checkpointMessages: number;
+  readonly restart: RestartRule;
+  readonly grants: readonly Grant[];
+}
+
+export interface SystemSpec {
+  readonly partitions: readonly PartitionSpec[];
+  readonly modules: readonly ModuleSpec[];
+}
