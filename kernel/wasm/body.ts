@@ -1,0 +1,513 @@
+/** Reads one function body instruction by instruction: where fuel is charged, what must be renumbered, how deep its stack is. */
+
+import { ByteReader, refuseWasm } from "./bytes.ts";
+import { COST, type Effect, PLAIN, VECTOR } from "./instructions.ts";
+import { refuseOpcode, refuseProposal, refuseType } from "./proposals.ts";
+import { type FunctionType, type ModuleShape, VALUE_TYPES } from "./reader.ts";
+
+/**
+ * What the rewriter has to do at a place of a body. The places come in ascending order.
+ * `value` is a function index, a region, or the nesting depth of a return.
+ */
+export interface Edit {
+  readonly kind: "call" | "tail-call" | "indirect-call" | "reference" | "charge" | "loop" | "bulk" | "return";
+  /** Bytes `[at, end)` are replaced; `at === end` inserts. */
+  readonly at: number;
+  readonly end: number;
+  readonly value: number;
+}
+
+/** What is charged per unit of an instruction's length operand. */
+export const BULK = Object.freeze({ bytes: 0, entries: 1, pages: 2 } as const);
+
+/** A stretch of code that is charged at its head. A region without a parent is charged and checked. */
+interface Region {
+  readonly parent: number;
+  cost: number;
+}
+
+export interface BodyScan {
+  readonly edits: readonly Edit[];
+  readonly regions: readonly Region[];
+  /** Parameters and declared locals. */
+  readonly locals: number;
+  /** `bytes[instructionsAt, end)` are the instructions, the last of which is the body's `end`. */
+  readonly instructionsAt: number;
+  readonly end: number;
+  readonly localGroups: number;
+  readonly localGroupsAt: number;
+  /** Most operands on the stack at any place. */
+  readonly height: number;
+  /** Control instructions, targets of `br_table` counted one by one. */
+  readonly controls: number;
+  readonly usesVectors: boolean;
+  readonly calls: boolean;
+  readonly loops: boolean;
+}
+
+/** How code after a place is reached: by going on, not at all after a trap, or by jumping to a label only. */
+type Reach = "falls" | "trapped" | "jumped";
+
+interface Frame {
+  readonly kind: "function" | "block" | "loop" | "if" | "else";
+  readonly base: number;
+  readonly parameters: number;
+  readonly results: number;
+  region: number;
+  reach: Reach;
+  /** The first arm of this `if` ended in a jump. */
+  armJumped: boolean;
+}
+
+const NO_PARENT = -1;
+
+class BodyReader {
+  readonly shape: ModuleShape;
+  readonly reader: ByteReader;
+  readonly edits: Edit[] = [];
+  readonly regions: Region[] = [];
+  readonly frames: Frame[] = [];
+  locals = 0;
+  localGroups = 0;
+  localGroupsAt = 0;
+  instructionsAt = 0;
+  height = 0;
+  controls = 0;
+  usesVectors = false;
+  calls = false;
+  loops = false;
+  #operands = 0;
+  #frame: Frame;
+  readonly end: number;
+  readonly #globals: number;
+
+  constructor(shape: ModuleShape, type: FunctionType, at: number, end: number) {
+    this.shape = shape;
+    this.end = end;
+    this.reader = new ByteReader(shape.bytes, at, end);
+    this.locals = type.parameters.length;
+    this.usesVectors = type.parameters.includes(0x7b);
+    this.#globals = shape.importedGlobals + shape.globals.length;
+    this.#frame = {
+      kind: "function",
+      base: 0,
+      parameters: 0,
+      results: type.results.length,
+      region: this.#region(NO_PARENT, COST.functionEntry),
+      reach: "falls",
+      armJumped: false,
+    };
+    this.frames.push(this.#frame);
+  }
+
+  read(): void {
+    this.#declaredLocals();
+    this.instructionsAt = this.reader.at;
+    while (this.frames.length > 0) this.#instruction();
+    this.reader.finish("a function body");
+  }
+
+  #declaredLocals(): void {
+    const reader = this.reader;
+    this.localGroups = reader.count("groups of locals");
+    this.localGroupsAt = reader.at;
+    for (let group = 0; group < this.localGroups; group += 1) {
+      const at = reader.at;
+      this.locals += reader.u32();
+      if (this.locals > 0xffff_ffff) refuseWasm("too many locals", at);
+      const typeAt = reader.at;
+      const type = reader.byte();
+      if (!VALUE_TYPES.has(type)) refuseType(type, typeAt);
+      if (type === 0x7b) this.usesVectors = true;
+    }
+  }
+
+  #instruction(): void {
+    const at = this.reader.at;
+    const opcode = this.reader.byte();
+    const plain = PLAIN[opcode];
+    if (plain !== undefined) this.#plain(plain);
+    else if (opcode < 0x20) this.#control(opcode, at);
+    else if (opcode === 0xfc) this.#prefixed(at);
+    else if (opcode === 0xfd) this.#vector(at);
+    else this.#indexed(opcode, at);
+  }
+
+  #plain(effect: Effect): void {
+    this.#take(effect.takes);
+    this.#give(effect.gives);
+    this.#charge(effect.cost);
+    const reader = this.reader;
+    switch (effect.immediate) {
+      case "none":
+        return;
+      case "memory":
+        return this.#memoryArgument();
+      case "memory-lane":
+        this.#memoryArgument();
+        return reader.skip(1);
+      case "lane":
+        return reader.skip(1);
+      case "bytes4":
+        return reader.skip(4);
+      case "bytes8":
+        return reader.skip(8);
+      case "bytes16":
+        return reader.skip(16);
+      case "i32":
+        reader.signed(32);
+        return;
+      case "i64":
+        reader.signed(64);
+    }
+  }
+
+  /** Alignment and offset. The alignment's bound is V8's to check: both are copied as they are. */
+  #memoryArgument(): void {
+    const at = this.reader.at;
+    const alignment = this.reader.u32();
+    if (alignment >= 64 && alignment < 128) refuseProposal("multi-memory", "a memory index", at);
+    if (alignment > 31) refuseWasm("an unknown alignment", at, { found: `${alignment}` });
+    this.reader.u32();
+  }
+
+  #control(opcode: number, at: number): void {
+    switch (opcode) {
+      case 0x00:
+        return this.#leave("trapped");
+      case 0x02:
+        return this.#enter("block");
+      case 0x03:
+        return this.#enter("loop");
+      case 0x04:
+        this.#take(1);
+        return this.#enter("if");
+      case 0x05:
+        return this.#else(at);
+      case 0x0b:
+        return this.#end(at);
+      case 0x0c:
+        this.#branch(this.#label());
+        return this.#leave("jumped");
+      case 0x0d:
+        return this.#branchIf();
+      case 0x0e:
+        return this.#branchTable();
+      case 0x0f:
+        return this.#return(at);
+      case 0x10:
+        return this.#call("call");
+      case 0x11:
+        return this.#callIndirect("indirect-call", at);
+      case 0x12:
+        return this.#call("tail-call");
+      case 0x13:
+        return this.#callIndirect("tail-call", at);
+      case 0x1c:
+        return this.#typedSelect();
+      default:
+        return refuseOpcode(0, opcode, at);
+    }
+  }
+
+  #enter(kind: "block" | "loop" | "if"): void {
+    const { parameters, results } = this.#blockType();
+    this.#take(parameters);
+    this.controls += 1;
+    const outer = this.#frame.region;
+    if (kind === "if") this.#charge(COST.branch);
+    this.#frame = { kind, base: this.#operands, parameters, results, region: outer, reach: "falls", armJumped: false };
+    this.frames.push(this.#frame);
+    this.#give(parameters);
+    if (kind === "if") this.#open(outer);
+    if (kind === "loop") this.#openLoop();
+  }
+
+  #openLoop(): void {
+    this.loops = true;
+    this.#frame.region = this.#region(NO_PARENT, COST.loopHead);
+    this.#edit("loop", this.reader.at, this.reader.at, this.#frame.region);
+  }
+
+  /** Starts a region that is reached only if its parent was, and not always then. */
+  #open(parent: number): void {
+    this.#frame.region = this.#region(parent, 0);
+    this.#edit("charge", this.reader.at, this.reader.at, this.#frame.region);
+  }
+
+  #else(at: number): void {
+    const frame = this.#frame;
+    if (frame.kind !== "if") refuseWasm("an else without an if", at);
+    this.#close(at);
+    this.controls += 1;
+    const outer = this.frames.at(-2)?.region ?? 0;
+    const armJumped = frame.reach === "jumped";
+    this.#frame = { ...frame, kind: "else", region: outer, reach: "falls", armJumped };
+    this.frames[this.frames.length - 1] = this.#frame;
+    this.#operands = frame.base + frame.parameters;
+    this.#open(outer);
+  }
+
+  #end(at: number): void {
+    const frame = this.#frame;
+    this.#close(at);
+    this.frames.pop();
+    const outer = this.frames.at(-1);
+    if (outer === undefined) return;
+    this.#frame = outer;
+    this.#operands = frame.base;
+    this.#give(frame.results);
+    // After a jump the code that follows is reached through a label, or through the other arm of an `if`: not always.
+    const conditional = frame.reach === "jumped" || frame.armJumped;
+    if (conditional && frame.kind !== "loop") this.#open(outer.region);
+  }
+
+  #close(at: number): void {
+    const frame = this.#frame;
+    const height = frame.base + frame.results;
+    if (frame.reach === "falls" && this.#operands !== height) {
+      refuseWasm("a block leaves the wrong number of operands", at, {
+        expected: `${frame.results}`,
+        found: `${this.#operands - frame.base}`,
+      });
+    }
+  }
+
+  #leave(reach: Reach): void {
+    this.#operands = this.#frame.base;
+    if (this.#frame.reach === "falls") this.#frame.reach = reach;
+  }
+
+  #label(): Frame {
+    const at = this.reader.at;
+    const depth = this.reader.u32();
+    const frame = this.frames[this.frames.length - 1 - depth];
+    if (frame === undefined) refuseWasm("a branch to an unknown label", at, { found: `${depth}` });
+    this.controls += 1;
+    return frame;
+  }
+
+  /** Operands that a branch carries. */
+  #branch(frame: Frame): number {
+    this.#charge(COST.branch);
+    const arity = frame.kind === "loop" ? frame.parameters : frame.results;
+    this.#take(arity);
+    return arity;
+  }
+
+  #branchIf(): void {
+    this.#take(1);
+    this.#give(this.#branch(this.#label()));
+    this.#open(this.#frame.region);
+  }
+
+  #branchTable(): void {
+    this.#take(1);
+    const count = this.reader.count("branch targets");
+    for (let index = 0; index < count; index += 1) this.#label();
+    this.#branch(this.#label());
+    this.#charge(COST.branch * 2);
+    this.#leave("jumped");
+  }
+
+  #return(at: number): void {
+    this.#take(this.frames[0]?.results ?? 0);
+    this.controls += 1;
+    this.#edit("return", at, this.reader.at, this.frames.length - 1);
+    this.#leave("jumped");
+  }
+
+  #functionIndex(): number {
+    const at = this.reader.at;
+    const index = this.reader.u32();
+    if (index >= this.shape.functions.length) refuseWasm("an unknown function index", at, { found: `${index}` });
+    return index;
+  }
+
+  #call(kind: "call" | "tail-call"): void {
+    const at = this.reader.at - 1;
+    const index = this.#functionIndex();
+    this.#edit(kind, at, this.reader.at, index);
+    this.#charge(COST.call);
+    this.#invoke(kind, this.shape.types[this.shape.functions[index] ?? 0]);
+  }
+
+  #callIndirect(kind: "indirect-call" | "tail-call", at: number): void {
+    const typeAt = this.reader.at;
+    const type = this.shape.types[this.reader.u32()];
+    if (type === undefined) refuseWasm("an unknown type index", typeAt);
+    this.reader.u32();
+    this.#take(1);
+    const place = kind === "tail-call" ? at : this.reader.at;
+    this.#edit(kind, place, place, -1);
+    this.#charge(COST.indirectCall);
+    this.#invoke(kind, type);
+  }
+
+  #invoke(kind: "call" | "indirect-call" | "tail-call", type: FunctionType | undefined): void {
+    this.calls = true;
+    this.controls += 1;
+    this.#take(type?.parameters.length ?? 0);
+    if (kind === "tail-call") this.#leave("jumped");
+    else this.#give(type?.results.length ?? 0);
+  }
+
+  #typedSelect(): void {
+    const at = this.reader.at;
+    if (this.reader.count("types of a select") !== 1) refuseWasm("a select of other than one type", at);
+    const typeAt = this.reader.at;
+    const type = this.reader.byte();
+    if (!VALUE_TYPES.has(type)) refuseType(type, typeAt);
+    this.#take(3);
+    this.#give(1);
+    this.#charge(1);
+  }
+
+  /** Locals, globals, tables, memory size and references. */
+  #indexed(opcode: number, at: number): void {
+    const reader = this.reader;
+    switch (opcode) {
+      case 0x20:
+      case 0x21:
+      case 0x22:
+        this.#below(this.locals, "local");
+        return this.#effect(opcode === 0x20 ? 0 : 1, opcode === 0x21 ? 0 : 1, 0);
+      case 0x23:
+      case 0x24:
+        this.#below(this.#globals, "global");
+        return this.#effect(opcode - 0x23, 0x24 - opcode, COST.global);
+      case 0x25:
+      case 0x26:
+        reader.u32();
+        return this.#effect(opcode - 0x24, 0x26 - opcode, COST.table);
+      case 0x3f:
+        this.#zero();
+        return this.#effect(0, 1, 1);
+      case 0x40:
+        this.#bulk(BULK.pages, at);
+        this.#zero();
+        return this.#effect(1, 1, COST.bulk);
+      case 0xd0:
+        return this.#nullReference();
+      case 0xd1:
+        return this.#effect(1, 1, 1);
+      case 0xd2:
+        return this.#reference(at);
+      default:
+        return refuseOpcode(0, opcode, at);
+    }
+  }
+
+  #nullReference(): void {
+    const at = this.reader.at;
+    const type = this.reader.byte();
+    if (type !== 0x70 && type !== 0x6f) refuseType(type, at);
+    this.#effect(0, 1, 0);
+  }
+
+  #reference(at: number): void {
+    const index = this.#functionIndex();
+    this.#edit("reference", at, this.reader.at, index);
+    this.#effect(0, 1, 1);
+  }
+
+  /** 0xfc: saturating conversions and bulk operations (5.4.6, 5.4.7). */
+  #prefixed(at: number): void {
+    const opcode = this.reader.u32();
+    if (opcode < 8) return this.#effect(1, 1, 2);
+    if (opcode > 17) refuseOpcode(0xfc, opcode, at);
+    const entries = opcode === 12 || opcode === 14 || opcode === 15 || opcode === 17;
+    const bytes = opcode === 8 || opcode === 10 || opcode === 11;
+    if (bytes) this.#bulk(BULK.bytes, at);
+    if (entries) this.#bulk(BULK.entries, at);
+    // data.drop, elem.drop and table.size have one index and no length; memory.init, table.init and copies have two.
+    if (opcode === 10 || opcode === 11) this.#zero();
+    else this.reader.u32();
+    if (opcode === 8 || opcode === 10) this.#zero();
+    if (opcode === 12 || opcode === 14) this.reader.u32();
+    if (opcode === 15) return this.#effect(2, 1, COST.bulk);
+    if (opcode === 16) return this.#effect(0, 1, COST.table);
+    if (opcode === 9 || opcode === 13) return this.#effect(0, 0, COST.table);
+    this.#effect(3, 0, COST.bulk);
+  }
+
+  #vector(at: number): void {
+    const opcode = this.reader.u32();
+    const effect = VECTOR[opcode];
+    if (effect === undefined) refuseOpcode(0xfd, opcode, at);
+    this.usesVectors = true;
+    this.#plain(effect);
+  }
+
+  #bulk(unit: number, at: number): void {
+    this.#edit("bulk", at, at, unit);
+  }
+
+  #below(count: number, what: string): void {
+    const at = this.reader.at;
+    const index = this.reader.u32();
+    if (index >= count) refuseWasm(`an unknown ${what} index`, at, { found: `${index}` });
+  }
+
+  #zero(): void {
+    const at = this.reader.at;
+    if (this.reader.byte() !== 0) refuseProposal("multi-memory", "a memory index", at);
+  }
+
+  #blockType(): { parameters: number; results: number } {
+    const reader = this.reader;
+    const at = reader.at;
+    const first = this.shape.bytes[at] ?? 0;
+    if (first === 0x40 || VALUE_TYPES.has(first)) {
+      reader.byte();
+      if (first === 0x7b) this.usesVectors = true;
+      return { parameters: 0, results: first === 0x40 ? 0 : 1 };
+    }
+    const index = reader.signed(33);
+    if (index < 0) refuseType(first, at);
+    const type = this.shape.types[index];
+    if (type === undefined) refuseWasm("an unknown type index", at, { found: `${index}` });
+    return { parameters: type.parameters.length, results: type.results.length };
+  }
+
+  #effect(takes: number, gives: number, cost: number): void {
+    this.#take(takes);
+    this.#give(gives);
+    this.#charge(cost);
+  }
+
+  #take(count: number): void {
+    this.#operands -= count;
+    if (this.#operands >= this.#frame.base) return;
+    if (this.#frame.reach === "falls") refuseWasm("an instruction lacks operands", this.reader.at);
+    this.#operands = this.#frame.base;
+  }
+
+  #give(count: number): void {
+    this.#operands += count;
+    if (this.#operands > this.height) this.height = this.#operands;
+  }
+
+  #charge(cost: number): void {
+    const region = this.regions[this.#frame.region];
+    if (region !== undefined) region.cost += cost;
+  }
+
+  #region(parent: number, cost: number): number {
+    return this.regions.push({ parent, cost }) - 1;
+  }
+
+  #edit(kind: Edit["kind"], at: number, end: number, value: number): void {
+    this.edits.push({ kind, at, end, value });
+  }
+}
+
+/** Reads the body of the defined function `index` (counted without imports). Throws nothing but `Refusal`. */
+export function scanBody(shape: ModuleShape, index: number): BodyScan {
+  const body = shape.bodies[index];
+  const type = shape.types[shape.functions[shape.importedFunctions + index] ?? -1];
+  if (body === undefined || type === undefined) refuseWasm("an unknown function index", 0, { found: `${index}` });
+  const reader = new BodyReader(shape, type, body.at, body.end);
+  reader.read();
+  return reader;
+}

@@ -1,0 +1,500 @@
+/** Reads the structure of a Wasm binary into a `ModuleShape`: strict, in linear time, WebAssembly 2.0 and tail calls only. */
+
+import { Refusal } from "../errors.ts";
+import { ByteReader, refuseWasm } from "./bytes.ts";
+import { MAXIMUM_ARITY } from "./limits.ts";
+import { refuseKind, refuseLimits, refuseOpcode, refuseProposal, refuseSection, refuseType } from "./proposals.ts";
+
+export type ExternalKind = "function" | "table" | "memory" | "global";
+const KINDS: readonly ExternalKind[] = ["function", "table", "memory", "global"];
+
+/** Value types by their byte in the binary format (5.3). */
+export const VALUE_TYPES: ReadonlyMap<number, string> = new Map([
+  [0x7f, "i32"],
+  [0x7e, "i64"],
+  [0x7d, "f32"],
+  [0x7c, "f64"],
+  [0x7b, "v128"],
+  [0x70, "funcref"],
+  [0x6f, "externref"],
+]);
+
+/** Parameter and result types, as their bytes. */
+export interface FunctionType {
+  readonly parameters: Uint8Array;
+  readonly results: Uint8Array;
+}
+
+/** Pages or table entries; `maximum` is undefined where the binary declares none. */
+export interface Limits {
+  readonly minimum: number;
+  readonly maximum: number | undefined;
+}
+
+export interface TableType extends Limits {
+  readonly element: number;
+}
+
+export interface GlobalType {
+  readonly type: number;
+  readonly mutable: boolean;
+}
+
+export type ImportType =
+  | { readonly kind: "function"; readonly type: number }
+  | { readonly kind: "table"; readonly table: TableType }
+  | { readonly kind: "memory"; readonly memory: Limits }
+  | { readonly kind: "global"; readonly global: GlobalType };
+
+export type ImportShape = { readonly module: string; readonly name: string; readonly at: number } & ImportType;
+
+export interface ExportShape {
+  readonly name: string;
+  readonly kind: ExternalKind;
+  readonly index: number;
+  readonly at: number;
+}
+
+/** A function index at `bytes[at, end)`: what has to change when functions are renumbered. */
+export interface FunctionReference {
+  readonly at: number;
+  readonly end: number;
+  readonly index: number;
+}
+
+/** A function body at `bytes[at, end)`: its locals and instructions, without the size before it. */
+export interface BodyShape {
+  readonly at: number;
+  readonly end: number;
+}
+
+export interface CustomSection {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+  /** Byte offset of the content after the name. */
+  readonly at: number;
+}
+
+/** Where the content of a section lies, without its id and size. */
+export interface SectionSpan {
+  readonly at: number;
+  readonly end: number;
+}
+
+/** What a binary declares. Index spaces hold imports first, as in the specification. */
+export interface ModuleShape {
+  readonly bytes: Uint8Array;
+  readonly types: readonly FunctionType[];
+  readonly imports: readonly ImportShape[];
+  /** Type index of each function, imported ones first. */
+  readonly functions: readonly number[];
+  readonly importedFunctions: number;
+  /** Tables, memories and globals that the module defines itself; imported ones are in `imports`. */
+  readonly tables: readonly TableType[];
+  readonly memories: readonly Limits[];
+  readonly globals: readonly GlobalType[];
+  readonly importedTables: number;
+  readonly importedMemories: number;
+  readonly importedGlobals: number;
+  readonly exports: readonly ExportShape[];
+  readonly start: number | undefined;
+  readonly elementCount: number;
+  readonly dataCount: number | undefined;
+  readonly bodies: readonly BodyShape[];
+  /** Known sections by id. */
+  readonly sections: ReadonlyMap<number, SectionSpan>;
+  readonly customSections: readonly CustomSection[];
+  /** Function indices outside function bodies (globals, exports, elements), in ascending order of offset. */
+  readonly references: readonly FunctionReference[];
+}
+
+export const SECTION = Object.freeze({
+  custom: 0,
+  type: 1,
+  import: 2,
+  function: 3,
+  table: 4,
+  memory: 5,
+  global: 6,
+  export: 7,
+  start: 8,
+  element: 9,
+  code: 10,
+  data: 11,
+  dataCount: 12,
+} as const);
+
+/** Known sections in the order in which they must come (5.5.16). */
+export const SECTION_ORDER: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 10, 11];
+
+class ModuleReader {
+  readonly bytes: Uint8Array;
+  readonly types: FunctionType[] = [];
+  readonly imports: ImportShape[] = [];
+  readonly functions: number[] = [];
+  readonly tables: TableType[] = [];
+  readonly memories: Limits[] = [];
+  readonly globals: GlobalType[] = [];
+  readonly exports: ExportShape[] = [];
+  readonly bodies: BodyShape[] = [];
+  readonly sections = new Map<number, SectionSpan>();
+  readonly customSections: CustomSection[] = [];
+  readonly references: FunctionReference[] = [];
+  importedFunctions = 0;
+  importedTables = 0;
+  importedMemories = 0;
+  importedGlobals = 0;
+  elementCount = 0;
+  dataSegments = 0;
+  start: number | undefined;
+  dataCount: number | undefined;
+
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes;
+  }
+
+  read(): void {
+    const reader = new ByteReader(this.bytes, 0, this.bytes.length);
+    const magic = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];
+    if (magic.some((value, index) => this.bytes[index] !== value)) {
+      const component = this.bytes[4] === 0x0d || this.bytes[6] === 1;
+      const found = component ? "a component or another version" : "other bytes";
+      refuseWasm("not a WebAssembly module of version 1", 0, { expected: "00 61 73 6d 01 00 00 00", found });
+    }
+    reader.skip(magic.length);
+    let last = -1;
+    while (reader.at < reader.end) {
+      const at = reader.at;
+      const id = reader.byte();
+      const size = reader.count("bytes of a section");
+      const section = new ByteReader(this.bytes, reader.at, reader.at + size);
+      reader.skip(size);
+      if (id === SECTION.custom) {
+        this.#custom(section);
+        continue;
+      }
+      const order = SECTION_ORDER.indexOf(id);
+      if (order < 0) refuseSection(id, at);
+      if (order <= last) refuseWasm("a section comes twice or out of order", at, { found: `section ${id}` });
+      last = order;
+      this.sections.set(id, { at: section.at, end: section.end });
+      this.#section(id, section);
+      section.finish(`section ${id}`);
+    }
+    this.#agree(reader.end);
+  }
+
+  #section(id: number, reader: ByteReader): void {
+    switch (id) {
+      case SECTION.type:
+        return this.#each(reader, "types", () => this.types.push(this.#functionType(reader)));
+      case SECTION.import:
+        return this.#each(reader, "imports", () => this.#import(reader));
+      case SECTION.function:
+        return this.#each(reader, "functions", () => this.functions.push(this.#typeIndex(reader)));
+      case SECTION.table:
+        return this.#each(reader, "tables", () => this.tables.push(this.#tableType(reader)));
+      case SECTION.memory:
+        return this.#each(reader, "memories", (at) => this.#memory(reader, at));
+      case SECTION.global:
+        return this.#each(reader, "globals", () => this.#global(reader));
+      case SECTION.export:
+        return this.#exports(reader);
+      case SECTION.start:
+        this.start = this.#functionIndex(reader);
+        return;
+      case SECTION.element:
+        return this.#each(reader, "element segments", () => this.#element(reader));
+      case SECTION.dataCount:
+        this.dataCount = reader.u32();
+        return;
+      case SECTION.code:
+        return this.#each(reader, "function bodies", () => this.#body(reader));
+      default:
+        return this.#each(reader, "data segments", () => this.#data(reader));
+    }
+  }
+
+  #each(reader: ByteReader, what: string, read: (at: number) => void): void {
+    const count = reader.count(what);
+    for (let index = 0; index < count; index += 1) read(reader.at);
+  }
+
+  /** What two sections say together (5.5.16). */
+  #agree(end: number): void {
+    const defined = this.functions.length - this.importedFunctions;
+    if (defined !== this.bodies.length) {
+      refuseWasm("function and code section disagree", end, {
+        expected: `${defined} function bodies`,
+        found: `${this.bodies.length}`,
+      });
+    }
+    if (this.dataCount !== undefined && this.dataCount !== this.dataSegments) {
+      refuseWasm("data count and data section disagree", end, {
+        expected: `${this.dataCount} data segments`,
+        found: `${this.dataSegments}`,
+      });
+    }
+  }
+
+  #custom(reader: ByteReader): void {
+    const name = reader.name();
+    this.customSections.push({ name, bytes: this.bytes.subarray(reader.at, reader.end), at: reader.at });
+  }
+
+  #valueType(reader: ByteReader): number {
+    const at = reader.at;
+    const type = reader.byte();
+    if (!VALUE_TYPES.has(type)) refuseType(type, at);
+    return type;
+  }
+
+  #referenceType(reader: ByteReader): number {
+    const at = reader.at;
+    const type = this.#valueType(reader);
+    if (type !== 0x70 && type !== 0x6f) refuseWasm("not a reference type", at, { expected: "funcref or externref" });
+    return type;
+  }
+
+  #valueTypes(reader: ByteReader): Uint8Array {
+    const at = reader.at;
+    const count = reader.count("value types");
+    if (count > MAXIMUM_ARITY) {
+      throw new Refusal("E_SIZE", "a function type has too many parameters or results", {
+        expected: `at most ${MAXIMUM_ARITY}`,
+        found: `${count}`,
+        at,
+      });
+    }
+    const start = reader.at;
+    for (let index = 0; index < count; index += 1) this.#valueType(reader);
+    return this.bytes.subarray(start, reader.at);
+  }
+
+  #functionType(reader: ByteReader): FunctionType {
+    const at = reader.at;
+    const form = reader.byte();
+    if (form !== 0x60) refuseType(form, at);
+    const parameters = this.#valueTypes(reader);
+    return { parameters, results: this.#valueTypes(reader) };
+  }
+
+  #typeIndex(reader: ByteReader): number {
+    const at = reader.at;
+    const index = reader.u32();
+    if (index >= this.types.length) refuseWasm("an unknown type index", at, { found: `${index}` });
+    return index;
+  }
+
+  #functionIndex(reader: ByteReader): number {
+    const at = reader.at;
+    const index = reader.u32();
+    if (index >= this.functions.length) refuseWasm("an unknown function index", at, { found: `${index}` });
+    this.references.push({ at, end: reader.at, index });
+    return index;
+  }
+
+  #limits(reader: ByteReader): Limits {
+    const at = reader.at;
+    const flags = reader.byte();
+    if (flags > 1) refuseLimits(flags, at);
+    const minimum = reader.u32();
+    const maximum = flags === 1 ? reader.u32() : undefined;
+    if (maximum !== undefined && maximum < minimum) {
+      refuseWasm("a maximum is below its minimum", at, { expected: `at least ${minimum}`, found: `${maximum}` });
+    }
+    return { minimum, maximum };
+  }
+
+  #tableType(reader: ByteReader): TableType {
+    const at = reader.at;
+    if (this.bytes[at] === 0x40) refuseProposal("typed function references", "a table with an initial value", at);
+    const element = this.#referenceType(reader);
+    return { element, ...this.#limits(reader) };
+  }
+
+  #memoryType(reader: ByteReader): Limits {
+    const at = reader.at;
+    const limits = this.#limits(reader);
+    if (limits.minimum > 65_536 || (limits.maximum ?? 0) > 65_536) {
+      refuseWasm("a memory of more than 65,536 pages", at);
+    }
+    return limits;
+  }
+
+  #memory(reader: ByteReader, at: number): void {
+    if (this.importedMemories + this.memories.length > 0) refuseProposal("multi-memory", "a second memory", at);
+    this.memories.push(this.#memoryType(reader));
+  }
+
+  #globalType(reader: ByteReader): GlobalType {
+    const type = this.#valueType(reader);
+    const at = reader.at;
+    const flags = reader.byte();
+    if (flags > 1) {
+      if ((flags & 2) !== 0) refuseProposal("shared-everything threads", "a shared global", at);
+      refuseWasm("unknown mutability", at, { found: `${flags}` });
+    }
+    return { type, mutable: flags === 1 };
+  }
+
+  #import(reader: ByteReader): void {
+    const at = reader.at;
+    const module = reader.name();
+    const name = reader.name();
+    const kindAt = reader.at;
+    const kind = reader.byte();
+    if (kind > 3) refuseKind(kind, kindAt);
+    this.imports.push({ module, name, at, ...this.#importType(reader, kind) });
+  }
+
+  #importType(reader: ByteReader, kind: number): ImportType {
+    if (kind === 0) {
+      const type = this.#typeIndex(reader);
+      this.functions.push(type);
+      this.importedFunctions += 1;
+      return { kind: "function", type };
+    }
+    if (kind === 1) {
+      this.importedTables += 1;
+      return { kind: "table", table: this.#tableType(reader) };
+    }
+    if (kind === 2) {
+      if (this.importedMemories > 0) refuseProposal("multi-memory", "a second memory", reader.at);
+      this.importedMemories += 1;
+      return { kind: "memory", memory: this.#memoryType(reader) };
+    }
+    this.importedGlobals += 1;
+    return { kind: "global", global: this.#globalType(reader) };
+  }
+
+  #global(reader: ByteReader): void {
+    const global = this.#globalType(reader);
+    this.#constant(reader);
+    this.globals.push(global);
+  }
+
+  /** One constant instruction and `end`. WebAssembly 2.0 has none that takes operands, so one is all there can be. */
+  #constant(reader: ByteReader): void {
+    const at = reader.at;
+    const opcode = reader.byte();
+    if (opcode === 0x41) reader.signed(32);
+    else if (opcode === 0x42) reader.signed(64);
+    else if (opcode === 0x43) reader.skip(4);
+    else if (opcode === 0x44) reader.skip(8);
+    else if (opcode === 0x23) this.#importedGlobal(reader);
+    else if (opcode === 0xd0) this.#referenceType(reader);
+    else if (opcode === 0xd2) this.#functionIndex(reader);
+    else if (opcode === 0xfd) this.#vectorConstant(reader, at);
+    else if (opcode < 0xc5) refuseWasm("not a constant expression", at, { found: `opcode 0x${opcode.toString(16)}` });
+    else refuseOpcode(0, opcode, at);
+    this.#constantEnd(reader);
+  }
+
+  #vectorConstant(reader: ByteReader, at: number): void {
+    const opcode = reader.u32();
+    if (opcode >= 0x100) refuseOpcode(0xfd, opcode, at);
+    if (opcode !== 0x0c) refuseWasm("not a constant expression", at, { expected: "v128.const" });
+    reader.skip(16);
+  }
+
+  #importedGlobal(reader: ByteReader): void {
+    const at = reader.at;
+    const index = reader.u32();
+    if (index >= this.importedGlobals + this.globals.length) refuseWasm("an unknown global index", at);
+    if (index >= this.importedGlobals) refuseProposal("garbage collection", "reading a defined global as constant", at);
+  }
+
+  #constantEnd(reader: ByteReader): void {
+    const at = reader.at;
+    const opcode = reader.byte();
+    if (opcode === 0x0b) return;
+    if (opcode === 0x0f || opcode < 0x20) refuseWasm("not a constant expression", at);
+    refuseProposal("extended constant expressions", "a constant expression of several instructions", at);
+  }
+
+  #exports(reader: ByteReader): void {
+    const names = new Set<string>();
+    this.#each(reader, "exports", (at) => {
+      const name = reader.name();
+      if (names.has(name)) refuseWasm("two exports have one name", at, { found: name });
+      names.add(name);
+      const kindAt = reader.at;
+      const kind = KINDS[reader.byte()];
+      if (kind === undefined) refuseKind(this.bytes[kindAt] ?? 0, kindAt);
+      this.exports.push({ name, kind, index: this.#exported(reader, kind), at });
+    });
+  }
+
+  #exported(reader: ByteReader, kind: ExternalKind): number {
+    if (kind === "function") return this.#functionIndex(reader);
+    const at = reader.at;
+    const index = reader.u32();
+    const count = {
+      table: this.importedTables + this.tables.length,
+      memory: this.importedMemories + this.memories.length,
+      global: this.importedGlobals + this.globals.length,
+    }[kind];
+    if (index >= count) refuseWasm(`an unknown ${kind} index`, at, { found: `${index}` });
+    return index;
+  }
+
+  /** The eight forms of an element segment (5.5.12): bit 0 not active, bit 1 index or declared, bit 2 expressions. */
+  #element(reader: ByteReader): void {
+    const at = reader.at;
+    const flags = reader.u32();
+    if (flags > 7) refuseWasm("an unknown form of element segment", at, { found: `${flags}` });
+    const active = (flags & 1) === 0;
+    if (active && (flags & 2) !== 0) this.#tableIndex(reader);
+    else if (active && this.importedTables + this.tables.length === 0) refuseWasm("an unknown table index", at);
+    if (active) this.#constant(reader);
+    const expressions = (flags & 4) !== 0;
+    if ((flags & 3) !== 0) this.#elementKind(reader, expressions);
+    this.#each(reader, "elements", () => {
+      if (expressions) this.#constant(reader);
+      else this.#functionIndex(reader);
+    });
+    this.elementCount += 1;
+  }
+
+  #tableIndex(reader: ByteReader): void {
+    const at = reader.at;
+    if (reader.u32() >= this.importedTables + this.tables.length) refuseWasm("an unknown table index", at);
+  }
+
+  #elementKind(reader: ByteReader, expressions: boolean): void {
+    const at = reader.at;
+    if (expressions) this.#referenceType(reader);
+    else if (reader.byte() !== 0) refuseWasm("an unknown element kind", at, { expected: "0" });
+  }
+
+  #data(reader: ByteReader): void {
+    const at = reader.at;
+    const flags = reader.u32();
+    if (flags > 2) refuseWasm("an unknown form of data segment", at, { found: `${flags}` });
+    if (flags === 2 && reader.u32() !== 0) refuseProposal("multi-memory", "a memory index", at);
+    if (flags !== 1) {
+      if (this.importedMemories + this.memories.length === 0) refuseWasm("a data segment without a memory", at);
+      this.#constant(reader);
+    }
+    reader.skip(reader.count("bytes of data"));
+    this.dataSegments += 1;
+  }
+
+  #body(reader: ByteReader): void {
+    const size = reader.count("bytes of a function body");
+    const at = reader.at;
+    reader.skip(size);
+    this.bodies.push({ at, end: reader.at });
+  }
+}
+
+/**
+ * The structure of a binary. Function bodies are delimited here and read by `scanBody`. Throws nothing but `Refusal`
+ * (E_WASM, with the byte offset; E_SIZE for a type that is too wide). `bytes` is aliased, never copied or changed.
+ */
+export function readModule(bytes: Uint8Array): ModuleShape {
+  const reader = new ModuleReader(bytes);
+  reader.read();
+  return reader;
+}

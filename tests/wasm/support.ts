@@ -1,0 +1,62 @@
+/** Compiles WAT and runs metered modules for the tests of the Wasm engine. */
+
+import wabt from "wabt";
+
+const loaded = wabt();
+
+export async function compileWat(text: string): Promise<Uint8Array<ArrayBuffer>> {
+  const parsed = (await loaded).parseWat("test.wat", text, { tail_call: true, simd: true, bulk_memory: true });
+  try {
+    return Uint8Array.from(parsed.toBinary({ write_debug_names: true }).buffer);
+  } finally {
+    parsed.destroy();
+  }
+}
+
+/** What the rewriter adds to every module's exports. */
+export interface MeteredExports extends WebAssembly.Exports {
+  "bulkhead:fuel": WebAssembly.Global<"i32">;
+  "bulkhead:depth": WebAssembly.Global<"i32">;
+  "bulkhead:arm": (fuel: number, depth: number) => void;
+  "bulkhead:remaining": () => number;
+  "bulkhead:refuel": (fuel: number) => void;
+  "bulkhead:initialize": () => void;
+  "bulkhead:enter": (fuel: number, depth: number, port: number, length: number) => number;
+}
+
+export interface Guest {
+  readonly exports: MeteredExports;
+  readonly initialDepth: number;
+  call(name: string, ...values: unknown[]): unknown;
+  remaining(): number;
+  depth(): number;
+}
+
+export interface StartOptions {
+  fuel?: number;
+  depth?: number;
+  imports?: WebAssembly.Imports;
+  exhausted?: () => void;
+}
+
+export function startMetered(metered: Uint8Array<ArrayBuffer>, options: StartOptions = {}): Guest {
+  const initialDepth = options.depth ?? 262_144;
+  const stop = (what: string) => () => {
+    throw new Error(what);
+  };
+  const exhausted = options.exhausted ?? stop("fuel exhausted");
+  const instance = new WebAssembly.Instance(new WebAssembly.Module(metered), {
+    ...options.imports,
+    "bulkhead:meter": { exhausted, overflow: stop("stack overflow") },
+  });
+  const exports = instance.exports as MeteredExports;
+  exports["bulkhead:arm"](options.fuel ?? 2_000_000_000, initialDepth);
+  exports["bulkhead:initialize"]();
+  return {
+    exports,
+    initialDepth,
+    call: (name, ...values) => (exports[name] as (...values: unknown[]) => unknown)(...values),
+    remaining: () => exports["bulkhead:remaining"](),
+    depth: () => exports["bulkhead:depth"].value,
+  };
+}
