@@ -1,0 +1,58 @@
+#!/usr/bin/env node
+/** Runs a script under the right Node, whichever Node started this file: `launch.js <script> [arguments]`. */
+import { spawn } from "node:child_process";
+import { realpathSync } from "node:fs";
+import { constants } from "node:os";
+import { fileURLToPath } from "node:url";
+import { findRuntime } from "./runtime.js";
+
+/** `node:ffi` and the like are used on purpose; what else Node warns about (deprecations, leaks) stays visible. */
+const FLAGS = ["--disable-warning=ExperimentalWarning"];
+
+const FORWARDED = /** @type {const} */ (["SIGINT", "SIGTERM", "SIGHUP"]);
+
+/**
+ * Starts the script with inherited streams and ends as it ends: with its exit code, or by the signal that killed it.
+ * A Ctrl-C may reach the script more than once (from the terminal, from npm and from here): a repeated signal must not
+ * mean more than the first.
+ *
+ * @param {string[]} argv the script and its arguments
+ */
+export function launch(argv) {
+  const runtime = findRuntime();
+  if ("problem" in runtime) return fail(runtime.problem);
+  const child = spawn(runtime.path, [...FLAGS, ...argv], { stdio: "inherit" });
+  const forwarders = FORWARDED.map((signal) => {
+    const forward = () => void child.kill(signal);
+    process.on(signal, forward);
+    return { signal, forward };
+  });
+  child.on("error", (error) => fail(`cannot start ${runtime.path}: ${error.message}; it needs a glibc Linux`));
+  child.on("exit", (code, signal) => {
+    for (const { signal: name, forward } of forwarders) process.off(name, forward);
+    if (signal === null) process.exitCode = code ?? 1;
+    else endBy(signal);
+  });
+}
+
+/** @param {string} problem */
+function fail(problem) {
+  process.stderr.write(`bulkhead: ${problem}\n`);
+  process.exitCode = 1;
+}
+
+/**
+ * Ends by the same signal, so that a shell or systemd sees what happened; where this process cannot die of it, by the
+ * exit code that a shell would show.
+ *
+ * @param {NodeJS.Signals} signal
+ */
+function endBy(signal) {
+  process.exitCode = 128 + constants.signals[signal];
+  process.kill(process.pid, signal);
+}
+
+if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  if (process.argv.length > 2) launch(process.argv.slice(2));
+  else fail("usage: launch.js <script> [arguments]");
+}
