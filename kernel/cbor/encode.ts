@@ -120,7 +120,8 @@ class Output {
   }
 
   byte(value: number): void {
-    this.#buffer[this.#reserve(1)] = value;
+    const at = this.#reserve(1);
+    this.#buffer[at] = value;
   }
 
   append(bytes: Uint8Array): void {
