@@ -1,0 +1,158 @@
+/** What a gateway trusts: its root, the floors below which nothing is installed, and the clock's floor. */
+
+import { encodeCbor, expectArray, expectBytes, expectMap } from "../cbor/index.ts";
+import type { CborInput, CborMap, CborValue } from "../cbor/index.ts";
+import { Refusal } from "../errors.ts";
+import { includesBytes, keyIdOf, toHex } from "./bytes.ts";
+import { decodeExactly, expectCounter, expectDate, FORMAT_VERSION } from "./documents/document.ts";
+import type { Role, RootDocument } from "./documents/root.ts";
+import { decodeRoot, encodeRoot, ROLES } from "./documents/root.ts";
+import { DIGEST_BYTES } from "./limits.ts";
+
+/** The newest version that was committed, and the digest of the envelope that had it. */
+export interface Floor {
+  readonly version: number;
+  readonly digest: Uint8Array;
+}
+
+export type Floors = ReadonlyMap<string, Floor>;
+
+/** Immutable; every change gives a new one, to be persisted before it is acted upon. */
+export interface TrustState {
+  readonly root: RootDocument;
+  /** Digest of the root's envelope. */
+  readonly rootDigest: Uint8Array;
+  /** The newest verified root or release date, in seconds since 1970. */
+  readonly clockFloor: number;
+  /** Plan versions by deploy key id: a new deploy key starts anew, which ends a thief's lock-out. */
+  readonly planFloors: Floors;
+  /** Configuration versions by operator key id. */
+  readonly configurationFloors: Floors;
+  /** Sequence numbers by module name. */
+  readonly moduleFloors: Floors;
+}
+
+export interface KeyEntry {
+  readonly role: Role;
+  readonly publicKey: Uint8Array;
+}
+
+const directories = new WeakMap<RootDocument, ReadonlyMap<string, KeyEntry>>();
+
+/** The keys of a root by key id in hexadecimal. */
+export function keyDirectory(root: RootDocument): ReadonlyMap<string, KeyEntry> {
+  const known = directories.get(root);
+  if (known !== undefined) return known;
+  const directory = new Map<string, KeyEntry>();
+  for (const role of ROLES) {
+    for (const publicKey of root.roles[role].keys) directory.set(toHex(keyIdOf(publicKey)), { role, publicKey });
+  }
+  directories.set(root, directory);
+  return directory;
+}
+
+/** The largest of the system clock and the clock floor, in seconds: a Pi starts in 1970. */
+export function trustedTime(trust: TrustState, now: number): number {
+  return Math.max(now, trust.clockFloor);
+}
+
+/** @throws Refusal E_REVOKED where the root has revoked this digest of an envelope or of wasm */
+export function refuseRevoked(root: RootDocument, digest: Uint8Array, what: string): void {
+  if (!includesBytes(root.revokedDigests, digest)) return;
+  throw new Refusal("E_REVOKED", `${what} has been revoked by the root`, { found: toHex(digest) });
+}
+
+/** @throws Refusal E_ROLLBACK below the floor, and at the floor with another digest */
+export function refuseBelow(floors: Floors, name: string, found: Floor, what: string): void {
+  const floor = floors.get(name);
+  if (floor === undefined || found.version > floor.version) return;
+  if (found.version < floor.version) {
+    const detail = { expected: `${floor.version} or more`, found: String(found.version) };
+    throw new Refusal("E_ROLLBACK", `${what} is older than what was committed`, detail);
+  }
+  if (toHex(found.digest) !== toHex(floor.digest)) {
+    const detail = {
+      expected: toHex(floor.digest),
+      found: toHex(found.digest),
+      hint: "raise the number and sign again",
+    };
+    throw new Refusal("E_ROLLBACK", `${what} has the number of another one that was committed`, detail);
+  }
+}
+
+/** The floors after this version has been committed: never lower than before. */
+export function raiseFloor(floors: Floors, name: string, committed: Floor): Floors {
+  const floor = floors.get(name);
+  if (floor !== undefined && floor.version >= committed.version) return floors;
+  return new Map([...floors, [name, committed]]);
+}
+
+/** The state under a new root: floors of keys that it revokes are forgotten, the clock moves to its date. */
+export function underRoot(trust: TrustState, root: RootDocument, rootDigest: Uint8Array): TrustState {
+  const isKept = ([id]: readonly [string, Floor]) => !root.revokedKeys.some((revoked) => toHex(revoked) === id);
+  return {
+    ...trust,
+    root,
+    rootDigest,
+    clockFloor: Math.max(trust.clockFloor, root.issued),
+    planFloors: new Map([...trust.planFloors].filter(isKept)),
+    configurationFloors: new Map([...trust.configurationFloors].filter(isKept)),
+  };
+}
+
+const STATE = Object.freeze({
+  format: 1,
+  root: 2,
+  rootDigest: 3,
+  clockFloor: 4,
+  planFloors: 5,
+  configurationFloors: 6,
+  moduleFloors: 7,
+});
+
+/** The state as deterministic CBOR: equal states are equal bytes. */
+export function encodeTrustState(trust: TrustState): Uint8Array {
+  return encodeCbor(
+    new Map<number, CborInput>([
+      [STATE.format, FORMAT_VERSION],
+      [STATE.root, encodeRoot(trust.root)],
+      [STATE.rootDigest, trust.rootDigest],
+      [STATE.clockFloor, trust.clockFloor],
+      [STATE.planFloors, encodeFloors(trust.planFloors)],
+      [STATE.configurationFloors, encodeFloors(trust.configurationFloors)],
+      [STATE.moduleFloors, encodeFloors(trust.moduleFloors)],
+    ]),
+  );
+}
+
+/** @throws Refusal E_CBOR, E_SIZE, E_KEY, E_THRESHOLD: the state file was not written by `encodeTrustState` */
+export function decodeTrustState(bytes: Uint8Array): TrustState {
+  return decodeExactly(bytes, "trust state", readTrustState, encodeTrustState);
+}
+
+function readTrustState(map: CborMap): TrustState {
+  return {
+    root: decodeRoot(expectBytes(map.get(STATE.root), "root")),
+    rootDigest: expectBytes(map.get(STATE.rootDigest), "root digest", DIGEST_BYTES),
+    clockFloor: expectDate(map.get(STATE.clockFloor), "clock floor"),
+    planFloors: readFloors(map.get(STATE.planFloors), "plan floors"),
+    configurationFloors: readFloors(map.get(STATE.configurationFloors), "configuration floors"),
+    moduleFloors: readFloors(map.get(STATE.moduleFloors), "module floors"),
+  };
+}
+
+function encodeFloors(floors: Floors): ReadonlyMap<string, CborInput> {
+  return new Map(Array.from(floors, ([name, floor]) => [name, [floor.version, floor.digest]]));
+}
+
+function readFloors(value: CborValue | undefined, field: string): Floors {
+  const floors = new Map<string, Floor>();
+  for (const [name, entry] of expectMap(value, field)) {
+    const [version, digest] = expectArray(entry, field, 2);
+    floors.set(String(name), {
+      version: expectCounter(version, field),
+      digest: expectBytes(digest, field, DIGEST_BYTES),
+    });
+  }
+  return floors;
+}
