@@ -1,0 +1,103 @@
+/** The layer table of the design (section 2), as rules: who may import whom. `npm run check` enforces them. */
+
+/** Folders of gateway/ that every process may import: the configuration and the frames between processes. */
+const SHARED_BY_PROCESSES = "(config|wire)";
+
+module.exports = {
+  forbidden: [
+    {
+      name: "kernel-imports-itself-only",
+      comment: "kernel/ is pure: itself, cbor-x, @noble/ed25519, and of Node worker_threads, crypto and perf_hooks.",
+      severity: "error",
+      from: { path: "^kernel/" },
+      to: {
+        pathNot: [
+          "^kernel/",
+          "(^|/)node_modules/(cbor-x|@noble/ed25519)/",
+          "^(node:)?(worker_threads|crypto|perf_hooks)$",
+        ],
+      },
+    },
+    {
+      name: "kernel-through-its-index",
+      comment: "The kernel's public API is kernel/index.ts; its inside is nobody else's business.",
+      severity: "error",
+      from: { pathNot: "^(kernel|tests)/" },
+      to: { path: "^kernel/", pathNot: "^kernel/index\\.ts$" },
+    },
+    {
+      name: "gateway-process-is-alone",
+      comment: "A process's folder may be imported by no other process: they run in different trust zones.",
+      severity: "error",
+      from: { path: "^gateway/([^/]+)/" },
+      to: { path: "^gateway/([^/]+)/", pathNot: `^gateway/($1|${SHARED_BY_PROCESSES})/` },
+    },
+    {
+      name: "gateway-knows-no-tools-or-modules",
+      comment: "gateway/ may import kernel/index.ts, its own process, gateway/config, gateway/wire, packages and Node.",
+      severity: "error",
+      from: { path: "^gateway/" },
+      to: { path: "^(tools|modules|build|dist)/" },
+    },
+    {
+      name: "module-is-alone",
+      comment: "A module may import its own folder, modules/sdk, modules/interfaces and generated contract code.",
+      severity: "error",
+      from: { path: "^modules/([^/]+)/" },
+      to: { path: "^[^/]+/", pathNot: "^modules/($1|sdk|interfaces|generated)/" },
+    },
+    {
+      name: "modules-are-not-imported-by-the-host",
+      comment: "Modules are AssemblyScript: the host knows them as Wasm binaries only.",
+      severity: "error",
+      from: { pathNot: "^(modules|tests)/" },
+      to: { path: "^modules/" },
+    },
+    {
+      name: "tools-enter-gateway-by-its-entry-points",
+      comment: "tools/ may import gateway/<folder>/index.ts or main.ts, and gateway/config and gateway/wire.",
+      severity: "error",
+      from: { path: "^tools/" },
+      to: { path: "^gateway/", pathNot: `^gateway/([^/]+/(index|main)\\.ts$|${SHARED_BY_PROCESSES}/)` },
+    },
+    {
+      name: "nothing-imports-tests",
+      comment: "What a test needs and a program too belongs to the program.",
+      severity: "error",
+      from: { pathNot: "^tests/" },
+      to: { path: "^tests/" },
+    },
+    {
+      name: "no-development-packages-at-run-time",
+      comment: "A package that only the authors of Bulkhead install may be used by checks, tests and configuration only.",
+      severity: "error",
+      from: { path: "^(kernel|gateway|tools)/", pathNot: "^tools/(check|launch|fuzz)/" },
+      to: { dependencyTypes: ["npm-dev"], dependencyTypesNot: ["type-only"] },
+    },
+    {
+      name: "no-cycles",
+      comment: "Two files that import each other are one file, or share a third.",
+      severity: "error",
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } },
+    },
+    {
+      name: "every-import-resolves",
+      severity: "error",
+      from: { pathNot: "^modules/" },
+      to: { couldNotResolve: true },
+    },
+  ],
+  options: {
+    doNotFollow: { path: "(^|/)node_modules/" },
+    exclude: { path: "^(build|dist|coverage)/" },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: "tsconfig.json" },
+    enhancedResolveOptions: {
+      exportsFields: ["exports"],
+      conditionNames: ["import", "node", "default", "types"],
+      extensions: [".ts", ".js", ".mjs", ".cjs", ".d.ts", ".json"],
+    },
+    builtInModules: { add: ["ffi", "sqlite"] },
+  },
+};
