@@ -1,0 +1,421 @@
+/** The core's end of a host process: starts it with the permissions it needs, asks it, watches it, and replaces it. */
+import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { performance } from "node:perf_hooks";
+import type { Duplex } from "node:stream";
+import { fileURLToPath } from "node:url";
+import { LIMITS, Refusal, RESULT } from "../../kernel/index.ts";
+import type { CborInput } from "../../kernel/index.ts";
+import { FrameReader, isEventPayload, writeFrame } from "./frames.ts";
+import { parseHostToCore, printable } from "./parse.ts";
+import type { HostBinding, HostToCore } from "./protocol.ts";
+
+/** No frame for so long, and the process is taken for dead. */
+const SILENCE_MILLISECONDS = 5000;
+const WATCH_MILLISECONDS = 500;
+/** Loading takes some hundred milliseconds on a laptop and a few seconds on a Pi. */
+const START_MILLISECONDS = 30_000;
+const STOP_MILLISECONDS = 2000;
+const KILL_MILLISECONDS = 1000;
+const FIRST_BACKOFF_MILLISECONDS = 50;
+const MAXIMUM_BACKOFF_MILLISECONDS = 30_000;
+/** A life this long forgives one doubling of the backoff. */
+const GOOD_LIFE_MILLISECONDS = 30_000;
+/** Requests that wait in the socket because the process does not read; more are refused with `busy`. */
+const BACKLOG_BYTES = 4 * LIMITS.frameBytes;
+/** Log lines a second that the process may write; more are counted. */
+const LOG_LINES = LIMITS.logLinesPerSecond;
+
+/** What Node's permission model lets the process do. Reading its own code is always allowed. */
+export interface HostPermissions {
+  readonly readable: readonly string[];
+  readonly writable: readonly string[];
+  readonly network: boolean;
+  readonly ffi: boolean;
+  /** Native addons, which `serialport` needs. */
+  readonly addons: boolean;
+  readonly workers: boolean;
+}
+
+export interface HostProcessOptions {
+  readonly name: string;
+  /** Absolute path of the entry script. */
+  readonly entry: string;
+  /** Absolute path of the folder that holds the code and node_modules. */
+  readonly root: string;
+  readonly settings: CborInput;
+  readonly permissions: HostPermissions;
+  /** JavaScript heap in MiB. */
+  readonly heapMiB: number;
+  readonly onEvent: (binding: number, payload: Uint8Array) => void;
+  readonly onStatus: (state: string, text: string) => void;
+  /** Level 0 error, 1 warning, 2 information, 3 debug; the text is printable and may be believed no further. */
+  readonly onLog: (level: number, text: string) => void;
+  /** True when the process has become ready, false when it died: its callers learn of the outage and its end. */
+  readonly onAvailable?: (isAvailable: boolean) => void;
+}
+
+export interface RequestOptions {
+  readonly binding: number;
+  readonly operation: string;
+  readonly numbers: readonly number[];
+  readonly bytes: readonly Uint8Array[];
+  readonly capacity: number;
+  readonly timeoutMs: number;
+}
+
+/** As in the ABI: 0 and above success, below a kernel code. `bytes` are at most the request's capacity. */
+export interface HostResult {
+  readonly result: number;
+  readonly bytes: Uint8Array;
+}
+
+interface Pending {
+  readonly capacity: number;
+  readonly timer: NodeJS.Timeout;
+  readonly resolve: (result: HostResult) => void;
+}
+
+/** The entry script and code root of a host process of this package, in TypeScript or compiled. */
+export function hostEntry(name: "device" | "link"): { readonly entry: string; readonly root: string } {
+  const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
+  return {
+    entry: fileURLToPath(new URL(`../${name}/main.${extension}`, import.meta.url)),
+    root: fileURLToPath(new URL("../../", import.meta.url)),
+  };
+}
+
+/** The Node flags under which a host process runs; exported so that a test can hold them against what the process can do. */
+export function permissionFlags(root: string, permissions: HostPermissions): string[] {
+  const { readable, writable, network, ffi, addons, workers } = permissions;
+  const flags = ["--permission", `--allow-fs-read=${root}`];
+  flags.push(...readable.map((path) => `--allow-fs-read=${path}`));
+  flags.push(...writable.map((path) => `--allow-fs-write=${path}`));
+  if (network) flags.push("--allow-net");
+  if (ffi) flags.push("--allow-ffi");
+  if (addons) flags.push("--allow-addons");
+  if (workers) flags.push("--allow-worker");
+  const warnings = ["ExperimentalWarning", "SecurityWarning"].map((name) => `--disable-warning=${name}`);
+  return [...flags, ...warnings];
+}
+
+type State = "stopped" | "starting" | "ready" | "waiting" | "stopping";
+
+export class HostProcess {
+  readonly #options: HostProcessOptions;
+  readonly #bindings = new Map<number, HostBinding>();
+  readonly #pending = new Map<number, Pending>();
+  #state: State = "stopped";
+  #child: ChildProcess | undefined;
+  #stream: Duplex | undefined;
+  #nextRequest = 1;
+  #backoff = 0;
+  #startedAt = 0;
+  #heardAt = 0;
+  #watchedAt = 0;
+  #restarts = 0;
+  #logLines = 0;
+  #logLost = 0;
+  #watch: NodeJS.Timeout | undefined;
+  #retry: NodeJS.Timeout | undefined;
+  #logWindow: NodeJS.Timeout | undefined;
+  #started: { resolve: () => void; reject: (error: Refusal) => void } | undefined;
+
+  constructor(options: HostProcessOptions) {
+    this.#options = options;
+  }
+
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
+  get isReady(): boolean {
+    return this.#state === "ready";
+  }
+
+  /** How often the process has been replaced since `start`. */
+  get restarts(): number {
+    return this.#restarts;
+  }
+
+  /**
+   * Starts the process and resolves when it is ready.
+   * @throws Refusal E_TIMEOUT or E_ABORTED where the first start fails; the process is then not retried.
+   */
+  start(bindings: readonly HostBinding[]): Promise<void> {
+    if (this.#state !== "stopped") throw new Refusal("E_BUSY", `the ${this.#options.name} process is already started`);
+    for (const binding of bindings) this.#bindings.set(binding.id, binding);
+    const ready = new Promise<void>((resolve, reject) => {
+      this.#started = { resolve, reject };
+    });
+    this.#watch = setInterval(() => {
+      this.#look();
+    }, WATCH_MILLISECONDS);
+    this.#logWindow = setInterval(() => {
+      this.#openLogWindow();
+    }, 1000);
+    this.#spawn();
+    return ready;
+  }
+
+  /** Binds more slots; they are kept over restarts. */
+  bind(bindings: readonly HostBinding[]): void {
+    for (const binding of bindings) this.#bindings.set(binding.id, binding);
+    if (this.#isListening()) this.#send({ kind: "bind", bindings: bindings.map((binding) => ({ ...binding })) });
+  }
+
+  unbind(ids: readonly number[]): void {
+    for (const id of ids) this.#bindings.delete(id);
+    if (this.#isListening()) this.#send({ kind: "unbind", ids });
+  }
+
+  /** Carries out one operation. Always resolves: at once with `dead-peer` where the process is down, or dies meanwhile. */
+  request(options: RequestOptions, signal?: AbortSignal): Promise<HostResult> {
+    const { timeoutMs, ...fields } = options;
+    if (!this.#isListening()) return Promise.resolve(failure("dead-peer"));
+    if (signal?.aborted === true) return Promise.resolve(failure("cancelled"));
+    if ((this.#stream?.writableLength ?? 0) > BACKLOG_BYTES) return Promise.resolve(failure("busy"));
+    const id = this.#nextRequest;
+    this.#nextRequest = id === 0xffff_ffff ? 1 : id + 1;
+    return new Promise((resolve) => {
+      const giveUp = (result: HostResult) => {
+        if (!this.#pending.has(id)) return;
+        this.#settle(id, result);
+        this.#send({ kind: "cancel", id });
+      };
+      const timer = setTimeout(giveUp, timeoutMs, failure("timeout"));
+      const onAbort = () => {
+        giveUp(failure("cancelled"));
+      };
+      signal?.addEventListener("abort", onAbort, { once: true });
+      this.#pending.set(id, {
+        capacity: options.capacity,
+        timer,
+        resolve: (result) => {
+          signal?.removeEventListener("abort", onAbort);
+          resolve(result);
+        },
+      });
+      this.#sendRequest(id, fields);
+    });
+  }
+
+  /** Asks the process to stop, then makes it. Resolves when it is gone. */
+  async stop(): Promise<void> {
+    const wasStarted = this.#state !== "stopped";
+    this.#state = "stopping";
+    clearInterval(this.#watch);
+    clearInterval(this.#logWindow);
+    clearTimeout(this.#retry);
+    this.#failPending("cancelled");
+    this.#started?.reject(new Refusal("E_ABORTED", `the ${this.#options.name} process was stopped while it started`));
+    this.#started = undefined;
+    const child = this.#child;
+    if (wasStarted && child !== undefined) await this.#end(child);
+    this.#state = "stopped";
+  }
+
+  async #end(child: ChildProcess): Promise<void> {
+    const gone = new Promise<boolean>((resolve) => child.once("close", () => resolve(true)));
+    const within = (ms: number) => {
+      let timer: NodeJS.Timeout | undefined;
+      const late = new Promise<boolean>((resolve) => {
+        timer = setTimeout(resolve, ms, false);
+      });
+      return Promise.race([gone, late]).finally(() => {
+        clearTimeout(timer);
+      });
+    };
+    this.#send({ kind: "stop" });
+    if (await within(STOP_MILLISECONDS)) return;
+    child.kill("SIGTERM");
+    if (await within(KILL_MILLISECONDS)) return;
+    child.kill("SIGKILL");
+    await gone;
+  }
+
+  #spawn(): void {
+    const { entry, root, permissions, heapMiB, settings } = this.#options;
+    const flags = [...permissionFlags(root, permissions), `--max-old-space-size=${heapMiB}`];
+    // An empty environment: nothing of the core's (NODE_OPTIONS, tokens) reaches the process.
+    const child = spawn(process.execPath, [...flags, entry], { stdio: ["ignore", "ignore", "pipe", "pipe"], env: {} });
+    // SAFETY: the fourth entry of stdio is "pipe", for which Node makes a socket pair.
+    const stream = child.stdio[3] as Duplex;
+    this.#state = "starting";
+    this.#child = child;
+    this.#stream = stream;
+    this.#startedAt = this.#heardAt = this.#watchedAt = performance.now();
+    this.#listen(child, stream);
+    const bindings = Array.from(this.#bindings.values(), (binding) => ({ ...binding }));
+    this.#send({ kind: "configure", settings, bindings });
+  }
+
+  #listen(child: ChildProcess, stream: Duplex): void {
+    const reader = new FrameReader();
+    stream.on("data", (chunk: Uint8Array) => {
+      if (this.#child !== child) return;
+      this.#heardAt = performance.now();
+      try {
+        reader.push(chunk, (value) => {
+          this.#receive(parseHostToCore(value));
+        });
+      } catch (error) {
+        if (!(error instanceof Refusal)) throw error;
+        this.#breach(child, error.describe());
+      }
+    });
+    stream.on("error", () => undefined);
+    child.stderr?.on("data", (chunk: Uint8Array) => {
+      for (const line of Buffer.from(chunk).toString("utf8").split("\n", LOG_LINES)) {
+        if (line.trim() !== "") this.#log(1, line);
+      }
+    });
+    child.on("error", (error) => {
+      this.#gone(child, `could not be started: ${error.message}`);
+    });
+    child.on("close", (code, signal) => {
+      this.#gone(child, signal === null ? `ended with code ${code ?? "unknown"}` : `was ended by ${signal}`);
+    });
+  }
+
+  #receive(message: HostToCore): void {
+    switch (message.kind) {
+      case "ready":
+        this.#becomeReady();
+        return;
+      case "reply":
+        this.#reply(message);
+        return;
+      case "event":
+        if (!isEventPayload(message.payload)) throw new Refusal("E_CBOR", "an event's payload is not strict CBOR");
+        if (this.#bindings.has(message.binding)) this.#options.onEvent(message.binding, message.payload);
+        return;
+      case "status":
+        this.#options.onStatus(message.state, message.text);
+        return;
+      case "log":
+        this.#log(message.level, message.text);
+        return;
+      case "heartbeat":
+    }
+  }
+
+  #becomeReady(): void {
+    if (this.#state !== "starting") throw new Refusal("E_CBOR", "a process says twice that it is ready");
+    this.#state = "ready";
+    this.#started?.resolve();
+    this.#started = undefined;
+    this.#options.onAvailable?.(true);
+  }
+
+  #reply({ id, result, bytes }: Extract<HostToCore, { kind: "reply" }>): void {
+    const pending = this.#pending.get(id);
+    // A reply that crossed with a cancel or a timeout.
+    if (pending === undefined) return;
+    if (bytes.length > pending.capacity || (result > bytes.length && pending.capacity > 0)) {
+      throw new Refusal("E_SIZE", "a reply is longer than the room given, or than it says");
+    }
+    this.#settle(id, { result, bytes });
+  }
+
+  #settle(id: number, result: HostResult): void {
+    const pending = this.#pending.get(id);
+    if (pending === undefined) return;
+    this.#pending.delete(id);
+    clearTimeout(pending.timer);
+    pending.resolve(result);
+  }
+
+  #failPending(name: "dead-peer" | "cancelled"): void {
+    for (const id of [...this.#pending.keys()]) this.#settle(id, failure(name));
+  }
+
+  /** A process that breaks the protocol is not reasoned with. */
+  #breach(child: ChildProcess, reason: string): void {
+    this.#log(0, `the ${this.#options.name} process broke the protocol: ${reason}`);
+    child.kill("SIGKILL");
+    this.#gone(child, "broke the protocol");
+  }
+
+  #gone(child: ChildProcess, reason: string): void {
+    if (this.#child !== child) return;
+    this.#child = undefined;
+    this.#stream?.destroy();
+    this.#stream = undefined;
+    if (this.#state === "stopping") return;
+    const wasReady = this.#state === "ready";
+    this.#state = "waiting";
+    this.#failPending("dead-peer");
+    if (wasReady) this.#options.onAvailable?.(false);
+    if (this.#started !== undefined) return this.#giveUp(reason);
+    this.#log(0, `the ${this.#options.name} process ${reason}; it is started again`);
+    this.#scheduleRestart();
+  }
+
+  #giveUp(reason: string): void {
+    this.#started?.reject(new Refusal("E_ABORTED", `the ${this.#options.name} process ${reason} while it started`));
+    this.#started = undefined;
+    clearInterval(this.#watch);
+    clearInterval(this.#logWindow);
+    this.#state = "stopped";
+  }
+
+  /** At once the first time, then doubling; each good life takes back one doubling. */
+  #scheduleRestart(): void {
+    const goodLives = Math.floor((performance.now() - this.#startedAt) / GOOD_LIFE_MILLISECONDS);
+    const decayed = this.#backoff / 2 ** Math.min(goodLives, 20);
+    const delay = decayed < FIRST_BACKOFF_MILLISECONDS ? 0 : decayed;
+    this.#backoff = Math.min(Math.max(decayed * 2, FIRST_BACKOFF_MILLISECONDS), MAXIMUM_BACKOFF_MILLISECONDS);
+    this.#restarts++;
+    this.#retry = setTimeout(() => {
+      this.#spawn();
+    }, delay);
+  }
+
+  #look(): void {
+    const now = performance.now();
+    // Where this process itself was held up, what the other sent may still be unread: give it one more turn.
+    const wasHeldUp = now - this.#watchedAt > 4 * WATCH_MILLISECONDS;
+    this.#watchedAt = now;
+    const child = this.#child;
+    if (child === undefined || wasHeldUp) return;
+    const limit = this.#state === "starting" ? START_MILLISECONDS : SILENCE_MILLISECONDS;
+    if (now - this.#heardAt <= limit) return;
+    child.kill("SIGKILL");
+    this.#gone(child, `was silent for ${Math.round(limit / 1000)} s`);
+  }
+
+  #isListening(): boolean {
+    return this.#state === "ready" || this.#state === "starting";
+  }
+
+  #sendRequest(id: number, fields: Omit<RequestOptions, "timeoutMs">): void {
+    try {
+      this.#send({ kind: "request", id, ...fields });
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      this.#settle(id, failure(error.code === "E_SIZE" ? "too-large" : "invalid"));
+    }
+  }
+
+  #send(message: CborInput): void {
+    const stream = this.#stream;
+    if (stream?.writable === true) writeFrame(stream, message);
+  }
+
+  #log(level: number, text: string): void {
+    if (this.#logLines++ < LOG_LINES) this.#options.onLog(level, printable(text));
+    else this.#logLost++;
+  }
+
+  #openLogWindow(): void {
+    const lost = this.#logLost;
+    this.#logLines = 0;
+    this.#logLost = 0;
+    if (lost > 0) this.#log(1, `${lost} log lines of the ${this.#options.name} process were left out`);
+  }
+}
+
+function failure(name: "dead-peer" | "cancelled" | "timeout" | "busy" | "too-large" | "invalid"): HostResult {
+  return { result: RESULT[name], bytes: new Uint8Array() };
+}

@@ -1,0 +1,246 @@
+/** What both host processes share: they read frames from the core, hand requests to interface hosts, and end with the core. */
+import { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { encodeCbor, findOperation, LIMITS, Refusal, RESULT } from "../../kernel/index.ts";
+import type { CborInput, InterfaceName, Operation, ResultName } from "../../kernel/index.ts";
+import { FrameReader, writeFrame } from "./frames.ts";
+import { parseCoreToHost, printable } from "./parse.ts";
+import type { CoreToHost, HostBinding, HostToCore } from "./protocol.ts";
+
+/** The descriptor of the socket pair whose other end the core holds. */
+const CORE_DESCRIPTOR = 3;
+const HEARTBEAT_MILLISECONDS = 1000;
+/** Events wait in this process up to here when the core does not read; then the interface host is told to hold or drop. */
+const EVENT_BACKLOG_BYTES = 2 * LIMITS.frameBytes;
+/** What the interface hosts get to close files and queues in, before the process ends all the same. */
+const STOP_MILLISECONDS = 1500;
+
+export interface HostRequest {
+  readonly binding: HostBinding;
+  readonly operation: string;
+  readonly numbers: readonly number[];
+  readonly bytes: readonly Uint8Array[];
+  readonly capacity: number;
+  /** Aborted when the core no longer waits; the reply is then thrown away. */
+  readonly signal: AbortSignal;
+}
+
+/** `result` as in the ABI; `bytes` fill the operation's buffer. */
+export interface HostAnswer {
+  readonly result: number;
+  readonly bytes?: Uint8Array;
+}
+
+/** Carries out the operations of one interface. A request is always one of its operations, with the right for it. */
+export interface InterfaceHost {
+  /** Checks the parameters and takes the resource in charge. @throws Refusal where it can never work. */
+  bind(binding: HostBinding): void;
+  unbind(binding: HostBinding): void;
+  request(request: HostRequest): Promise<HostAnswer>;
+  stop?(): Promise<void>;
+}
+
+export type HostTable = Partial<Record<InterfaceName, InterfaceHost>>;
+
+/** What an interface host can tell the core. */
+export interface HostPort {
+  /** False where the core does not keep up: nothing was sent. */
+  event(binding: number, payload: CborInput): boolean;
+  status(state: string, text: string): void;
+  /** Level 0 error, 1 warning, 2 information, 3 debug. */
+  log(level: number, text: string): void;
+}
+
+/** Makes the interface hosts from the settings. @throws Refusal on settings that are not valid. */
+export type Configure = (settings: unknown, port: HostPort) => Promise<HostTable>;
+
+/** An answer that only says how it failed. */
+export function failed(name: ResultName): HostAnswer {
+  return { result: RESULT[name] };
+}
+
+/** Runs this process as a host of the core at descriptor 3. Returns at once; the process ends when the core says so or goes. */
+export function runHostProcess(configure: Configure): void {
+  const stream = new Socket({ fd: CORE_DESCRIPTOR, readable: true, writable: true });
+  const server = new HostServer(stream, configure, (code) => process.exit(code));
+  process.on("uncaughtException", (error) => {
+    server.fail(error);
+  });
+  // The core decides when this process ends: an interactive Ctrl-C reaches the whole process group.
+  process.on("SIGINT", () => undefined);
+  process.on("SIGTERM", () => void server.stop(0));
+}
+
+/** The child's end of the wire, over any stream. */
+export class HostServer implements HostPort {
+  readonly #stream: Duplex;
+  readonly #configure: Configure;
+  readonly #exit: (code: number) => void;
+  readonly #reader = new FrameReader();
+  readonly #bindings = new Map<number, HostBinding>();
+  readonly #running = new Map<number, AbortController>();
+  readonly #heartbeat: NodeJS.Timeout;
+  #table: HostTable = {};
+  /** Messages are handled in the order of arrival; only configuring takes time. */
+  #order: Promise<void> = Promise.resolve();
+  #isStopping = false;
+
+  constructor(stream: Duplex, configure: Configure, exit: (code: number) => void) {
+    this.#stream = stream;
+    this.#configure = configure;
+    this.#exit = exit;
+    this.#heartbeat = setInterval(() => {
+      this.#send({ kind: "heartbeat" });
+    }, HEARTBEAT_MILLISECONDS);
+    stream.on("data", (chunk: Uint8Array) => {
+      this.#receive(chunk);
+    });
+    stream.on("error", () => void this.stop(0));
+    stream.on("close", () => void this.stop(0));
+    stream.on("end", () => void this.stop(0));
+  }
+
+  event(binding: number, payload: CborInput): boolean {
+    if (this.#stream.writableLength > EVENT_BACKLOG_BYTES) return false;
+    this.#send({ kind: "event", binding, payload: encodeCbor(payload) });
+    return true;
+  }
+
+  status(state: string, text: string): void {
+    this.#send({ kind: "status", state, text: printable(text) });
+  }
+
+  log(level: number, text: string): void {
+    this.#send({ kind: "log", level, text: printable(text) });
+  }
+
+  /** Gives up: says why, once, and ends the process with a code that the core reports. */
+  fail(error: unknown): void {
+    this.log(0, error instanceof Refusal ? error.describe() : String(error));
+    void this.stop(70);
+  }
+
+  /** Lets every interface host close what it has open, within a bound, then ends the process. */
+  async stop(code: number): Promise<void> {
+    if (this.#isStopping) return;
+    this.#isStopping = true;
+    clearInterval(this.#heartbeat);
+    for (const controller of this.#running.values()) controller.abort();
+    const hosts = Object.values(this.#table).map((host) => host.stop?.());
+    const limit = new Promise((resolve) => setTimeout(resolve, STOP_MILLISECONDS).unref());
+    await Promise.race([Promise.allSettled(hosts), limit]);
+    this.#stream.end(() => {
+      this.#exit(code);
+    });
+    setTimeout(() => {
+      this.#exit(code);
+    }, 100).unref();
+  }
+
+  #receive(chunk: Uint8Array): void {
+    try {
+      this.#reader.push(chunk, (value) => {
+        const message = parseCoreToHost(value);
+        this.#order = this.#order
+          .then(() => this.#handle(message))
+          .catch((error: unknown) => {
+            this.fail(error);
+          });
+      });
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  async #handle(message: CoreToHost): Promise<void> {
+    switch (message.kind) {
+      case "configure":
+        this.#table = await this.#configure(message.settings, this);
+        this.#bind(message.bindings);
+        this.#send({ kind: "ready" });
+        return;
+      case "bind":
+        this.#bind(message.bindings);
+        return;
+      case "unbind":
+        for (const id of message.ids) this.#unbind(id);
+        return;
+      case "request":
+        void this.#serve(message);
+        return;
+      case "cancel":
+        this.#running.get(message.id)?.abort();
+        return;
+      case "stop":
+        void this.stop(0);
+    }
+  }
+
+  #bind(bindings: readonly HostBinding[]): void {
+    for (const binding of bindings) {
+      try {
+        const host = this.#table[binding.interface];
+        if (host === undefined) throw new Refusal("E_UNKNOWN", `this process has no interface ${binding.interface}`);
+        host.bind(binding);
+        this.#bindings.set(binding.id, binding);
+      } catch (error) {
+        const reason = error instanceof Refusal ? error.describe() : String(error);
+        this.log(0, `${binding.owner}: ${reason}`);
+      }
+    }
+  }
+
+  #unbind(id: number): void {
+    const binding = this.#bindings.get(id);
+    if (binding === undefined) return;
+    this.#bindings.delete(id);
+    this.#table[binding.interface]?.unbind(binding);
+  }
+
+  async #serve(message: Extract<CoreToHost, { kind: "request" }>): Promise<void> {
+    const controller = new AbortController();
+    this.#running.set(message.id, controller);
+    const answer = await this.#answer(message, controller.signal);
+    this.#running.delete(message.id);
+    const bytes = answer.bytes ?? new Uint8Array();
+    const fits = bytes.length <= message.capacity;
+    this.#send({
+      kind: "reply",
+      id: message.id,
+      result: fits ? answer.result : (RESULT["too-large"] as number),
+      bytes: fits ? bytes : new Uint8Array(),
+    });
+  }
+
+  async #answer(message: Extract<CoreToHost, { kind: "request" }>, signal: AbortSignal): Promise<HostAnswer> {
+    const binding = this.#bindings.get(message.binding);
+    const host = binding === undefined ? undefined : this.#table[binding.interface];
+    if (binding === undefined || host === undefined) return failed("not-found");
+    const operation = findOperation(binding.interface, message.operation);
+    if (operation === undefined) return failed("unsupported");
+    if (!binding.rights.includes(operation.right)) return failed("denied");
+    if (!hasShape(operation, message)) return failed("invalid");
+    const { operation: name, numbers, bytes, capacity } = message;
+    try {
+      return await host.request({ binding, operation: name, numbers, bytes, capacity, signal });
+    } catch (error) {
+      if (signal.aborted) return failed("cancelled");
+      this.log(1, `${binding.owner}: ${name}: ${error instanceof Refusal ? error.describe() : String(error)}`);
+      return failed(error instanceof Refusal ? "invalid" : "io");
+    }
+  }
+
+  #send(message: HostToCore): void {
+    if (this.#stream.writable) writeFrame(this.#stream, message);
+  }
+}
+
+/** The parameters are those of the operation: as many numbers and byte strings, and a capacity only where it has a buffer. */
+function hasShape(operation: Operation, message: Extract<CoreToHost, { kind: "request" }>): boolean {
+  const count = (...kinds: string[]) => operation.parameters.filter(({ kind }) => kinds.includes(kind)).length;
+  return (
+    count("i32", "i64") === message.numbers.length &&
+    count("bytes") === message.bytes.length &&
+    (count("buffer") > 0 || message.capacity === 0)
+  );
+}

@@ -1,0 +1,251 @@
+/** The core and a real child process: requests, events, deaths, silence, and a child that turned hostile. */
+import { fileURLToPath } from "node:url";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, describe, expect, it } from "vitest";
+import { HostProcess } from "../../gateway/wire/child.ts";
+import type { HostProcessOptions } from "../../gateway/wire/child.ts";
+import type { HostBinding } from "../../gateway/wire/protocol.ts";
+import { decodeCbor, Refusal, RESULT } from "../../kernel/index.ts";
+import { FRAME_CBOR } from "../../gateway/wire/frames.ts";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+const entry = fileURLToPath(new URL("fixtures/host.ts", import.meta.url));
+const started: HostProcess[] = [];
+
+afterEach(async () => {
+  await Promise.all(started.splice(0).map((host) => host.stop()));
+});
+
+interface Seen {
+  readonly logs: string[];
+  readonly statuses: string[];
+  readonly events: unknown[];
+  readonly available: boolean[];
+}
+
+function make(behaviour = "usual", options: Partial<HostProcessOptions> = {}): { host: HostProcess; seen: Seen } {
+  const seen: Seen = { logs: [], statuses: [], events: [], available: [] };
+  const host = new HostProcess({
+    name: "test",
+    entry,
+    root,
+    settings: { behaviour },
+    permissions: { readable: [], writable: [], network: false, ffi: false, addons: false, workers: false },
+    heapMiB: 64,
+    onEvent: (binding, payload) => seen.events.push([binding, decodeCbor(payload, FRAME_CBOR)]),
+    onStatus: (state, text) => seen.statuses.push(`${state}: ${text}`),
+    onLog: (_level, text) => seen.logs.push(text),
+    onAvailable: (isAvailable) => seen.available.push(isAvailable),
+    ...options,
+  });
+  started.push(host);
+  return { host, seen };
+}
+
+function file(id: number, path: string, rights: readonly string[] = ["read"]): HostBinding {
+  return { id, interface: "file", owner: `test.${id}`, rights, parameters: { path } };
+}
+
+function read(host: HostProcess, binding: number, timeoutMs = 10_000) {
+  return host.request({ binding, operation: "read", numbers: [5], bytes: [], capacity: 4096, timeoutMs });
+}
+
+async function readText(host: HostProcess, binding: number): Promise<string> {
+  return new TextDecoder().decode((await read(host, binding)).bytes);
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  for (let tries = 0; !condition(); tries++) {
+    if (tries > 1000) throw new Error("it never came about");
+    await sleep(10);
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+describe("a host process", () => {
+  it("answers requests of its bindings, those bound later included, and forgets unbound ones", async () => {
+    const { host, seen } = make();
+    await host.start([file(1, "/pid")]);
+    expect(await readText(host, 1)).toBe(String(host.pid));
+    expect(seen.statuses).toEqual(["started: as usual"]);
+    expect((await read(host, 2)).result).toBe(RESULT["not-found"]);
+    host.bind([file(2, "/pid")]);
+    expect(await readText(host, 2)).toBe(String(host.pid));
+    host.unbind([2]);
+    expect((await read(host, 2)).result).toBe(RESULT["not-found"]);
+  });
+
+  it("refuses by itself what the binding has no right to, and what is not an operation of the interface", async () => {
+    const { host } = make();
+    await host.start([file(1, "/x", ["read"]), file(2, "/x", ["write"])]);
+    const ask = (binding: number, operation: string, numbers: number[], bytes: Uint8Array[], capacity = 0) =>
+      host.request({ binding, operation, numbers, bytes, capacity, timeoutMs: 5000 }).then(({ result }) => result);
+    expect(await ask(2, "write", [], [new Uint8Array(3)])).toBe(3);
+    expect(await ask(1, "write", [], [new Uint8Array(3)])).toBe(RESULT.denied);
+    expect(await ask(1, "constructor", [], [])).toBe(RESULT.unsupported);
+    expect(await ask(1, "read", [], [], 8)).toBe(RESULT.invalid);
+    expect(await ask(2, "write", [], [], 0)).toBe(RESULT.invalid);
+    expect(await ask(2, "write", [], [new Uint8Array(1)], 9)).toBe(RESULT.invalid);
+  });
+
+  it("delivers events as the CBOR that they are", async () => {
+    const { host, seen } = make();
+    await host.start([file(4, "/event")]);
+    await read(host, 4);
+    expect(seen.events).toEqual([[4, ["hello", 5]]]);
+  });
+
+  it("survives a handler that throws, a binding that is refused, and a reply longer than its room", async () => {
+    const { host, seen } = make();
+    await host.start([file(1, "/fail"), file(2, "/refused"), file(3, "/too-long")]);
+    expect((await read(host, 1)).result).toBe(RESULT.io);
+    expect((await read(host, 2)).result).toBe(RESULT["not-found"]);
+    expect(await read(host, 3)).toEqual({ result: RESULT["too-large"], bytes: new Uint8Array() });
+    expect(seen.logs.some((line) => line.includes("test.2: TypeError: refused for the test"))).toBe(true);
+    expect(host.restarts).toBe(0);
+  });
+
+  it("gets nothing of the core's environment and none of the permissions that it was not given", async () => {
+    process.env["BULKHEAD_TEST_SECRET"] = "hunter2";
+    const { host } = make();
+    await host.start([file(1, "/environment"), file(2, "/permissions")]);
+    expect(await readText(host, 1)).toBe("{}");
+    expect(await readText(host, 2)).toBe("");
+    delete process.env["BULKHEAD_TEST_SECRET"];
+  });
+});
+
+describe("requests that end early", () => {
+  it("time out in the core, and are cancelled in the host", async () => {
+    const { host, seen } = make();
+    await host.start([file(1, "/slow")]);
+    expect((await read(host, 1, 50)).result).toBe(RESULT.timeout);
+    await until(() => seen.logs.includes("the slow request was cancelled"));
+  });
+
+  it("are cancelled by their signal, before and during", async () => {
+    const { host } = make();
+    await host.start([file(1, "/slow")]);
+    const fields = { binding: 1, operation: "read", numbers: [0], bytes: [], capacity: 8, timeoutMs: 60_000 };
+    const controller = new AbortController();
+    const waiting = host.request(fields, controller.signal);
+    controller.abort();
+    expect((await waiting).result).toBe(RESULT.cancelled);
+    expect((await host.request(fields, controller.signal)).result).toBe(RESULT.cancelled);
+  });
+
+  it("are refused where they do not fit in a frame", async () => {
+    const { host } = make();
+    await host.start([file(1, "/x", ["write"])]);
+    const bytes = [new Uint8Array(2 ** 20)];
+    const fields = { binding: 1, operation: "write", numbers: [], bytes, capacity: 0, timeoutMs: 1000 };
+    expect((await host.request(fields)).result).toBe(RESULT["too-large"]);
+  });
+});
+
+describe("a host process that dies", () => {
+  it("answers every waiting request at once with dead-peer, and comes back with its bindings", async () => {
+    const { host, seen } = make();
+    await host.start([file(1, "/slow"), file(2, "/pid")]);
+    const first = host.pid ?? 0;
+    const waiting = Array.from({ length: 20 }, () => read(host, 1, 60_000));
+    const killed = performance.now();
+    process.kill(first, "SIGKILL");
+    for (const { result } of await Promise.all(waiting)) expect(result).toBe(RESULT["dead-peer"]);
+    expect(performance.now() - killed).toBeLessThan(1000);
+    await until(() => host.isReady);
+    expect(await readText(host, 2)).not.toBe(String(first));
+    expect(host.restarts).toBe(1);
+    expect(seen.available).toEqual([true, false, true]);
+  });
+
+  it("answers at once while it is down", async () => {
+    const { host } = make();
+    await host.start([file(1, "/die"), file(2, "/pid")]);
+    expect((await read(host, 1)).result).toBe(RESULT["dead-peer"]);
+    expect((await read(host, 2)).result).toBe(RESULT["dead-peer"]);
+    await until(() => host.isReady);
+  });
+
+  it("is waited for longer each time, so that a process that always dies costs little", async () => {
+    const { host } = make();
+    await host.start([file(1, "/die")]);
+    for (let life = 0; life < 3; life++) {
+      await until(() => host.isReady);
+      await read(host, 1);
+    }
+    const down = performance.now();
+    await until(() => host.isReady);
+    expect(performance.now() - down).toBeGreaterThan(100);
+    expect(host.restarts).toBe(3);
+  });
+
+  it("is killed and replaced when it falls silent", async () => {
+    const { host, seen } = make();
+    await host.start([file(1, "/freeze")]);
+    const first = host.pid ?? 0;
+    expect((await read(host, 1, 60_000)).result).toBe(RESULT["dead-peer"]);
+    await until(() => host.isReady);
+    expect(isAlive(first)).toBe(false);
+    expect(seen.logs.some((line) => line.includes("silent for 5 s"))).toBe(true);
+  });
+});
+
+describe("a host process that turned hostile", () => {
+  it.each(["/garbage", "/huge", "/bad-event"])("is killed and replaced when it sends %s", async (path) => {
+    const { host, seen } = make();
+    await host.start([file(1, path), file(2, "/pid")]);
+    const first = host.pid ?? 0;
+    expect((await read(host, 1)).result).toBe(RESULT["dead-peer"]);
+    await until(() => host.isReady);
+    expect(isAlive(first)).toBe(false);
+    expect(Number(await readText(host, 2))).toBe(host.pid);
+    expect(seen.logs.some((line) => line.includes("broke the protocol"))).toBe(true);
+  });
+});
+
+describe("starting and stopping", () => {
+  it("refuses the start in one sentence when the process refuses its settings", async () => {
+    const { host, seen } = make("throws");
+    const error: unknown = await host.start([]).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(Refusal);
+    expect((error as Refusal).code).toBe("E_ABORTED");
+    expect(seen.logs.join()).toContain("these settings are not for me");
+  });
+
+  it("stops at once on request, and kills a process that does not", async () => {
+    for (const behaviour of ["usual", "ignores-stop"]) {
+      const { host } = make(behaviour);
+      await host.start([]);
+      const pid = host.pid ?? 0;
+      const before = performance.now();
+      await host.stop();
+      expect(isAlive(pid)).toBe(false);
+      if (behaviour === "usual") expect(performance.now() - before).toBeLessThan(1500);
+    }
+  });
+
+  it("leaves no process behind when the core is killed", async () => {
+    const { spawn } = await import("node:child_process");
+    const core = spawn(process.execPath, [fileURLToPath(new URL("fixtures/core.ts", import.meta.url))], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    let output = "";
+    core.stdout.on("data", (chunk: Buffer) => {
+      output += chunk.toString();
+    });
+    await until(() => output.includes("\n"));
+    const child = Number(output);
+    expect(isAlive(child)).toBe(true);
+    core.kill("SIGKILL");
+    await until(() => !isAlive(child));
+  });
+});
