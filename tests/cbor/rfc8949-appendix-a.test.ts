@@ -30,7 +30,6 @@ const supported: readonly (readonly [string, CborValue])[] = [
   ["f98000", -0],
   ["fb3ff199999999999a", 1.1],
   ["f93e00", 1.5],
-  ["fa47c35000", 100_000],
   ["fa7f7fffff", 3.4028234663852886e38],
   ["fb7e37e43c8800759c", 1e300],
   ["f90001", 5.960464477539063e-8],
@@ -68,6 +67,7 @@ const integersInFloats: readonly (readonly [string, number, string])[] = [
   ["f93c00", 1, "01"],
   ["f97bff", 65_504, "19ffe0"],
   ["f9c400", -4, "23"],
+  ["fa47c35000", 100_000, "1a000186a0"],
 ];
 
 const refused: readonly (readonly [string, CborReason])[] = [
@@ -104,10 +104,7 @@ const refused: readonly (readonly [string, CborReason])[] = [
 describe("RFC 8949 appendix A", () => {
   test.each(supported)("%s decodes to its value, and the value encodes to these bytes", (hex, value) => {
     expect(decodeCbor(bytes(hex), limits)).toStrictEqual(value);
-    if (hex === "fa47c35000") expect(encodeCbor(value)).toEqual(bytes("1a000186a0"));
-    else if (hex === "fb7e37e43c8800759c" || Number.isSafeInteger(value) === Number(hex.slice(0, 2)) < 0x40) {
-      expect(Buffer.from(encodeCbor(value)).toString("hex")).toBe(hex);
-    } else expect(Buffer.from(encodeCbor(value)).toString("hex")).toBe(hex);
+    expect(Buffer.from(encodeCbor(value)).toString("hex")).toBe(hex);
   });
 
   test.each(integersInFloats)("%s decodes to %d, which encodes as the integer %s", (hex, value, shorter) => {
@@ -126,7 +123,8 @@ describe("RFC 8949 appendix A", () => {
     expect(decodeCbor(bytes("fbfff0000000000000"), relaxed)).toBe(-Infinity);
   });
 
-  test("all 82 examples of the appendix are here", () => {
-    expect(supported.length + integersInFloats.length + refused.length).toBe(82 - 1);
+  test("all 81 examples of the appendix are here", () => {
+    const all = [...supported, ...integersInFloats, ...refused].map(([hex]) => hex);
+    expect(new Set(all).size).toBe(81);
   });
 });
