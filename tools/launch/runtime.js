@@ -27,7 +27,9 @@ export function findRuntime() {
   }
   const name = PACKAGES.get(platform);
   if (name === undefined) {
-    return { problem: `no Node ${NEEDED_MAJOR} comes with Bulkhead for ${platform}; install Node ${NEEDED_MAJOR} or newer and run this command with that` };
+    return {
+      problem: `no Node ${NEEDED_MAJOR} comes with Bulkhead for ${platform}; install Node ${NEEDED_MAJOR} or newer and run this command with that`,
+    };
   }
   const executable = executableOf(name);
   if (executable === undefined) {

@@ -1,0 +1,44 @@
+/** Rules about source files that no linter has: the kernel's size, and the sentence that opens each file. */
+import { globSync, readFileSync } from "node:fs";
+import path from "node:path";
+import type { Finding } from "./step.ts";
+
+/** The kernel must stay small enough to read in a day (DESIGN 2). */
+export const KERNEL_LINE_BUDGET = 6000;
+
+const OPENING = /^(#!.*\n)?\/\*\*\s+[^\s*]/;
+
+/** All TypeScript of the folders, generated code left out, as paths relative to `root`. */
+function sources(root: string, ...folders: string[]): string[] {
+  return folders
+    .flatMap((folder) => globSync(`${folder}/**/*.ts`, { cwd: root }))
+    .filter((file) => !file.split(path.sep).includes("generated"))
+    .sort();
+}
+
+function linesOf(file: string): number {
+  return readFileSync(file, "utf8").split("\n").length - 1;
+}
+
+/** Counts every line of every TypeScript file in kernel/, comments and blank ones included. */
+export function countKernelLines(root: string): Finding {
+  const counts = sources(root, "kernel").map((file) => ({ file, lines: linesOf(path.join(root, file)) }));
+  const total = counts.reduce((sum, { lines }) => sum + lines, 0);
+  const largest = counts.toSorted((a, b) => b.lines - a.lines).slice(0, 10);
+  return {
+    ok: counts.length > 0 && total <= KERNEL_LINE_BUDGET,
+    summary: `${total} of ${KERNEL_LINE_BUDGET} lines in ${counts.length} files`,
+    details: ["The largest:", ...largest.map(({ file, lines }) => `${String(lines).padStart(6)} ${file}`)].join("\n"),
+  };
+}
+
+/** Every file opens with a comment that says what it is for. */
+export function checkOpenings(root: string): Finding {
+  const files = sources(root, "kernel", "gateway", "modules", "tools", "tests");
+  const silent = files.filter((file) => !OPENING.test(readFileSync(path.join(root, file), "utf8")));
+  return {
+    ok: silent.length === 0,
+    summary: silent.length === 0 ? `${files.length} files` : `${silent.length} of ${files.length} files`,
+    details: silent.map((file) => `${file}:1: opens without a /** sentence */ that says what it is for`).join("\n"),
+  };
+}

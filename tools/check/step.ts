@@ -1,0 +1,35 @@
+/** What a step of the check is, and how a tool of another package is run as one. */
+import { spawn } from "node:child_process";
+import { PACKAGE_ROOT } from "../root.ts";
+
+/** What a step found: a word or two for its line, and on failure everything that there is to read. */
+export interface Finding {
+  readonly ok: boolean;
+  readonly summary: string;
+  readonly details: string;
+}
+
+export interface Step {
+  readonly name: string;
+  readonly purpose: string;
+  run(): Finding | Promise<Finding>;
+}
+
+/** Runs a JavaScript tool under the current Node, from the package's root; it passes if it exits with 0. */
+export function runTool(script: string, ...parameters: string[]): Promise<Finding> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [script, ...parameters], {
+      cwd: PACKAGE_ROOT,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    let output = "";
+    const collect = (chunk: string) => (output += chunk);
+    child.stdout.setEncoding("utf8").on("data", collect);
+    child.stderr.setEncoding("utf8").on("data", collect);
+    child.on("error", reject);
+    child.on("close", (code, signal) => {
+      const ok = code === 0;
+      resolve({ ok, summary: ok ? "" : `exit ${code ?? signal ?? "unknown"}`, details: output.trim() });
+    });
+  });
+}
