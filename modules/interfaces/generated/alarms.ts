@@ -1,0 +1,86 @@
+/** The contract `alarms`. */
+import { Bytes, Fault, Reader, Writer } from "bulkhead/sdk";
+
+/** An `alarm`. Make it once; `decode` and `encode` use it for every message. Texts are views of what was decoded. */
+export class Alarm {
+  sensor: Bytes = new Bytes();
+  quantity: Bytes = new Bytes();
+  state: Bytes = new Bytes();
+  value: f64 = 0;
+  limit: f64 = 0;
+  count: u32 = 0;
+  time: u64 = 0;
+  hasSeverity: bool = false;
+  severity: Bytes = new Bytes();
+
+  /** Reads one; false, and the reader's fault set, where the bytes are not exactly an `alarm`. */
+  decode(reader: Reader): bool {
+    let seen: u32 = 0;
+    this.hasSeverity = false;
+    for (let left = reader.map(); left > 0 && reader.ok; left--) {
+      reader.text(key);
+      const bit = this.entry(reader);
+      if (bit == 0 || (seen & bit) != 0) reader.fail(Fault.contract);
+      seen |= bit;
+    }
+    if ((seen & 127) != 127) reader.fail(Fault.contract);
+    return reader.finish();
+  }
+
+  private entry(reader: Reader): u32 {
+    if (key.is("sensor")) {
+      reader.textWithin(this.sensor, 1, 48);
+      return 1;
+    }
+    if (key.is("quantity")) {
+      reader.textWithin(this.quantity, 1, 32);
+      return 2;
+    }
+    if (key.is("state")) {
+      reader.text(this.state);
+      const state = this.state;
+      if (!state.is("raised") && !state.is("cleared") && !state.is("active") && !state.is("takeover")) {
+        reader.fail(Fault.contract);
+      }
+      return 4;
+    }
+    if (key.is("value")) {
+      this.value = reader.number();
+      return 8;
+    }
+    if (key.is("limit")) {
+      this.limit = reader.number();
+      return 16;
+    }
+    if (key.is("count")) {
+      this.count = reader.u32();
+      return 32;
+    }
+    if (key.is("time")) {
+      this.time = reader.u64();
+      return 64;
+    }
+    if (key.is("severity")) {
+      reader.text(this.severity);
+      this.hasSeverity = true;
+      if (!this.severity.is("warning") && !this.severity.is("critical")) reader.fail(Fault.contract);
+      return 128;
+    }
+    return 0;
+  }
+
+  encode(writer: Writer): Writer {
+    writer.map(this.hasSeverity ? 8 : 7);
+    writer.text("time").unsigned(this.time);
+    writer.text("count").unsigned(this.count);
+    writer.text("limit").float(this.limit);
+    writer.text("state").textBytes(this.state);
+    writer.text("value").float(this.value);
+    writer.text("sensor").textBytes(this.sensor);
+    writer.text("quantity").textBytes(this.quantity);
+    if (this.hasSeverity) writer.text("severity").textBytes(this.severity);
+    return writer;
+  }
+}
+
+const key = new Bytes();

@@ -1,0 +1,66 @@
+/** The contract `readings`. */
+import { Bytes, Fault, Reader, Writer } from "bulkhead/sdk";
+
+/** A `reading`. Make it once; `decode` and `encode` use it for every message. Texts are views of what was decoded. */
+export class Reading {
+  sensor: Bytes = new Bytes();
+  sequence: u32 = 0;
+  quantity: Bytes = new Bytes();
+  value: f64 = 0;
+  unit: Bytes = new Bytes();
+  time: u64 = 0;
+
+  /** Reads one; false, and the reader's fault set, where the bytes are not exactly a `reading`. */
+  decode(reader: Reader): bool {
+    let seen: u32 = 0;
+    for (let left = reader.map(); left > 0 && reader.ok; left--) {
+      reader.text(key);
+      const bit = this.entry(reader);
+      if (bit == 0 || (seen & bit) != 0) reader.fail(Fault.contract);
+      seen |= bit;
+    }
+    if (seen != 63) reader.fail(Fault.contract);
+    return reader.finish();
+  }
+
+  private entry(reader: Reader): u32 {
+    if (key.is("sensor")) {
+      reader.textWithin(this.sensor, 1, 48);
+      return 1;
+    }
+    if (key.is("sequence")) {
+      this.sequence = reader.u32();
+      return 2;
+    }
+    if (key.is("quantity")) {
+      reader.textWithin(this.quantity, 1, 32);
+      return 4;
+    }
+    if (key.is("value")) {
+      this.value = reader.number();
+      return 8;
+    }
+    if (key.is("unit")) {
+      reader.textWithin(this.unit, 1, 16);
+      return 16;
+    }
+    if (key.is("time")) {
+      this.time = reader.u64();
+      return 32;
+    }
+    return 0;
+  }
+
+  encode(writer: Writer): Writer {
+    writer.map(6);
+    writer.text("time").unsigned(this.time);
+    writer.text("unit").textBytes(this.unit);
+    writer.text("value").float(this.value);
+    writer.text("sensor").textBytes(this.sensor);
+    writer.text("quantity").textBytes(this.quantity);
+    writer.text("sequence").unsigned(this.sequence);
+    return writer;
+  }
+}
+
+const key = new Bytes();

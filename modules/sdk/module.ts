@@ -1,0 +1,77 @@
+/** What stands between the ABI's exports and the driver: the generated entry file calls these, and nothing else does. */
+
+import { Bytes } from "./bytes";
+import { Driver, none, Reply } from "./driver";
+import { Message } from "./message";
+import { Reader } from "./reader";
+import { Code } from "./result";
+import { Writer } from "./writer";
+
+const KERNEL_PORT: i32 = 0xffff;
+const NOTICE_START: u32 = 1;
+const NOTICE_PEER_LOST: u32 = 2;
+const NOTICE_PEER_BACK: u32 = 3;
+const NOTICE_SAFE_STATE: u32 = 4;
+
+/** Between two collections of garbage: an author's temporary objects live at most this many activations. */
+const ACTIVATIONS_PER_COLLECTION: u32 = 16;
+
+let driver: Driver | null = null;
+let activations: u32 = 0;
+const message = new Message();
+const name = new Bytes();
+const stateReader = new Reader();
+
+/** Makes this the module's driver: `register(new MyDriver())`, once, at the top level. */
+export function register(module: Driver): void {
+  driver = module;
+}
+
+function registered(): Driver {
+  const module = driver;
+  if (module === null) throw new Error("no driver is registered: write register(new MyDriver())");
+  return module;
+}
+
+/** `bulkhead_handle`. Garbage is collected at the start, where the stack holds no reference. */
+export function handle(port: i32, length: i32): Reply {
+  if (++activations % ACTIVATIONS_PER_COLLECTION == 0) __collect();
+  if (port != KERNEL_PORT) return registered().message(port, message);
+  notice();
+  return none;
+}
+
+function notice(): void {
+  const reader = message.read();
+  reader.array();
+  const number = reader.u32();
+  const module = registered();
+  if (number == NOTICE_START) module.start(reader.boolean());
+  else if (number == NOTICE_SAFE_STATE) module.safeState();
+  else if (number == NOTICE_PEER_LOST || number == NOTICE_PEER_BACK) {
+    reader.text(name);
+    if (number == NOTICE_PEER_LOST) module.peerLost(name);
+    else module.peerBack(name);
+  }
+}
+
+/** `bulkhead_save`: the state is `[schema, what the driver wrote]`. */
+export function save(writer: Writer, schema: u32): Reply {
+  writer.begin().array(2).unsigned(schema);
+  registered().save(writer);
+  return writer.failed ? <i64>Code.firstOfModule : ((<i64>writer.address) << 32) | <i64>writer.length;
+}
+
+/** `bulkhead_restore`. */
+export function restore(address: usize, length: i32): i32 {
+  const reader = stateReader.openAt(address, length);
+  const elements = reader.array();
+  const schema = reader.u32();
+  if (!reader.ok || elements != 2) return Code.firstOfModule;
+  return registered().restore(reader, schema) && reader.finish() ? 0 : Code.firstOfModule;
+}
+
+/** `bulkhead_health`. */
+export function health(): i32 {
+  return registered().health();
+}

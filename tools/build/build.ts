@@ -1,0 +1,158 @@
+/** Builds modules: AssemblyScript and `module.yaml` in, a binary with its manifest out; skips what has not changed. */
+import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { join, relative, resolve } from "node:path";
+import { encodeCbor, MANIFEST_SECTION } from "../../kernel/index.ts";
+import type { CborInput } from "../../kernel/index.ts";
+import { compileModule, MODULES_FOLDER } from "./compile.ts";
+import { generateEntry, generateSlots } from "./generate.ts";
+import { readModuleFile } from "./module-file.ts";
+import type { ManifestDocument, ModuleBuild, ModuleFile } from "./module-file.ts";
+import { withCustomSection } from "./section.ts";
+
+export interface BuildOptions {
+  /** Where the binaries go; `build/modules` of the working folder where absent. */
+  readonly output?: string;
+  /** Compile even what has not changed. */
+  readonly force?: boolean;
+}
+
+export interface BuiltModule {
+  readonly name: string;
+  readonly version: string;
+  readonly manifest: ManifestDocument;
+  /** The module's own folder. */
+  readonly folder: string;
+  /** Path of the binary; the source map lies beside it, with `.map` after its name. */
+  readonly wasm: string;
+  readonly bytes: number;
+  /** False where the binary on disk was still good. */
+  readonly compiled: boolean;
+  readonly milliseconds: number;
+}
+
+/** What a build was made of, kept beside the binary: the digest of each input by path. */
+interface BuildRecord {
+  readonly manifest: string;
+  readonly inputs: Readonly<Record<string, string>>;
+}
+
+/** Folders of modules that ship with the package. */
+const GROUPS = ["drivers", "services", "examples"] as const;
+
+/**
+ * Builds every name of one module's folder.
+ * @throws Refusal E_MANIFEST or E_WASM, with file, line and column.
+ */
+export async function buildModule(folder: string, options: BuildOptions = {}): Promise<BuiltModule[]> {
+  const output = resolve(options.output ?? "build/modules");
+  const file = await readModuleFile(resolve(folder));
+  await mkdir(output, { recursive: true });
+  await writeGenerated(file);
+  const built: BuiltModule[] = [];
+  for (const build of file.builds) built.push(await buildOne(file, build, output, options.force === true));
+  return built;
+}
+
+/** The folders under `modules/` that hold a module, in the order of their names. */
+export async function moduleFolders(root: string = MODULES_FOLDER): Promise<string[]> {
+  const folders: string[] = [];
+  for (const group of GROUPS) {
+    const inside = existsSync(join(root, group)) ? await readdir(join(root, group)) : [];
+    for (const name of inside.sort()) {
+      if (existsSync(join(root, group, name, "module.yaml"))) folders.push(join(root, group, name));
+    }
+  }
+  return folders;
+}
+
+/** Builds every module that ships with the package, telling of each as it is done. */
+export async function buildAll(
+  options: BuildOptions = {},
+  onBuilt: (built: BuiltModule, done: number, all: number) => void = () => undefined,
+): Promise<BuiltModule[]> {
+  const folders = await moduleFolders();
+  const all: BuiltModule[] = [];
+  for (const [index, folder] of folders.entries()) {
+    for (const built of await buildModule(folder, options)) {
+      all.push(built);
+      onBuilt(built, index + 1, folders.length);
+    }
+  }
+  return all;
+}
+
+async function buildOne(
+  file: ModuleFile,
+  { output: base, manifest }: ModuleBuild,
+  output: string,
+  force: boolean,
+): Promise<BuiltModule> {
+  const wasm = join(output, `${base}.wasm`);
+  const started = performance.now();
+  const identity = digest(`${generateSlots(manifest)}${generateEntry(manifest, file.entry)}${JSON.stringify(manifest)}`);
+  const fresh = !force && (await isFresh(wasm, identity));
+  if (!fresh) await compileTo(wasm, file, manifest, identity);
+  return {
+    name: manifest.name,
+    version: manifest.version,
+    manifest,
+    folder: file.folder,
+    wasm,
+    bytes: (await readFile(wasm)).length,
+    compiled: !fresh,
+    milliseconds: Math.round(performance.now() - started),
+  };
+}
+
+async function compileTo(wasm: string, file: ModuleFile, manifest: ManifestDocument, identity: string): Promise<void> {
+  const { binary, sourceMap, inputs } = await compileModule({ folder: file.folder, entry: file.entry, manifest });
+  // SAFETY: a manifest consists of texts, numbers, arrays and plain objects of such.
+  const content = encodeCbor(manifest as unknown as CborInput);
+  await writeFile(wasm, withCustomSection(binary, MANIFEST_SECTION, content));
+  await writeFile(`${wasm}.map`, sourceMap);
+  const digests: Record<string, string> = {};
+  for (const input of inputs) digests[relative(process.cwd(), input)] = await fileDigest(input);
+  const record: BuildRecord = { manifest: identity, inputs: digests };
+  await writeFile(recordPath(wasm), JSON.stringify(record));
+}
+
+async function isFresh(wasm: string, identity: string): Promise<boolean> {
+  try {
+    const record = JSON.parse(await readFile(recordPath(wasm), "utf8")) as BuildRecord;
+    if (record.manifest !== identity || !existsSync(wasm)) return false;
+    for (const [path, known] of Object.entries(record.inputs)) {
+      if ((await fileDigest(path)) !== known) return false;
+    }
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function recordPath(wasm: string): string {
+  return wasm.replace(/\.wasm$/, ".inputs.json");
+}
+
+async function fileDigest(path: string): Promise<string> {
+  return digest(await readFile(path));
+}
+
+function digest(content: string | Uint8Array): string {
+  return createHash("sha256").update(content).digest("hex");
+}
+
+/** Leaves the generated files on disk too, so that an editor knows slots and ports. */
+async function writeGenerated(file: ModuleFile): Promise<void> {
+  const manifest = file.builds[0]?.manifest;
+  if (manifest === undefined) return;
+  const folder = join(file.folder, "generated");
+  await mkdir(folder, { recursive: true });
+  await writeIfChanged(join(folder, "slots.ts"), generateSlots(manifest));
+  await writeIfChanged(join(folder, "entry.ts"), generateEntry(manifest, file.entry));
+}
+
+async function writeIfChanged(path: string, text: string): Promise<void> {
+  if (!existsSync(path) || (await readFile(path, "utf8")) !== text) await writeFile(path, text);
+}

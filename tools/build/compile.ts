@@ -1,0 +1,137 @@
+/** Runs the AssemblyScript compiler on one module, with the generated files and the SDK mounted where it looks for them. */
+import { readdir, readFile } from "node:fs/promises";
+import { dirname, join, relative, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { Refusal } from "../../kernel/index.ts";
+import { generateEntry, generateSlots } from "./generate.ts";
+import type { ManifestDocument } from "./module-file.ts";
+
+/** The package's own `modules/` folder: modules import it as `bulkhead/sdk` and `bulkhead/interfaces/...`. */
+export const MODULES_FOLDER = resolve(dirname(fileURLToPath(import.meta.url)), "../../modules");
+
+export interface CompileRequest {
+  readonly folder: string;
+  readonly entry: string;
+  readonly manifest: ManifestDocument;
+  /** Only check the types; no binary. */
+  readonly checkOnly?: boolean;
+}
+
+export interface Compiled {
+  readonly binary: Uint8Array;
+  readonly sourceMap: string;
+  /** Absolute paths of every file that the compiler read. */
+  readonly inputs: readonly string[];
+}
+
+/** What is used of the compiler's API. Its own declarations would put AssemblyScript's globals into the whole program. */
+interface Compiler {
+  main(
+    options: readonly string[],
+    api: {
+      readonly stdout: { write(chunk: string | Uint8Array): unknown };
+      readonly stderr: { write(chunk: string | Uint8Array): unknown };
+      readFile(name: string, base: string): Promise<string | null>;
+      listFiles(name: string, base: string): Promise<string[] | null>;
+      writeFile(name: string, content: Uint8Array | string): Promise<void>;
+    },
+  ): Promise<{ readonly error: Error | null }>;
+}
+
+const COMPILER: string = "assemblyscript/asc";
+const ENTRY_FILE = "generated/entry.ts";
+const SLOTS_FILE = "generated/slots.ts";
+const OUTPUT_FILE = "module.wasm";
+
+/**
+ * Compiles one module.
+ * @throws Refusal E_WASM with the compiler's own message: file, line, column.
+ */
+export async function compileModule(request: CompileRequest): Promise<Compiled> {
+  // SAFETY: the shape of the package's export, pinned in the lock file; the module tests compile through it.
+  const { main } = (await import(COMPILER)) as Compiler;
+  const files = new VirtualFiles(request);
+  const messages: string[] = [];
+  const collect = { write: (chunk: string | Uint8Array) => messages.push(String(chunk)) };
+  const { error } = await main(compilerArguments(request), {
+    stdout: collect,
+    stderr: collect,
+    readFile: (name, base) => files.read(name, base),
+    listFiles: (name, base) => files.list(name, base),
+    writeFile: (name, content) => {
+      files.outputs.set(name, content);
+      return Promise.resolve();
+    },
+  });
+  if (error !== null) {
+    throw new Refusal(
+      "E_WASM",
+      `${relative(process.cwd(), request.folder)} does not compile\n${messages.join("").trim()}`,
+    );
+  }
+  return {
+    binary: files.outputs.get(OUTPUT_FILE) as Uint8Array,
+    sourceMap: String(files.outputs.get(`${OUTPUT_FILE}.map`) ?? ""),
+    inputs: [...files.inputs].sort(),
+  };
+}
+
+/** `minimal` collects only when the SDK asks, between activations; sizes and limits come from the manifest. */
+function compilerArguments({ folder, manifest, checkOnly }: CompileRequest): string[] {
+  return [
+    ENTRY_FILE,
+    ...["--baseDir", folder, "--runtime", "minimal", "--exportStart", "_initialize"],
+    ...["--use", "abort=~lib/bulkhead/sdk/abort/abort", "--maximumMemory", String(manifest.memory)],
+    ...["--optimizeLevel", "3", "--shrinkLevel", "2", "--converge", "--noColors"],
+    ...(checkOnly === true ? ["--noEmit"] : ["--outFile", OUTPUT_FILE, "--sourceMap"]),
+  ];
+}
+
+/** The files as the compiler sees them: the module's own, the generated ones, and the SDK as a package. */
+class VirtualFiles {
+  readonly inputs = new Set<string>();
+  readonly outputs = new Map<string, Uint8Array | string>();
+  readonly #folder: string;
+  readonly #generated: ReadonlyMap<string, string>;
+
+  constructor({ folder, entry, manifest }: CompileRequest) {
+    this.#folder = resolve(folder);
+    this.#generated = new Map([
+      [join(this.#folder, ENTRY_FILE), generateEntry(manifest, entry)],
+      [join(this.#folder, SLOTS_FILE), generateSlots(manifest)],
+    ]);
+  }
+
+  async read(name: string, base: string): Promise<string | null> {
+    const path = this.#locate(name, base);
+    if (path === null) return null;
+    const generated = this.#generated.get(path);
+    if (generated !== undefined) return generated;
+    try {
+      const text = await readFile(path, "utf8");
+      this.inputs.add(path);
+      return text;
+    } catch {
+      return null;
+    }
+  }
+
+  async list(name: string, base: string): Promise<string[] | null> {
+    try {
+      return (await readdir(resolve(base, name))).filter((file) => /^(?!.+\.d\.ts$).*\.ts$/.test(file));
+    } catch {
+      return null;
+    }
+  }
+
+  /** `node_modules/bulkhead/sdk/x.ts` is the package's SDK; contracts' code lies in `modules/interfaces/generated`. */
+  #locate(name: string, base: string): string | null {
+    const path = resolve(base, name);
+    const at = path.lastIndexOf("node_modules/bulkhead/");
+    if (at < 0) return path;
+    const inside = path.slice(at + "node_modules/bulkhead/".length);
+    if (inside.startsWith("sdk/")) return join(MODULES_FOLDER, inside);
+    const contract = /^interfaces\/([a-z0-9-]+\.ts)$/.exec(inside)?.[1];
+    return contract === undefined ? null : join(MODULES_FOLDER, "interfaces/generated", contract);
+  }
+}
