@@ -1,0 +1,5 @@
+/** The configuration: reading it, checking it, explaining it. */
+export type * from "./configuration.ts";
+export { firstUnmet, type Requirement } from "./content.ts";
+export { loadConfiguration, parseConfiguration, parseLayers } from "./load.ts";
+export { ConfigurationError, describePosition, describeProblem, type Position, type Problem } from "./problem.ts";
