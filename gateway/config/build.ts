@@ -40,10 +40,10 @@ export function buildPartitions(draft: GatewayDraft, problems: Problems): Readon
   );
 }
 
-function unknown(kind: string, name: string, at: Position, names: Iterable<string>, problems: Problems): undefined {
+function unknown(what: string, name: string, at: Position, names: Iterable<string>, problems: Problems): undefined {
   const all = [...names];
   const detail = { code: "E_UNKNOWN", nearest: nearestName(name, all), expected: listNames(all) } as const;
-  return problems.add(at, `unknown ${kind} '${name}'`, detail);
+  return problems.add(at, `unknown ${what}`, detail);
 }
 
 interface Surroundings {
@@ -52,12 +52,16 @@ interface Surroundings {
   readonly problems: Problems;
 }
 
-function endpointTargets(draft: EndpointDraft, { modules, problems }: Surroundings): readonly PortAddress[] {
+function endpointTargets(
+  grant: string,
+  draft: EndpointDraft,
+  { modules, problems }: Surroundings,
+): readonly PortAddress[] {
   const seen = new Set<string>();
   return draft.to.flatMap(({ value, at }) => {
     const [module = "", port = ""] = value.split(".");
     if (seen.has(value)) {
-      problems.add(at, `the target '${value}' is named twice`, { hint: "remove one" });
+      problems.add(at, `${grant} names the target '${value}' twice`, { hint: "remove one" });
       return [];
     }
     seen.add(value);
@@ -67,7 +71,7 @@ function endpointTargets(draft: EndpointDraft, { modules, problems }: Surroundin
       nearest: nearest === undefined ? undefined : `${nearest}.${port}`,
       expected: `a port of ${listNames(modules)}`,
     };
-    problems.add(at, `unknown module '${module}'`, { code: "E_UNKNOWN", ...detail });
+    problems.add(at, `unknown module '${module}' in ${grant}`, { code: "E_UNKNOWN", ...detail });
     return [];
   });
 }
@@ -83,7 +87,7 @@ function buildGrant(module: string, slot: string, grant: Variant<GrantDraft>, ar
     const detail = { expected: "one target", found: `${value.to.length} targets`, hint };
     around.problems.add(value.rights?.at ?? grant.at, `${module}.${slot} calls several targets`, detail);
   }
-  const to = endpointTargets(value, around);
+  const to = endpointTargets(`modules.${module}.grants.${slot}`, value, around);
   const badge = value.badge?.value ?? DEFAULTS.badge;
   return { slot, interface: "endpoint", to, rights, badge, depth: value.depth, overflow: value.overflow };
 }
@@ -103,7 +107,13 @@ function buildModule(name: string, located: Located<ModuleDraft>, around: Surrou
   const [first = DEFAULTS.partition] = around.partitions.keys();
   const partition = draft.partition?.value ?? first;
   if (draft.partition !== undefined && !around.partitions.has(partition)) {
-    unknown("partition", partition, draft.partition.at, around.partitions.keys(), around.problems);
+    unknown(
+      `partition '${partition}' in modules.${name}`,
+      partition,
+      draft.partition.at,
+      around.partitions.keys(),
+      around.problems,
+    );
   }
   const memory = draft.memory?.value ?? DEFAULTS.memoryBytes;
   if (memory % PAGE_BYTES !== 0) {

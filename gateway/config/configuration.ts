@@ -67,6 +67,8 @@ export interface ConfigurationPositions {
   readonly partitions: ReadonlyMap<string, Position>;
   /** By `module.slot`. */
   readonly grants: ReadonlyMap<string, Position>;
+  /** Of each target of an endpoint grant, by `module.slot module.port`. */
+  readonly targets: ReadonlyMap<string, Position>;
 }
 
 export interface GatewayConfiguration {

@@ -81,7 +81,9 @@ class Reader {
     if (node === null) return { kind: "scalar", at: fallback, value: null, source: "" };
     const at = node.range ? this.#at(node.range[0]) : fallback;
     if (isAlias(node)) {
-      return this.#problems.add(at, `the alias *${node.source} is not accepted`, { hint: "write the value out" });
+      return this.#problems.add(at, `the alias *${node.source} is not accepted`, {
+        hint: "write the value out; put text that starts with '*' in quotes",
+      });
     }
     const { anchor } = node as { readonly anchor?: string };
     if (anchor !== undefined) {

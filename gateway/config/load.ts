@@ -73,7 +73,7 @@ function readTree(node: ConfigurationNode | undefined, files: readonly string[],
   const problems = new Problems();
   const start: Position = { file: files[0] ?? "gateway.yaml", line: 1, column: 1 };
   const root = node ?? ({ kind: "scalar", at: start, value: null, source: "" } as const);
-  const draft = gatewayShape.read(root, "the file", problems);
+  const draft = gatewayShape.read(root, "", problems);
   problems.settle();
   if (draft === undefined)
     throw new ConfigurationError([{ code: "E_CONFIG", at: start, message: "the file is not valid" }]);
@@ -82,7 +82,21 @@ function readTree(node: ConfigurationNode | undefined, files: readonly string[],
   return configuration;
 }
 
-function placesOf(modules: readonly ModuleInProgress[], start: Position): Places & GatewayConfiguration["positions"] {
+function targetPositions(modules: readonly ModuleInProgress[]): ReadonlyMap<string, Position> {
+  return new Map(
+    modules.flatMap(({ draft, spec }) =>
+      [...(draft.value.grants?.value ?? [])].flatMap(([slot, { value }]) => {
+        const grant = value.value;
+        if (grant.interface !== "endpoint") return [];
+        return grant.to.map((to) => [`${spec.name}.${slot} ${to.value}`, to.at] as const);
+      }),
+    ),
+  );
+}
+
+type KnownPlaces = Places & Omit<GatewayConfiguration["positions"], "partitions">;
+
+function placesOf(modules: readonly ModuleInProgress[], start: Position): KnownPlaces {
   const modulePositions = new Map(modules.map(({ draft, spec }) => [spec.name, draft.keyAt]));
   const grants = new Map(
     modules.flatMap(({ draft, spec }) =>
@@ -92,7 +106,7 @@ function placesOf(modules: readonly ModuleInProgress[], start: Position): Places
   return {
     modules: modulePositions,
     grants,
-    partitions: new Map(),
+    targets: targetPositions(modules),
     grant: (module, slot) => grants.get(`${module}.${slot}`) ?? modulePositions.get(module) ?? start,
     module: (module) => modulePositions.get(module) ?? start,
   };
@@ -176,6 +190,7 @@ function assemble(
     positions: {
       modules: places.modules,
       grants: places.grants,
+      targets: places.targets,
       partitions: new Map([...partitions].map(([name, { at }]) => [name, at])),
     },
     warnings: warnings(withdrawn, places),

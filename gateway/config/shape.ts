@@ -1,6 +1,6 @@
 /** Shapes: each reads one part of a configuration tree, with exact errors, and gives the JSON Schema of the same thing. */
 import type { ConfigurationNode, MapNode } from "./document.ts";
-import { isName, listNames, NAME_PATTERN, NAME_WHAT, nearestName } from "./names.ts";
+import { listNames, NAME_PATTERN, NAME_WHAT, nearestName } from "./names.ts";
 import type { Position, Problems } from "./problem.ts";
 import { DURATION_PATTERN, formatDuration, formatSize, parseDuration, parseSize, SIZE_PATTERN } from "./units.ts";
 
@@ -57,9 +57,18 @@ export function describeNode(node: ConfigurationNode): string {
   return `text ${JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)}`;
 }
 
+/** The path of a key: the file itself has none. */
+function below(path: string, key: string): string {
+  return path === "" ? key : `${path}.${key}`;
+}
+
+function named(path: string): string {
+  return path === "" ? "the file" : path;
+}
+
 function mismatch(node: ConfigurationNode, path: string, what: string, problems: Problems, hint?: string): undefined {
   const detail = { expected: what, found: describeNode(node), ...(hint === undefined ? {} : { hint }) };
-  return problems.add(node.at, `${path} is not valid`, detail);
+  return problems.add(node.at, `${named(path)} is not valid`, detail);
 }
 
 export interface TextOptions {
@@ -239,7 +248,7 @@ function unknownKey(
       names.filter((candidate) => !present(candidate)),
     ) ?? nearestName(key, names);
   const expected = names.length === 0 ? "no keys here" : listNames(names);
-  problems.add(at, `unknown key '${printable(key)}' in ${path}`, { code: "E_UNKNOWN", nearest, expected });
+  problems.add(at, `unknown key '${printable(key)}' in ${named(path)}`, { code: "E_UNKNOWN", nearest, expected });
 }
 
 /** A key of the text, short and without control characters. */
@@ -265,11 +274,14 @@ export function record<const K extends Keys>(what: string, keys: K): Shape<Recor
         if (entry === undefined) {
           if (isRequired) {
             complete = false;
-            problems.add(map.at, `${path} lacks the key '${key}'`, { expected: shape.what, hint: `add '${key}: …'` });
+            problems.add(map.at, `${named(path)} lacks the key '${key}'`, {
+              expected: shape.what,
+              hint: `add '${key}: …'`,
+            });
           }
           return [key, undefined] as const;
         }
-        const value = shape.read(entry.value, `${path}.${key}`, problems);
+        const value = shape.read(entry.value, below(path, key), problems);
         if (value === undefined && isRequired) complete = false;
         return [key, value === undefined ? undefined : { value, at: entry.value.at, keyAt: entry.keyAt }] as const;
       });
@@ -396,11 +408,4 @@ export function anything(what: string): Shape<PlainData> {
     return Object.fromEntries(pairs);
   }
   return { what, read: convert, schema: () => ({}) };
-}
-
-/** True where the shape of names accepts it; for names that are built, not written as a value. */
-export function checkName(value: string, at: Position, path: string, problems: Problems): boolean {
-  if (isName(value)) return true;
-  problems.add(at, `${path} is not valid`, { expected: NAME_WHAT, found: `'${printable(value)}'` });
-  return false;
 }
