@@ -15,7 +15,7 @@ export async function checkAssemblyScript(root: string): Promise<Finding> {
   const entries = entryFiles(root);
   const failures: string[] = [];
   for (const entry of entries) {
-    const finding = await runTool(COMPILER, entry, "--noEmit", "--noColors", ...config);
+    const finding = await runTool(root, COMPILER, entry, "--noEmit", "--noColors", ...config);
     if (!finding.ok) failures.push(`${entry}:\n${finding.details}`);
   }
   return {

@@ -14,28 +14,28 @@ const STEPS: readonly Step[] = [
   {
     name: "lint",
     purpose: "typescript-eslint strictTypeChecked; globals and packages that belong to one file",
-    run: () => runTool("node_modules/eslint/bin/eslint.js", "--max-warnings=0", "."),
+    run: () => runTool(PACKAGE_ROOT, "node_modules/eslint/bin/eslint.js", "--max-warnings=0", "."),
   },
   {
     name: "types",
     purpose: "TypeScript of the host",
-    run: () => runTool("node_modules/typescript/bin/tsc", "-p", "."),
+    run: () => runTool(PACKAGE_ROOT, "node_modules/typescript/bin/tsc", "-p", "."),
   },
   { name: "modules", purpose: "AssemblyScript of the modules", run: () => checkAssemblyScript(PACKAGE_ROOT) },
   {
     name: "unused",
     purpose: "code, exports and packages that nothing uses (knip)",
-    run: () => runTool("node_modules/knip/bin/knip.js", "--no-progress"),
+    run: () => runTool(PACKAGE_ROOT, "node_modules/knip/bin/knip.js", "--no-progress"),
   },
   {
     name: "layers",
     purpose: "who may import whom (dependency-cruiser)",
-    run: () => runTool("node_modules/dependency-cruiser/bin/dependency-cruiser.mjs", ...LAYERS),
+    run: () => runTool(PACKAGE_ROOT, "node_modules/dependency-cruiser/bin/dependency-cruiser.mjs", ...LAYERS),
   },
   {
     name: "format",
     purpose: "Biome",
-    run: () => runTool("node_modules/@biomejs/biome/bin/biome", "format", "--colors=off", "."),
+    run: () => runTool(PACKAGE_ROOT, "node_modules/@biomejs/biome/bin/biome", "format", "--colors=off", "."),
   },
   {
     name: "generated",

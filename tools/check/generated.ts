@@ -53,10 +53,11 @@ export async function writeGenerated(root: string, generators: readonly Generato
     const file = path.join(root, generator.path);
     mkdirSync(path.dirname(file), { recursive: true });
     writeFileSync(file, await generator.generate());
-    process.stdout.write(`wrote ${generator.path}\n`);
   }
 }
 
 if (import.meta.main && process.argv.includes("--write")) {
-  await writeGenerated(PACKAGE_ROOT, await loadGenerators(path.join(PACKAGE_ROOT, "tools/generate")));
+  const generators = await loadGenerators(path.join(PACKAGE_ROOT, "tools/generate"));
+  await writeGenerated(PACKAGE_ROOT, generators);
+  process.stdout.write(generators.map((generator) => `wrote ${generator.path}\n`).join(""));
 }

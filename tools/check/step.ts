@@ -1,5 +1,6 @@
 /** What a step of the check is, and how a tool of another package is run as one. */
 import { spawn } from "node:child_process";
+import path from "node:path";
 import { PACKAGE_ROOT } from "../root.ts";
 
 /** What a step found: a word or two for its line, and on failure everything that there is to read. */
@@ -15,11 +16,11 @@ export interface Step {
   run(): Finding | Promise<Finding>;
 }
 
-/** Runs a JavaScript tool under the current Node, from the package's root; it passes if it exits with 0. */
-export function runTool(script: string, ...parameters: string[]): Promise<Finding> {
+/** Runs a JavaScript tool of this package under the current Node, on the tree at `root`; it passes if it exits with 0. */
+export function runTool(root: string, script: string, ...parameters: string[]): Promise<Finding> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [script, ...parameters], {
-      cwd: PACKAGE_ROOT,
+    const child = spawn(process.execPath, [path.join(PACKAGE_ROOT, script), ...parameters], {
+      cwd: root,
       stdio: ["ignore", "pipe", "pipe"],
     });
     let output = "";

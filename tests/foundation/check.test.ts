@@ -1,0 +1,131 @@
+/** The check's other rules, each with something planted that it must find. */
+import { mkdirSync, symlinkSync } from "node:fs";
+import path from "node:path";
+import { describe, expect, test } from "vitest";
+import { checkAssemblyScript } from "../../tools/check/assembly-script.ts";
+import { checkGenerated, type Generator, loadGenerators, writeGenerated } from "../../tools/check/generated.ts";
+import { checkOpenings, countKernelLines, KERNEL_LINE_BUDGET } from "../../tools/check/sources.ts";
+import { plant, plantTree, ROOT, runTool, temporaryFolder } from "./support.ts";
+
+describe("the kernel's line budget", () => {
+  test("the kernel keeps it", () => {
+    const finding = countKernelLines(ROOT);
+    expect(finding.ok, finding.details).toBe(true);
+    expect(KERNEL_LINE_BUDGET).toBe(6000);
+  });
+
+  test("one line too many fails, and the largest files are named", () => {
+    const folder = temporaryFolder();
+    plant(folder, { "kernel/small.ts": "\n".repeat(1000), "kernel/deep/large.ts": "\n".repeat(5000) });
+    expect(countKernelLines(folder)).toMatchObject({ ok: true, summary: "6000 of 6000 lines in 2 files" });
+    plant(folder, { "kernel/one.ts": "// One more.\n" });
+    const finding = countKernelLines(folder);
+    expect(finding).toMatchObject({ ok: false, summary: "6001 of 6000 lines in 3 files" });
+    expect(finding.details).toContain("5000 kernel/deep/large.ts");
+  });
+
+  test("an empty kernel is no kernel within budget", () => {
+    expect(countKernelLines(temporaryFolder()).ok).toBe(false);
+  });
+});
+
+test("a file that does not open with what it is for is named", () => {
+  const folder = temporaryFolder();
+  plant(folder, {
+    "kernel/said.ts": "/** What this is for. */\nexport {};\n",
+    "tools/script.ts": "#!/usr/bin/env node\n/** What this is for. */\nexport {};\n",
+    "gateway/silent.ts": 'import "./other.ts";\n',
+    "modules/empty-words.ts": "/** */\nexport {};\n",
+  });
+  const finding = checkOpenings(folder);
+  expect(finding).toMatchObject({ ok: false, summary: "2 of 4 files" });
+  expect(finding.details.split("\n").map((line) => line.split(":")[0])).toEqual([
+    "gateway/silent.ts",
+    "modules/empty-words.ts",
+  ]);
+});
+
+describe("generated files", () => {
+  const generators: Generator[] = [
+    { path: "docs/one.md", generate: () => "one\n" },
+    { path: "docs/two.md", generate: () => Promise.resolve("two\n") },
+  ];
+
+  test("are written, and then up to date", async () => {
+    const folder = temporaryFolder();
+    await writeGenerated(folder, generators);
+    expect(await checkGenerated(folder, generators)).toMatchObject({ ok: true, summary: "2 files" });
+  });
+
+  test("that were edited or removed are named", async () => {
+    const folder = temporaryFolder();
+    plant(folder, { "docs/one.md": "one, edited\n" });
+    const finding = await checkGenerated(folder, generators);
+    expect(finding.ok).toBe(false);
+    expect(finding.details).toContain("docs/one.md is not what its generator makes");
+    expect(finding.details).toContain("docs/two.md is not what its generator makes");
+  });
+
+  test("come from files that export a path and how to make it", async () => {
+    const folder = temporaryFolder();
+    plant(folder, { "abi.ts": 'export const path = "docs/abi.md";\nexport const generate = (): string => "abi";\n' });
+    const loaded = await loadGenerators(folder);
+    expect(loaded.map((generator) => generator.path)).toEqual(["docs/abi.md"]);
+    plant(folder, { "half.ts": 'export const path = "docs/half.md";\n' });
+    await expect(loadGenerators(folder)).rejects.toThrow("half.ts does not export path and generate()");
+  });
+});
+
+describe("AssemblyScript", () => {
+  function modulesTree(files: Readonly<Record<string, string>>): string {
+    const folder = temporaryFolder();
+    mkdirSync(path.join(folder, "modules"), { recursive: true });
+    symlinkSync(path.join(ROOT, "node_modules"), path.join(folder, "node_modules"));
+    plant(folder, files);
+    return folder;
+  }
+
+  test("that compiles passes, and a type error names its file and line", async () => {
+    const good = { "modules/good/index.ts": "export function one(): i32 {\n  return 1;\n}\n" };
+    expect(await checkAssemblyScript(modulesTree(good))).toMatchObject({ ok: true, summary: "1 entry files" });
+    const bad = { "modules/bad/index.ts": "export function one(): i32 {\n  return missing;\n}\n" };
+    const finding = await checkAssemblyScript(modulesTree({ ...good, ...bad }));
+    expect(finding).toMatchObject({ ok: false, summary: "1 of 2 fail" });
+    expect(finding.details).toContain("modules/bad/index.ts(2,10)");
+  });
+
+  test("of which there is none is a failure, not a pass", async () => {
+    expect((await checkAssemblyScript(modulesTree({}))).ok).toBe(false);
+  });
+});
+
+test("TypeScript that is not erasable, not typed or not unused-free does not pass", () => {
+  const tree = plantTree({
+    "kernel/index.ts":
+      "export enum Colour {\n  red,\n}\nexport const first = ([] as string[])[0].length;\nconst unused = 1;\n",
+  });
+  const outcome = runTool(tree, "typescript/bin/tsc", "-p", ".", "--pretty", "false");
+  const codes = [...outcome.stdout.matchAll(/error (TS\d+)/g)].map(([, code]) => code);
+  expect(codes.toSorted()).toEqual(["TS1294", "TS2532", "TS6133"]);
+  expect(outcome.status).not.toBe(0);
+});
+
+test("a file that Biome would format otherwise does not pass", () => {
+  const tree = plantTree({ "kernel/index.ts": "export const one = 'single quotes'\n" }, "biome.json");
+  const outcome = runTool(tree, "@biomejs/biome/bin/biome", "format", "--colors=off", "kernel");
+  expect(outcome.status).not.toBe(0);
+  expect(outcome.stdout + outcome.stderr).toContain("kernel/index.ts");
+});
+
+test("a file, an export and a package that nothing uses are found", () => {
+  const files = {
+    "tools/cli.ts": 'import { used } from "./part.ts";\nprocess.exitCode = used;\n',
+    "tools/part.ts": "export const used = 1;\nexport const unusedExport = 2;\n",
+    "tools/unused-file.ts": "export const nobody = 3;\n",
+  };
+  const outcome = runTool(plantTree(files, "knip.json"), "knip/bin/knip.js", "--no-progress", "--reporter", "json");
+  expect(outcome.status).not.toBe(0);
+  expect(outcome.stdout).toContain("tools/unused-file.ts");
+  expect(outcome.stdout).toContain("unusedExport");
+  expect(outcome.stdout).toContain("aedes");
+});
