@@ -5,3 +5,4 @@ export * from "./errors.ts";
 export * from "./interfaces.ts";
 export * from "./limits.ts";
 export type * from "./system.ts";
+export * from "./trust/index.ts";
