@@ -38,8 +38,6 @@ export interface Candidate {
   readonly set: ModuleSet;
   /** Times it was started; written before each start. */
   readonly tries: number;
-  /** The trust state that its commit brings: floors rise at commit only. */
-  readonly trustAfter: Uint8Array;
 }
 
 /** The end of the last attempt, for `reported`. */
@@ -115,8 +113,8 @@ function encodeState(state: StoreState): Uint8Array {
   if (state.previous !== undefined) map.set("previous", encodeSet(state.previous));
   if (state.last !== undefined) map.set("last", encodeResult(state.last));
   if (state.candidate !== undefined) {
-    const { set, tries, trustAfter } = state.candidate;
-    map.set("candidate", [encodeSet(set), tries, trustAfter]);
+    const { set, tries } = state.candidate;
+    map.set("candidate", [encodeSet(set), tries]);
   }
   return encodeCbor(map);
 }
@@ -158,12 +156,8 @@ function optional<Value>(map: CborMap, key: string, read: (value: CborValue) => 
 }
 
 function decodeCandidate(value: CborValue): Candidate {
-  const [set, tries, trustAfter] = expectArray(value, "candidate", 3);
-  return {
-    set: decodeSet(set),
-    tries: expectUnsigned(tries, "tries"),
-    trustAfter: expectBytes(trustAfter, "trust state after"),
-  };
+  const [set, tries] = expectArray(value, "candidate", 2);
+  return { set: decodeSet(set), tries: expectUnsigned(tries, "tries") };
 }
 
 function decodeSet(value: CborValue | undefined): ModuleSet {

@@ -1,0 +1,428 @@
+/** The update agent: takes plans from the broker, and carries each through the table of states to its end. */
+
+import type { SignatureLimiter, TrustState, VerifiedPlan } from "../../kernel/index.ts";
+import { commitTrust, encodeTrustState, Refusal, TokenBucket, verifyPlan, verifyRoot } from "../../kernel/index.ts";
+import { sha256Hex } from "../wire/digest.ts";
+import type { ResultCode, UpdateState } from "../wire/update-report.ts";
+import { topics } from "../wire/update-topics.ts";
+import { Attempt } from "./attempt.ts";
+import { remember } from "./boot.ts";
+import type { BootResult } from "./boot.ts";
+import type { Clock, Runtime, Transport } from "./effects.ts";
+import type { GatewayKey } from "./gateway-key.ts";
+import { Inbox } from "./inbox.ts";
+import type { Identity, LoadedModule } from "./library.ts";
+import { UPDATE_LIMITS } from "./limits.ts";
+import type { UpdateTimes } from "./limits.ts";
+import { PlanLedger } from "./ledger.ts";
+import { Reporter } from "./reporter.ts";
+import { aftermath, STATE_TABLE } from "./states.ts";
+import type { Step } from "./states.ts";
+import { Steps } from "./steps.ts";
+import type { LastResult, ModuleSet } from "./store-state.ts";
+import type { Store } from "./store.ts";
+
+/** What happened, for the log, the audit and the console; the same that is reported, in words. */
+export interface UpdateNotice {
+  readonly plan: string;
+  readonly state: UpdateState;
+  readonly percent: number;
+  readonly code: ResultCode | undefined;
+  readonly reason: string;
+}
+
+export interface AgentOptions {
+  readonly identity: Identity;
+  readonly store: Store;
+  readonly boot: BootResult;
+  readonly key: GatewayKey;
+  readonly transport: Transport;
+  readonly runtime: Runtime;
+  readonly clock: Clock;
+  readonly times: UpdateTimes;
+  readonly onNotice?: (notice: UpdateNotice) => void;
+}
+
+/** What runs at this moment. */
+export interface Running {
+  readonly set: ModuleSet;
+  readonly modules: ReadonlyMap<string, LoadedModule>;
+}
+
+export class UpdateAgent {
+  readonly #options: AgentOptions;
+  readonly #inbox: Inbox;
+  readonly #reporter: Reporter;
+  readonly #steps: Steps;
+  readonly #ledger: PlanLedger;
+  readonly #signatures: SignatureLimiter;
+  #trust: TrustState;
+  #running: Running;
+  /** The version of the plan whose set runs. */
+  #planVersion: number | undefined;
+  #current: Attempt | undefined;
+  #next: Attempt | undefined;
+  #working: Promise<void> = Promise.resolve();
+  #cancelRetry: () => void = () => undefined;
+  #cancelDeferred: () => void = () => undefined;
+  #stopListeningForRoot: () => void = () => undefined;
+  /** A plan made under a root that has not arrived. */
+  #awaitingRoot: Uint8Array | undefined;
+  #stopped = false;
+
+  constructor(options: AgentOptions) {
+    const { boot, clock, store } = options;
+    this.#options = options;
+    this.#trust = boot.trust;
+    this.#running = { set: boot.set, modules: boot.modules };
+    this.#inbox = new Inbox(options.transport, clock);
+    this.#reporter = new Reporter({ ...options, gatewayId: options.identity.gatewayId });
+    const now = () => clock.monotonic();
+    const { signatureBurst, signaturesPerSecond } = UPDATE_LIMITS;
+    this.#signatures = new TokenBucket({ capacity: signatureBurst, perSecond: signaturesPerSecond, now });
+    this.#ledger = new PlanLedger(store, now);
+    this.#steps = new Steps({ ...options, inbox: this.#inbox, limiter: this.#signatures });
+  }
+
+  /** Begins: a candidate that the boot started is put on probation, then plans are listened to. */
+  start(): void {
+    const { boot, store, identity } = this.#options;
+    const trust = encodeTrustState(this.#trust);
+    if (trust.toHex() !== store.state.trust?.toHex()) this.#saveQuietly({ trust });
+    this.#planVersion = this.#versionOf(this.#running.set.plan);
+    if (boot.source === "candidate") this.#resumeProbation();
+    this.#inbox.listen(topics.gateway(identity.gatewayId, "desired"), (payload) => {
+      this.#desired(payload);
+    });
+    this.#listenForRoot();
+    this.connected();
+  }
+
+  /** The link is up, for the first time or again. */
+  connected(): void {
+    this.#inbox.resubscribe();
+    this.#reporter.online();
+    this.#report();
+  }
+
+  /** A message from the broker: untrusted bytes on any topic. */
+  message(topic: string, payload: Uint8Array): void {
+    if (!this.#stopped) this.#inbox.deliver(topic, payload);
+  }
+
+  /** Stops without touching what runs or what is stored; the next boot goes on. Resolves when nothing is in flight. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#cancelRetry();
+    this.#cancelDeferred();
+    this.#next = undefined;
+    this.#current?.abort("the gateway stops");
+    await this.#working;
+  }
+
+  /** Resolves when no attempt goes on. */
+  async idle(): Promise<void> {
+    await this.#working;
+  }
+
+  get running(): Running {
+    return this.#running;
+  }
+
+  get trust(): TrustState {
+    return this.#trust;
+  }
+
+  #desired(payload: Uint8Array): void {
+    const digest = sha256Hex(payload);
+    if (digest === this.#current?.digest || digest === this.#next?.digest) return;
+    const known = this.#ledger.result(digest, this.#running.set.plan === digest);
+    if (known !== undefined) {
+      if (this.#ledger.mayAnswer()) this.#event(digest, { ...known, percent: 0, final: true });
+      return;
+    }
+    try {
+      this.#accept(payload, this.#verify(payload));
+    } catch (error) {
+      this.#refusePlan(payload, digest, asRefusal(error));
+    }
+  }
+
+  #verify(payload: Uint8Array): VerifiedPlan {
+    if (payload.length > UPDATE_LIMITS.documentBytes) {
+      throw new Refusal("E_SIZE", "the plan is too large", { found: `${payload.length} bytes` });
+    }
+    const { clock, identity } = this.#options;
+    const now = Math.floor(clock.now() / 1000);
+    return verifyPlan(payload, this.#trust, { gatewayId: identity.gatewayId, now, limiter: this.#signatures });
+  }
+
+  /** A newer plan supersedes whatever goes on, in any state. @throws Refusal E_ROLLBACK for one older than seen before */
+  #accept(payload: Uint8Array, plan: VerifiedPlan): void {
+    this.#ledger.see(plan);
+    this.#cancelRetry();
+    this.#cancelDeferred();
+    this.#awaitingRoot = undefined;
+    this.#begin(new Attempt(payload, plan));
+  }
+
+  #begin(attempt: Attempt): void {
+    this.#next = attempt;
+    this.#current?.abort(`superseded by plan version ${attempt.plan.document.version}`);
+    this.#working = this.#working.then(() => this.#work());
+  }
+
+  async #work(): Promise<void> {
+    const attempt = this.#next;
+    if (attempt === undefined || this.#stopped) return;
+    this.#next = undefined;
+    this.#current = attempt;
+    await this.#carryThrough(attempt);
+    this.#current = undefined;
+  }
+
+  /** Step by step along the table, until an end. */
+  async #carryThrough(attempt: Attempt): Promise<void> {
+    try {
+      for (let row = STATE_TABLE[attempt.state]; row.step !== "none"; row = STATE_TABLE[attempt.state]) {
+        attempt.signal.throwIfAborted();
+        await this.#step(attempt, row.step);
+        attempt.state = row.next;
+        if (row.next !== "committed") this.#progress(attempt);
+      }
+      this.#finish(attempt, "OK", "", true);
+    } catch (error) {
+      await this.#fail(attempt, asRefusal(error));
+    }
+  }
+
+  async #step(attempt: Attempt, step: Exclude<Step, "none">): Promise<void> {
+    if (step === "prove") return this.#prove(attempt);
+    await this.#steps[step](attempt, { trust: this.#trust, running: this.#running }, () => {
+      this.#progress(attempt);
+    });
+  }
+
+  async #prove(attempt: Attempt): Promise<void> {
+    await this.#steps.probation(attempt);
+    attempt.signal.throwIfAborted();
+    this.#commit(attempt);
+    await this.#options.runtime.commit();
+  }
+
+  /** The one write that makes the new set the installed one: floors, set and result together. */
+  #commit(attempt: Attempt): void {
+    const { store } = this.#options;
+    const set = attempt.setAfter(this.#running.set.configuration);
+    const trust = commitTrust(this.#trust, attempt.plan, [...attempt.modules.values()], attempt.configuration);
+    const isSame = store.state.installed?.plan === set.plan;
+    store.save({
+      trust: encodeTrustState(trust),
+      installed: set,
+      previous: isSame ? store.state.previous : store.state.installed,
+      candidate: undefined,
+      last: { code: "OK", reason: "", plan: attempt.digest },
+    });
+    this.#trust = trust;
+    this.#running = { set, modules: this.#steps.modulesAfter(attempt, this.#running) };
+    this.#planVersion = attempt.plan.document.version;
+  }
+
+  async #fail(attempt: Attempt, refusal: Refusal): Promise<void> {
+    const { failure } = STATE_TABLE[attempt.state];
+    const then = aftermath(refusal.code);
+    if (this.#stopped) return;
+    await this.#steps.undo(attempt, this.#running);
+    attempt.state = failure;
+    const last: LastResult = { code: refusal.code, reason: refusal.describe(), plan: attempt.digest };
+    const { rejected } = this.#options.store.state;
+    const remembered = then === "remember" ? remember(rejected, last) : rejected;
+    this.#saveQuietly({ candidate: undefined, last, rejected: remembered });
+    if (then === "remember") this.#ledger.refuse(last);
+    this.#finish(attempt, refusal.code, refusal.describe(), then !== "retry");
+    if (then === "retry") this.#retryLater(attempt);
+  }
+
+  #finish(attempt: Attempt, code: ResultCode, reason: string, final: boolean): void {
+    const { digest, state, percent, pauseMs } = attempt;
+    this.#report();
+    this.#event(digest, { state, percent: code === "OK" ? 100 : percent, code, reason, final, pauseMs });
+    if (code === "OK") this.#collect();
+  }
+
+  #retryLater(attempt: Attempt): void {
+    const { clock } = this.#options;
+    this.#cancelRetry();
+    this.#cancelRetry = clock.after(this.#ledger.retryDelay(attempt.digest, this.#options), () => {
+      if (this.#next !== undefined || this.#stopped) return;
+      this.#verifyAgain(attempt.payload, attempt.digest);
+    });
+  }
+
+  /** A retried plan is verified again: it may have expired, or its key may have been revoked. */
+  #verifyAgain(payload: Uint8Array, digest: string): void {
+    try {
+      this.#begin(new Attempt(payload, this.#verify(payload)));
+    } catch (error) {
+      this.#refusePlan(payload, digest, asRefusal(error));
+    }
+  }
+
+  /** A plan that was not even verified: nothing of it is stored, so that forgers cannot wear the disk. */
+  #refusePlan(payload: Uint8Array, digest: string, refusal: Refusal): void {
+    if (refusal.code === "E_BUSY") {
+      this.#defer(payload, digest);
+      return;
+    }
+    if (refusal.code === "E_ROOT_GAP") this.#awaitingRoot = payload;
+    const isFinal = refusal.code !== "E_ROOT_GAP";
+    const result: LastResult = { code: refusal.code, reason: refusal.describe(), plan: digest };
+    if (aftermath(refusal.code) === "remember") this.#ledger.refuse(result);
+    if (!this.#ledger.mayAnswer()) return;
+    this.#event(digest, { state: "rejected", percent: 0, code: result.code, reason: result.reason, final: isFinal });
+  }
+
+  /** Too many signatures at once: the newest plan waits, and the broker is asked for the retained one when it is calm. */
+  #defer(payload: Uint8Array, digest: string): void {
+    const { clock, times, identity } = this.#options;
+    this.#cancelDeferred();
+    this.#cancelDeferred = clock.after(times.deferMs * (1 + clock.random()), () => {
+      if (this.#stopped) return;
+      if (this.#current?.digest !== digest) this.#desired(payload);
+      this.#inbox.ask(topics.gateway(identity.gatewayId, "desired"));
+    });
+  }
+
+  #listenForRoot(): void {
+    this.#stopListeningForRoot();
+    this.#stopListeningForRoot = this.#inbox.listen(topics.root(this.#trust.root.version + 1), (payload) => {
+      this.#root(payload);
+    });
+  }
+
+  /** Check first, persist then, and only then use it. */
+  #root(payload: Uint8Array): void {
+    const digest = sha256Hex(payload);
+    if (this.#ledger.result(digest, false) !== undefined) return;
+    try {
+      const { trust } = verifyRoot(payload, this.#trust, this.#signatures);
+      this.#options.store.save({ trust: encodeTrustState(trust) });
+      this.#trust = trust;
+    } catch (error) {
+      const refusal = asRefusal(error);
+      if (aftermath(refusal.code) === "remember") {
+        this.#ledger.refuse({ code: refusal.code, reason: refusal.describe(), plan: digest });
+      }
+      this.#notice({ plan: digest, state: "rejected", percent: 0, code: refusal.code, reason: refusal.describe() });
+      return;
+    }
+    this.#ledger.forgetSeen(this.#trust.root);
+    this.#listenForRoot();
+    this.#report();
+    this.#underNewRoot();
+  }
+
+  /** A new root may make a waiting plan good, and one that goes on bad. */
+  #underNewRoot(): void {
+    const waiting = this.#awaitingRoot;
+    this.#awaitingRoot = undefined;
+    if (waiting !== undefined) {
+      this.#desired(waiting);
+      return;
+    }
+    const attempt = this.#current;
+    if (attempt === undefined) return;
+    attempt.abort("a new root arrived");
+    this.#working = this.#working.then(() => {
+      if (this.#next === undefined && !this.#stopped) this.#verifyAgain(attempt.payload, attempt.digest);
+    });
+  }
+
+  #resumeProbation(): void {
+    const { boot, store, identity } = this.#options;
+    const payload = boot.set.plan === null ? undefined : store.read("envelopes", boot.set.plan);
+    if (payload === undefined) return;
+    // The boot has just verified this plan, or it would not have started its set.
+    const plan = verifyPlan(payload, this.#trust, { gatewayId: identity.gatewayId, now: 0, purpose: "boot" });
+    const attempt = new Attempt(payload, plan);
+    this.#running = this.#steps.resume(attempt, boot, this.#trust);
+    this.#begin(attempt);
+  }
+
+  #versionOf(plan: string | null): number | undefined {
+    if (plan === null) return undefined;
+    const payload = this.#options.store.read("envelopes", plan);
+    if (payload === undefined) return undefined;
+    try {
+      const { gatewayId } = this.#options.identity;
+      return verifyPlan(payload, this.#trust, { gatewayId, now: 0, purpose: "boot" }).document.version;
+    } catch {
+      // A plan whose key has been revoked since has no version that anybody should build upon.
+      return undefined;
+    }
+  }
+
+  #collect(): void {
+    try {
+      this.#options.store.collect(this.#next?.digests ?? new Set());
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+    }
+  }
+
+  #progress(attempt: Attempt): void {
+    const { digest, state, percent, pauseMs } = attempt;
+    this.#event(digest, { state, percent, code: undefined, reason: "", final: false, pauseMs });
+  }
+
+  #event(
+    plan: string,
+    event: {
+      state: UpdateState;
+      percent: number;
+      code: ResultCode | undefined;
+      reason: string;
+      final: boolean;
+      pauseMs?: number | undefined;
+    },
+  ): void {
+    this.#reporter.event({ pauseMs: undefined, ...event, plan });
+    const { state, percent, code, reason } = event;
+    this.#notice({ plan, state, percent, code, reason });
+  }
+
+  #notice(notice: UpdateNotice): void {
+    this.#options.onNotice?.(notice);
+  }
+
+  #report(): void {
+    const { set, modules } = this.#running;
+    const reported = Array.from(modules, ([name, { document, envelope }]) => {
+      return [name, { sequence: document.sequence, envelope, version: document.claims.version }] as const;
+    });
+    this.#reporter.reported({
+      rootVersion: this.#trust.root.version,
+      plan: set.plan === null ? undefined : { digest: set.plan, version: this.#planVersion ?? 0 },
+      configuration: set.configuration ?? undefined,
+      modules: new Map(reported),
+      last: this.#options.store.state.last,
+    });
+  }
+
+  /** What a full disk keeps from being remembered is decided anew after the next start. */
+  #saveQuietly(changes: Parameters<Store["save"]>[0]): void {
+    try {
+      this.#options.store.save(changes);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      this.#notice({ plan: "", state: "idle", percent: 0, code: error.code, reason: error.describe() });
+    }
+  }
+}
+
+/** Wrong input refuses; anything else is a fault of ours, which ends the attempt and is told as such. */
+function asRefusal(error: unknown): Refusal {
+  if (error instanceof Refusal) return error;
+  const found = error instanceof Error ? error.message : String(error);
+  return new Refusal("E_ABORTED", "the update agent failed", { found });
+}
