@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
-import { join, relative, resolve } from "node:path";
+import { basename, dirname, join, relative, resolve } from "node:path";
 import { encodeCbor, MANIFEST_SECTION } from "../../kernel/index.ts";
 import type { CborInput } from "../../kernel/index.ts";
 import { compileModule, MODULES_FOLDER } from "./compile.ts";
@@ -59,12 +59,10 @@ export async function buildModule(folder: string, options: BuildOptions = {}): P
 export async function moduleFolders(root: string = MODULES_FOLDER): Promise<string[]> {
   const folders: string[] = [];
   for (const group of GROUPS) {
-    const inside = existsSync(join(root, group)) ? await readdir(join(root, group)) : [];
-    for (const name of inside.sort()) {
-      if (existsSync(join(root, group, name, "module.yaml"))) folders.push(join(root, group, name));
-    }
+    const files = existsSync(join(root, group)) ? await readdir(join(root, group), { recursive: true }) : [];
+    folders.push(...files.filter((file) => basename(file) === "module.yaml").map((file) => join(root, group, dirname(file))));
   }
-  return folders;
+  return folders.sort();
 }
 
 /** Builds every module that ships with the package, telling of each as it is done. */

@@ -24,8 +24,8 @@ export function bulkhead_health(): i32 {
   return health();
 }
 
-const STATE_BYTES: i32 = 64;
-const stateArea = memory.data(64, 8);
+const STATE_BYTES: i32 = 32;
+const stateArea = memory.data(32, 8);
 const stateWriter = Writer.over(stateArea, STATE_BYTES);
 
 export function bulkhead_save(): i64 {
