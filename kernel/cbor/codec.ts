@@ -17,7 +17,7 @@ const decoder = new Decoder({
   variableMapSize: true,
   tagUint8Array: false,
   copyBuffers: true,
-} as ConstructorParameters<typeof Decoder>[0]);
+});
 
 /** Tags that cbor-x hands over untouched. Others have code behind them: bignums, dates, records, references. */
 export const PLAIN_TAGS: readonly number[] = Object.freeze([18, 107]);

@@ -63,9 +63,8 @@ function refuse(field: string, expected: string, value: CborValue | undefined): 
 export function describeCbor(value: CborValue | undefined): string {
   if (value === undefined) return "nothing";
   if (value === null) return "null";
-  if (value instanceof Map) return `a map of ${value.size}`;
   if (value instanceof Uint8Array) return `a byte string of ${value.length}`;
   if (value instanceof CborTag) return `tag ${value.tag}`;
-  if (Array.isArray(value)) return `an array of ${value.length}`;
-  return typeof value === "string" ? JSON.stringify(value.slice(0, 40)) : String(value);
+  if (typeof value === "object") return "size" in value ? `a map of ${value.size}` : `an array of ${value.length}`;
+  return typeof value === "string" ? JSON.stringify(value.slice(0, 40)) : value.toString();
 }

@@ -4,6 +4,7 @@ import { decodeCbor, describeCbor, expectMap, expectText, expectUnsigned } from 
 import type { CborMap, CborValue } from "../../cbor/index.ts";
 import { Refusal } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
+import { isName } from "../../manifest.ts";
 import { TRUST_LIMITS } from "../limits.ts";
 
 /** The version of the document formats, the first key of every payload. SUIT's manifest version. */
@@ -52,18 +53,21 @@ export function expectCounter(value: CborValue | undefined, field: string): numb
   return expectUnsigned(value, field, 0xffff_ffff);
 }
 
-/** A name that is safe as a file name, a topic level and a map key. */
+/** A name as a manifest has it: safe as a file name, a topic level and a map key. */
 export function expectName(value: CborValue | undefined, field: string): string {
-  return expectPattern(value, field, /^[a-z][a-z0-9]*(?:-[a-z0-9]+)*$/, "lower-case words joined by -");
+  const text = expectText(value, field, LIMITS.nameLength);
+  return isName(text) ? text : refuseName(text, field, "lower case letters, digits and hyphens, a letter first");
 }
 
 /** A gateway's id, a rollout's id: one topic level. */
 export function expectIdentifier(value: CborValue | undefined, field: string): string {
-  return expectPattern(value, field, /^[A-Za-z0-9][A-Za-z0-9._-]*$/, "letters, digits, dot, underscore and -");
+  const text = expectText(value, field, LIMITS.nameLength);
+  const isIdentifier = /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(text);
+  return isIdentifier
+    ? text
+    : refuseName(text, field, "letters, digits, dot, underscore and hyphen, none of the last three first");
 }
 
-function expectPattern(value: CborValue | undefined, field: string, pattern: RegExp, expected: string): string {
-  const text = expectText(value, field, LIMITS.nameLength);
-  if (pattern.test(text)) return text;
+function refuseName(text: string, field: string, expected: string): never {
   throw new Refusal("E_CBOR", `${field} is not a valid name`, { expected, found: describeCbor(text) });
 }

@@ -7,15 +7,7 @@ import { Refusal } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
 import { encodeDigest } from "../envelope.ts";
 import { DIGEST_BYTES, TRUST_LIMITS } from "../limits.ts";
-import {
-  decodeExactly,
-  decodeNested,
-  expectCounter,
-  expectDate,
-  expectIdentifier,
-  expectName,
-  FORMAT_VERSION,
-} from "./document.ts";
+import { decodeExactly, decodeNested, expectCounter, expectDate, expectName, FORMAT_VERSION } from "./document.ts";
 
 /** One slot that the module asks for. Asking grants nothing: the operator's configuration does. */
 export interface AskedCapability {
@@ -181,7 +173,7 @@ function readCapabilities(list: readonly CborValue[]): readonly AskedCapability[
     const names = expectArray(rights, "rights");
     if (names.length > TRUST_LIMITS.rights) throw new Refusal("E_CBOR", "too many rights");
     return {
-      slot: expectIdentifier(slot, "slot"),
+      slot: expectName(slot, "slot"),
       interface: expectName(interfaceName, "interface"),
       rights: names.map((name) => expectName(name, "right")),
     };

@@ -1,0 +1,76 @@
+/** `bulkhead keygen`: makes one key pair for one role. */
+
+import { unlink } from "node:fs/promises";
+import type { Role } from "../../kernel/index.ts";
+import { ROLES } from "../../kernel/index.ts";
+import type { Arguments, Report } from "./command-line.ts";
+import { defineCommand, UsageError } from "./command-line.ts";
+import { generateKey, idOf } from "./key.ts";
+import { writePrivateKey, writePublicKey } from "./key-file.ts";
+import { newPassphrase, PASSPHRASE_HELP, PASSPHRASE_OPTIONS } from "./passphrase.ts";
+
+const help = `
+Usage: bulkhead keygen --role <role> --out <file> [--passphrase-file <file>]
+
+Makes an Ed25519 key pair: <file> holds the private key (mode 600), <file>.pub the public one.
+Existing files are never overwritten. A key is for one role only:
+
+  root      names the keys of all roles; kept offline, three of them, two must sign
+  release   signs modules
+  deploy    signs plans: which modules a gateway runs; the only one that may be online
+  operator  signs configurations: what modules are granted
+
+Options:
+  --role <role>             root, release, deploy or operator
+  --out <file>              where the private key goes
+${PASSPHRASE_HELP}
+  --json                    one JSON object: role, id, publicKey, files, encrypted
+  --help                    this text
+
+Next: bulkhead root init --help
+`;
+
+export const keygen = defineCommand({
+  name: "keygen",
+  summary: "make a key pair for a role",
+  help,
+  options: { role: { type: "string" }, out: { type: "string" }, ...PASSPHRASE_OPTIONS },
+  act: makeKey,
+});
+
+async function makeKey(args: Arguments): Promise<Report> {
+  if (args.positionals.length > 0) throw new UsageError("keygen takes options only");
+  const role = parseRole(args.required("role"));
+  const path = args.required("out");
+  const passphrase = await newPassphrase(args);
+  const key = generateKey(role);
+  const publicPath = `${path}.pub`;
+  await writePublicKey(publicPath, key);
+  await writePrivateKey(path, key, passphrase).catch(async (error: unknown) => {
+    await unlink(publicPath);
+    throw error;
+  });
+  const encrypted = passphrase !== undefined;
+  const json = {
+    ok: true,
+    role,
+    id: idOf(key),
+    publicKey: Buffer.from(key.publicKey).toString("hex"),
+    files: [path, publicPath],
+    encrypted,
+  };
+  return {
+    json,
+    lines: [
+      `${role} key ${json.id}`,
+      `  private  ${path} (mode 600${encrypted ? ", encrypted" : ""}): keep it where only its holder gets at it`,
+      `  public   ${publicPath}: for the root document`,
+    ],
+  };
+}
+
+export function parseRole(text: string): Role {
+  const role = ROLES.find((name) => name === text);
+  if (role === undefined) throw new UsageError(`there is no role ${text}; the roles are ${ROLES.join(", ")}`);
+  return role;
+}
