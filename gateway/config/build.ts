@@ -43,7 +43,7 @@ export function buildPartitions(draft: GatewayDraft, problems: Problems): Readon
 function unknown(what: string, name: string, at: Position, names: Iterable<string>, problems: Problems): undefined {
   const all = [...names];
   const detail = { code: "E_UNKNOWN", nearest: nearestName(name, all), expected: listNames(all) } as const;
-  return problems.add(at, `unknown ${what}`, detail);
+  problems.add(at, `unknown ${what}`, detail);
 }
 
 interface Surroundings {

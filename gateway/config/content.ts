@@ -27,7 +27,8 @@ const scalarValue: Shape<string | number | boolean> = {
   what: "text, a number, true or false",
   read(node: ConfigurationNode, path, problems) {
     if (node.kind === "scalar" && node.value !== null) return node.value;
-    return problems.add(node.at, `${path} is not valid`, { expected: "text, a number, true or false" });
+    problems.add(node.at, `${path} is not valid`, { expected: "text, a number, true or false" });
+    return undefined;
   },
   schema: () => ({ type: ["string", "number", "boolean"] }),
 };

@@ -33,7 +33,7 @@ export const DEFAULTS = Object.freeze({
   checkpointMessages: 0,
   /** A driver that meets a broken sensor fails again at once; five in a minute is not a passing disturbance. */
   restart: Object.freeze({
-    policy: "restart" as RestartPolicy,
+    policy: "restart" satisfies RestartPolicy,
     intensity: 5,
     windowMs: 60_000,
     backoffMs: 10,
@@ -46,7 +46,7 @@ export const DEFAULTS = Object.freeze({
   /** As deep as a mailbox is where nothing is said. */
   depth: LIMITS.mailboxDepth,
   /** The sender learns at once that nobody keeps up. */
-  overflow: "refuse" as OverflowPolicy,
+  overflow: "refuse" satisfies OverflowPolicy,
   /** Bytes that a store slot may hold: settings and counters, not history. */
   storeQuotaBytes: 64 * 1024,
   /** SPI mode 0 and 1 MHz: what nearly every converter takes. */

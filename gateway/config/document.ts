@@ -64,10 +64,11 @@ class Reader {
       if (deep) return undefined;
     }
     if (this.#problems.any) return undefined;
-    if (document.directives?.yaml.explicit === true) {
-      return this.#problems.add(this.#at(0), "a %YAML directive is not accepted", {
+    if (document.directives.yaml.explicit === true) {
+      this.#problems.add(this.#at(0), "a %YAML directive is not accepted", {
         hint: "remove it: YAML 1.2 is read",
       });
+      return undefined;
     }
     return this.#convert(document.contents, this.#at(0), 0);
   }
@@ -81,29 +82,37 @@ class Reader {
     if (node === null) return { kind: "scalar", at: fallback, value: null, source: "" };
     const at = node.range ? this.#at(node.range[0]) : fallback;
     if (isAlias(node)) {
-      return this.#problems.add(at, `the alias *${node.source} is not accepted`, {
+      this.#problems.add(at, `the alias *${node.source} is not accepted`, {
         hint: "write the value out; put text that starts with '*' in quotes",
       });
+      return undefined;
     }
     const { anchor } = node as { readonly anchor?: string };
     if (anchor !== undefined) {
-      return this.#problems.add(at, `the anchor &${anchor} is not accepted`, { hint: "remove it" });
+      this.#problems.add(at, `the anchor &${anchor} is not accepted`, { hint: "remove it" });
+      return undefined;
     }
     if (node.tag !== undefined) {
-      return this.#problems.add(at, `the tag ${node.tag} is not accepted`, { hint: "remove it" });
+      this.#problems.add(at, `the tag ${node.tag} is not accepted`, { hint: "remove it" });
+      return undefined;
     }
-    if (depth >= DEPTH) return this.#problems.add(at, "nested too deeply", { expected: `at most ${DEPTH} levels` });
+    if (depth >= DEPTH) {
+      this.#problems.add(at, "nested too deeply", { expected: `at most ${DEPTH} levels` });
+      return undefined;
+    }
     if (isScalar(node)) return this.#scalar(node.value, node.source ?? "", at);
     if (isSeq(node)) return { kind: "list", at, items: this.#items(node.items, at, depth) };
     if (isMap(node)) return { kind: "map", at, entries: this.#entries(node.items, at, depth) };
-    return this.#problems.add(at, "this is not a map, a list or a scalar");
+    this.#problems.add(at, "this is not a map, a list or a scalar");
+    return undefined;
   }
 
   #scalar(value: unknown, source: string, at: Position): ScalarNode | undefined {
     if (value === null || typeof value === "boolean" || typeof value === "number" || typeof value === "string") {
       return { kind: "scalar", at, value, source };
     }
-    return this.#problems.add(at, "this value is not text, a number, true, false or null");
+    this.#problems.add(at, "this value is not text, a number, true, false or null");
+    return undefined;
   }
 
   #items(items: readonly unknown[], at: Position, depth: number): ConfigurationNode[] {
@@ -158,6 +167,7 @@ function readSafely(text: string, file: string, problems: Problems): Configurati
     return new Reader(file, problems).read(text);
   } catch (error) {
     const reason = error instanceof Error ? firstLine(error.message) : "unknown fault";
-    return problems.add({ file, line: 1, column: 1 }, `not valid YAML: ${reason}`);
+    problems.add({ file, line: 1, column: 1 }, `not valid YAML: ${reason}`);
+    return undefined;
   }
 }

@@ -32,7 +32,7 @@ const KEPT = 100;
 export class Problems {
   readonly #list: Problem[] = [];
 
-  add(at: Position, message: string, detail: ProblemDetail = {}): undefined {
+  add(at: Position, message: string, detail: ProblemDetail = {}): void {
     if (this.#list.length < KEPT) this.#list.push({ code: "E_CONFIG", ...detail, at, message });
   }
 

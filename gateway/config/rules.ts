@@ -59,7 +59,8 @@ function parseRoute(route: Located<string>, names: Names): { readonly from: stri
       expected: "'from -> to', such as 'uplink -> bme280.control'",
       found: `'${route.value.slice(0, 60)}'`,
     };
-    return names.problems.add(route.at, "this is not a route", detail);
+    names.problems.add(route.at, "this is not a route", detail);
+    return undefined;
   }
   const known = [checkPlace(from, route.at, names), checkTarget(to, route.at, names)];
   return known.includes(false) ? undefined : { from, to };
@@ -69,7 +70,8 @@ function statement(draft: Located<RuleDraft | TestDraft>, what: string, names: N
   const { allow, deny } = draft.value;
   const route = allow ?? deny;
   if (route === undefined || (allow !== undefined && deny !== undefined)) {
-    return names.problems.add(draft.at, `${what} has 'allow' or 'deny', exactly one of them`);
+    names.problems.add(draft.at, `${what} has 'allow' or 'deny', exactly one of them`);
+    return undefined;
   }
   const parsed = parseRoute(route, names);
   if (parsed === undefined) return undefined;

@@ -66,9 +66,9 @@ function named(path: string): string {
   return path === "" ? "the file" : path;
 }
 
-function mismatch(node: ConfigurationNode, path: string, what: string, problems: Problems, hint?: string): undefined {
+function mismatch(node: ConfigurationNode, path: string, what: string, problems: Problems, hint?: string): void {
   const detail = { expected: what, found: describeNode(node), ...(hint === undefined ? {} : { hint }) };
-  return problems.add(node.at, `${named(path)} is not valid`, detail);
+  problems.add(node.at, `${named(path)} is not valid`, detail);
 }
 
 export interface TextOptions {
@@ -89,14 +89,19 @@ export function text(what: string, options: TextOptions = {}): Shape<string> {
     read(node, path, problems) {
       if (node.kind !== "scalar" || typeof node.value !== "string") {
         const quote = node.kind === "scalar" && node.value !== null ? "put it in quotes" : hint;
-        return mismatch(node, path, what, problems, quote);
+        mismatch(node, path, what, problems, quote);
+        return undefined;
       }
       const { value } = node;
       const fits = value.length > 0 && value.length <= maximumLength && value.isWellFormed() && !CONTROL.test(value);
-      if (!fits || expression?.test(value) === false) return mismatch(node, path, what, problems, hint);
+      if (!fits || expression?.test(value) === false) {
+        mismatch(node, path, what, problems, hint);
+        return undefined;
+      }
       const reason = refuse?.(value);
       if (reason === undefined) return value;
-      return problems.add(node.at, `${path}: ${reason}`, { expected: what, found: describeNode(node) });
+      problems.add(node.at, `${path}: ${reason}`, { expected: what, found: describeNode(node) });
+      return undefined;
     },
     schema: () => ({
       type: "string",
@@ -120,7 +125,8 @@ export function integer(minimum: number, maximum: number, unit = ""): Shape<numb
       const value = node.kind === "scalar" ? node.value : undefined;
       if (typeof value === "number" && Number.isSafeInteger(value) && value >= minimum && value <= maximum)
         return value;
-      return mismatch(node, path, what, problems);
+      mismatch(node, path, what, problems);
+      return undefined;
     },
     schema: () => ({ type: "integer", minimum, maximum }),
   };
@@ -133,7 +139,9 @@ export function finiteNumber(): Shape<number> {
     what,
     read(node, path, problems) {
       const value = node.kind === "scalar" ? node.value : undefined;
-      return typeof value === "number" && Number.isFinite(value) ? value : mismatch(node, path, what, problems);
+      if (typeof value === "number" && Number.isFinite(value)) return value;
+      mismatch(node, path, what, problems);
+      return undefined;
     },
     schema: () => ({ type: "number" }),
   };
@@ -145,7 +153,9 @@ export function boolean(): Shape<boolean> {
     what,
     read(node, path, problems) {
       const value = node.kind === "scalar" ? node.value : undefined;
-      return typeof value === "boolean" ? value : mismatch(node, path, what, problems);
+      if (typeof value === "boolean") return value;
+      mismatch(node, path, what, problems);
+      return undefined;
     },
     schema: () => ({ type: "boolean" }),
   };
@@ -163,7 +173,8 @@ function measured(
       const value = node.kind === "scalar" && typeof node.value === "string" ? parse(node.value) : undefined;
       if (value !== undefined && value >= bounds[0] && value <= bounds[1]) return value;
       const bare = node.kind === "scalar" && typeof node.value === "number";
-      return mismatch(node, path, what, problems, bare ? "write the unit" : undefined);
+      mismatch(node, path, what, problems, bare ? "write the unit" : undefined);
+      return undefined;
     },
     schema: () => ({ type: "string", pattern }),
   };
@@ -190,7 +201,8 @@ export function choice<const T extends string>(choices: readonly T[]): Shape<T> 
       const found = choices.find((candidate) => candidate === value);
       if (found !== undefined) return found;
       const nearest = value === undefined ? undefined : nearestName(value, choices);
-      return problems.add(node.at, `${path} is not valid`, { expected: what, found: describeNode(node), nearest });
+      problems.add(node.at, `${path} is not valid`, { expected: what, found: describeNode(node), nearest });
+      return undefined;
     },
     schema: () => ({ enum: choices }),
   };
@@ -202,7 +214,8 @@ export function list<T>(shape: Shape<T>, minimum = 0, maximum = 1024): Shape<rea
     what,
     read(node, path, problems) {
       if (node.kind !== "list" || node.items.length < minimum || node.items.length > maximum) {
-        return mismatch(node, path, what, problems);
+        mismatch(node, path, what, problems);
+        return undefined;
       }
       return node.items.flatMap((item, index) => {
         const value = shape.read(item, `${path}[${index}]`, problems);
@@ -257,6 +270,10 @@ export function printable(key: string): string {
   return quoted.length > 60 ? `${quoted.slice(0, 60)}…` : quoted;
 }
 
+function missingKey(key: string, expected: string, at: Position, path: string, problems: Problems): void {
+  problems.add(at, `${named(path)} lacks the key '${key}'`, { expected, hint: `add '${key}: …'` });
+}
+
 /** A map with these keys and no others. */
 export function record<const K extends Keys>(what: string, keys: K): Shape<RecordOf<K>> {
   const names = Object.keys(keys);
@@ -264,29 +281,25 @@ export function record<const K extends Keys>(what: string, keys: K): Shape<Recor
     what,
     read(node, path, problems) {
       const map = asMap(node);
-      if (map === undefined) return mismatch(node, path, `${what}: a map`, problems);
+      if (map === undefined) {
+        mismatch(node, path, `${what}: a map`, problems);
+        return undefined;
+      }
       for (const [key, { keyAt }] of map.entries) {
         if (!names.includes(key)) unknownKey(key, keyAt, path, names, (present) => map.entries.has(present), problems);
       }
-      let complete = true;
       const values = Object.entries(keys).map(([key, { shape, required: isRequired }]) => {
         const entry = map.entries.get(key);
-        if (entry === undefined) {
-          if (isRequired) {
-            complete = false;
-            problems.add(map.at, `${named(path)} lacks the key '${key}'`, {
-              expected: shape.what,
-              hint: `add '${key}: …'`,
-            });
-          }
-          return [key, undefined] as const;
-        }
-        const value = shape.read(entry.value, below(path, key), problems);
-        if (value === undefined && isRequired) complete = false;
-        return [key, value === undefined ? undefined : { value, at: entry.value.at, keyAt: entry.keyAt }] as const;
+        if (entry === undefined && isRequired) missingKey(key, shape.what, map.at, path, problems);
+        const value = entry === undefined ? undefined : shape.read(entry.value, below(path, key), problems);
+        return [
+          key,
+          entry && value !== undefined ? { value, at: entry.value.at, keyAt: entry.keyAt } : undefined,
+        ] as const;
       });
-      // The keys are those of `keys`, each value is what its shape read, and a required one that is missing ends here.
-      return complete ? (Object.fromEntries(values) as RecordOf<K>) : undefined;
+      if (values.some(([key, value]) => value === undefined && keys[key]?.required === true)) return undefined;
+      // The keys are those of `keys`, and each value is what its shape read.
+      return Object.fromEntries(values) as RecordOf<K>;
     },
     schema: () => ({
       type: Object.values(keys).some((key) => key.required) ? "object" : ["object", "null"],
@@ -318,10 +331,14 @@ export function table<T>(
     what,
     read(node, path, problems) {
       const map = asMap(node);
-      if (map === undefined) return mismatch(node, path, `${what}: a map`, problems);
+      if (map === undefined) {
+        mismatch(node, path, `${what}: a map`, problems);
+        return undefined;
+      }
       if (map.entries.size < minimum || map.entries.size > maximum) {
         const expected = `${minimum} to ${maximum} of them`;
-        return problems.add(map.at, `${path} is not valid`, { expected, found: `${map.entries.size}` });
+        problems.add(map.at, `${path} is not valid`, { expected, found: `${map.entries.size}` });
+        return undefined;
       }
       const result = new Map<string, Located<T>>();
       for (const [entryName, { keyAt, value: entry }] of map.entries) {
@@ -358,22 +375,30 @@ export function variant<T>(what: string, shapes: ReadonlyMap<string, Shape<T>>):
   return {
     what,
     read(node, path, problems) {
-      if (node.kind !== "map") return mismatch(node, path, `${what}: a map with one of ${listNames(names)}`, problems);
+      if (node.kind !== "map") {
+        mismatch(node, path, `${what}: a map with one of ${listNames(names)}`, problems);
+        return undefined;
+      }
       const [first, second] = node.entries;
-      if (first === undefined) return mismatch(node, path, `${what}: one of ${listNames(names)}`, problems);
+      if (first === undefined) {
+        mismatch(node, path, `${what}: one of ${listNames(names)}`, problems);
+        return undefined;
+      }
       if (second !== undefined) {
         const message = `${path} has more than one key`;
-        return problems.add(second[1].keyAt, message, {
+        problems.add(second[1].keyAt, message, {
           expected: `one of ${listNames(names)}`,
           found: `'${printable(second[0])}' too`,
         });
+        return undefined;
       }
       const [key, { keyAt, value: entry }] = first;
       const shape = shapes.get(key);
       if (shape === undefined) {
         const nearest = nearestName(key, names);
         const message = `unknown interface '${printable(key)}' in ${path}`;
-        return problems.add(keyAt, message, { code: "E_UNKNOWN", nearest, expected: listNames(names) });
+        problems.add(keyAt, message, { code: "E_UNKNOWN", nearest, expected: listNames(names) });
+        return undefined;
       }
       const value = shape.read(entry, `${path}.${key}`, problems);
       return value === undefined ? undefined : { name: key, value, at: keyAt };
