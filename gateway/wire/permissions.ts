@@ -1,0 +1,40 @@
+/** What Node's permission model allows each host process, derived from what is bound to it and from nothing else. */
+import type { HostPermissions } from "./child.ts";
+import type { HostBinding } from "./protocol.ts";
+
+/** Where the new content of a file is written before it takes the file's place. */
+export function replacementPath(path: string): string {
+  return `${path}.bulkhead-new`;
+}
+
+/**
+ * The device process: the granted files, the devices below /dev and /sys, and native calls. Native calls reach past this
+ * model; systemd's device allow-list and system-call filter are what bind them.
+ */
+export function devicePermissions(bindings: readonly HostBinding[]): HostPermissions {
+  const files = bindings.filter((binding) => binding.interface === "file");
+  const paths = (right: string) =>
+    files.filter(({ rights }) => rights.includes(right)).map(({ parameters }) => String(parameters["path"]));
+  const writable = paths("write").flatMap((path) => [path, replacementPath(path)]);
+  const readable = ["/dev/*", "/sys/*", ...paths("read"), ...writable];
+  return {
+    readable: [...new Set(readable)],
+    writable: ["/dev/*", ...new Set(writable)],
+    network: false,
+    ffi: true,
+    addons: bindings.some((binding) => binding.interface === "uart"),
+    workers: true,
+  };
+}
+
+/** The link process: the network, and the folder of its store and forward. `readable` holds TLS certificates and keys. */
+export function linkPermissions(dataFolder: string, readable: readonly string[]): HostPermissions {
+  return {
+    readable: [`${dataFolder}/*`, ...readable],
+    writable: [`${dataFolder}/*`],
+    network: true,
+    ffi: false,
+    addons: false,
+    workers: false,
+  };
+}
