@@ -30,6 +30,8 @@ const STATUS_MEASURING = 0x08;
 const STATUS_COPYING = 0x01;
 /** Start-up time, table 1: registers of trimming are being copied. */
 const START_MS = 2;
+/** The compensation's `t_fine` counts so many to the degree. */
+const FINE_PER_DEGREE = 5120;
 /** What a skipped measurement reads as, section 5.4.7 to 5.4.9. */
 const SKIPPED_20 = 0x80000;
 const SKIPPED_16 = 0x8000;
@@ -198,8 +200,8 @@ export class Bme280 implements I2cChip {
     const seconds = atMs / 1000;
     const oversampling = this.#oversampling();
     const trimming = this.#trimming;
-    const hundredths = this.#quantities.temperature.at(seconds) * 100;
-    const temperature = invert((adc) => compensateTemperature(adc, trimming).hundredths, hundredths, 20);
+    const target = this.#quantities.temperature.at(seconds) * FINE_PER_DEGREE;
+    const temperature = invert((adc) => compensateTemperature(adc, trimming).fine, target, 20);
     const { fine } = compensateTemperature(temperature, trimming);
     const pascal = this.#quantities.pressure.at(seconds) * 100 * 256;
     const percent = this.#quantities.humidity.at(seconds) * 1024;
