@@ -174,7 +174,7 @@ describe("measuring", () => {
     for (const temperature of [21.51, 21.53, 21.57, 21.61]) {
       chip.set("temperature", temperature);
       await write(0xf4, 0xb5);
-      now += 60;
+      now += 100;
       lowest.push((await read(0xf7, 6))[2] ?? 0);
     }
     expect(lowest.some((byte) => byte !== 0)).toBe(true);
