@@ -60,3 +60,18 @@ export function startMetered(metered: Uint8Array<ArrayBuffer>, options: StartOpt
     depth: () => exports["bulkhead:depth"].value,
   };
 }
+
+interface PromiseIntegration {
+  Suspending: new (target: (...values: never[]) => unknown) => WebAssembly.ImportValue;
+  promising(target: unknown): (...values: unknown[]) => Promise<unknown>;
+}
+// JSPI is in Node 26 and not yet in TypeScript's library.
+const integration = WebAssembly as unknown as PromiseIntegration;
+
+export function suspending(target: (...values: never[]) => unknown): WebAssembly.ImportValue {
+  return new integration.Suspending(target);
+}
+
+export function promising(target: unknown): (...values: unknown[]) => Promise<unknown> {
+  return integration.promising(target);
+}
