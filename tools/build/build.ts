@@ -14,6 +14,8 @@ import { withCustomSection } from "./section.ts";
 export interface BuildOptions {
   /** Where the binaries go; `build/modules` of the working folder where absent. */
   readonly output?: string;
+  /** Folder of development keys, made where it is not there; then an envelope is written beside each binary. */
+  readonly developmentKeys?: string;
   /** Compile even what has not changed. */
   readonly force?: boolean;
 }
@@ -27,6 +29,8 @@ export interface BuiltModule {
   /** Path of the binary; the source map lies beside it, with `.map` after its name. */
   readonly wasm: string;
   readonly bytes: number;
+  /** Path of the envelope, where there are development keys. */
+  readonly envelope: string | undefined;
   /** False where the binary on disk was still good. */
   readonly compiled: boolean;
   readonly milliseconds: number;
@@ -52,7 +56,7 @@ export async function buildModule(folder: string, options: BuildOptions = {}): P
   await writeGenerated(file);
   const built: BuiltModule[] = [];
   for (const build of file.builds) built.push(await buildOne(file, build, output, options.force === true));
-  return built;
+  return options.developmentKeys === undefined ? built : signAll(built, options.developmentKeys);
 }
 
 /** The folders under `modules/` that hold a module, in the order of their names. */
@@ -81,6 +85,19 @@ export async function buildAll(
   return all;
 }
 
+/** Loads what signs only here: a build without keys does without it. */
+async function signAll(modules: readonly BuiltModule[], folder: string): Promise<BuiltModule[]> {
+  const { developmentKeys, writeEnvelope } = await import("./development.ts");
+  const { release } = await developmentKeys(folder);
+  const signed: BuiltModule[] = [];
+  for (const built of modules) {
+    const envelope = built.wasm.replace(/\.wasm$/, ".envelope");
+    await writeEnvelope(envelope, new Uint8Array(await readFile(built.wasm)), built.manifest, release);
+    signed.push({ ...built, envelope });
+  }
+  return signed;
+}
+
 async function buildOne(
   file: ModuleFile,
   { output: base, manifest }: ModuleBuild,
@@ -99,6 +116,7 @@ async function buildOne(
     folder: file.folder,
     wasm,
     bytes: (await readFile(wasm)).length,
+    envelope: undefined,
     compiled: !fresh,
     milliseconds: Math.round(performance.now() - started),
   };

@@ -12,6 +12,7 @@ Compiles modules: AssemblyScript and module.yaml become a binary with its manife
 modules that come with the package. What has not changed since the last build is left alone.
 
   --output <folder>     where the binaries go (build/modules)
+  --dev-keys <folder>   also sign, with development keys that are kept there, and write root.envelope beside them
   --force               compile everything again
   --json                one JSON array of what was built
   --help                this text
@@ -43,6 +44,7 @@ function parseArguments(args: string[]) {
     allowPositionals: true,
     options: {
       output: { type: "string" },
+      "dev-keys": { type: "string" },
       force: { type: "boolean", default: false },
       json: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
@@ -52,6 +54,7 @@ function parseArguments(args: string[]) {
 
 interface Values {
   readonly output?: string | undefined;
+  readonly "dev-keys"?: string | undefined;
   readonly force: boolean;
   readonly json: boolean;
 }
@@ -59,6 +62,7 @@ interface Values {
 async function build(folders: readonly string[], values: Values, io: Io): Promise<number> {
   const options: BuildOptions = {
     force: values.force,
+    ...(values["dev-keys"] === undefined ? {} : { developmentKeys: values["dev-keys"] }),
     ...(values.output === undefined ? {} : { output: values.output }),
   };
   const report = values.json ? () => undefined : (built: BuiltModule) => { io.stdout(`${describe(built)}\n`); };
