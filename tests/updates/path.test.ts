@@ -1,0 +1,137 @@
+/** The whole path of an update, from the retained plan to the commit, and what the next boot makes of it. */
+
+import { afterEach, describe, expect, it } from "vitest";
+import { REPORT_CONTENT_TYPES } from "../../gateway/wire/update-report.ts";
+import { topics } from "../../gateway/wire/update-topics.ts";
+import { decodeSign1, toBeSigned, verifyEd25519 } from "../../kernel/index.ts";
+import { Bench, deliveredAs, GATEWAY, makeModule, makePlan } from "./bench.ts";
+
+const uplink = makeModule("uplink", 1);
+const oldThreshold = makeModule("threshold", 1);
+const newThreshold = makeModule("threshold", 2, { size: 150_000 });
+const delivered = [deliveredAs(uplink), deliveredAs(oldThreshold)];
+
+const benches: Bench[] = [];
+function bench(...options: ConstructorParameters<typeof Bench>): Bench {
+  const made = new Bench(...options);
+  benches.push(made);
+  return made;
+}
+
+afterEach(async () => {
+  for (const made of benches.splice(0)) await made.close();
+});
+
+describe("an update over MQTT", () => {
+  it("goes through every state in order and ends committed", async () => {
+    const gateway = bench({ delivered });
+    const plan = gateway.push(1, [newThreshold], [uplink]);
+    const result = await gateway.result(plan);
+    expect(result).toMatchObject({ code: "OK", state: "committed", percent: 100, final: true, pauseMs: 0.25 });
+    expect(gateway.statesOf(plan)).toEqual([
+      "plan-verified",
+      "manifest-verified",
+      "policy-ok",
+      "fetching",
+      "digest-ok",
+      "staged",
+      "probation",
+      "committed",
+    ]);
+    expect(gateway.runtime.calls).toEqual(["policy", "stage threshold@2", "swap", "probation", "commit"]);
+    expect(gateway.runtime.running.get("threshold")).toBe(newThreshold.digest);
+  });
+
+  it("reports percentages that only rise, one for each block", async () => {
+    const gateway = bench({ delivered });
+    const plan = gateway.push(1, [newThreshold], [uplink]);
+    await gateway.result(plan);
+    const percents = gateway.events.filter((event) => event.state === "fetching").map(({ percent }) => percent);
+    expect(percents).toEqual([0, 20, 40, 60, 80, 99]);
+  });
+
+  it("signs each event and report with the gateway's key under a counter that rises", async () => {
+    const gateway = bench({ delivered });
+    await gateway.result(gateway.push(1, [newThreshold], [uplink]));
+    const topic = topics.gateway(GATEWAY, "event");
+    for (const { payload } of gateway.broker.published.filter((message) => message.topic === topic)) {
+      const sign1 = decodeSign1(payload);
+      expect(sign1.contentType).toBe(REPORT_CONTENT_TYPES.event);
+      const signed = toBeSigned(sign1.contentType, sign1.keyId, sign1.payload ?? new Uint8Array());
+      expect(verifyEd25519(sign1.signature, signed, gateway.key.publicKey)).toBe(true);
+    }
+    const counters = gateway.events.map(({ counter }) => counter);
+    expect(counters).toEqual([...new Set(counters)].sort((a, b) => a - b));
+  });
+
+  it("reports the set that runs, and the next boot runs it", async () => {
+    const gateway = bench({ delivered });
+    const plan = gateway.push(1, [newThreshold], [uplink]);
+    await gateway.result(plan);
+    const next = await gateway.restart();
+    expect(next.boot.source).toBe("installed");
+    expect(next.boot.modules.get("threshold")?.envelope).toBe(newThreshold.digest);
+    expect(next.boot.modules.get("uplink")?.envelope).toBe(uplink.digest);
+    const report = next.reports.at(-1);
+    expect(report).toMatchObject({ plan: { digest: plan, version: 1 }, rootVersion: 1, last: { code: "OK" } });
+    expect(report?.modules.get("threshold")).toEqual({
+      sequence: 2,
+      envelope: newThreshold.digest,
+      version: "2.0.0",
+    });
+    await next.close();
+  });
+
+  it("does nothing again when the retained plan comes after a restart", async () => {
+    const gateway = bench({ delivered });
+    const plan = gateway.push(1, [newThreshold], [uplink]);
+    await gateway.result(plan);
+    const next = await gateway.restart();
+    expect(await next.result(plan, 1)).toMatchObject({ state: "committed", code: "OK" });
+    expect(next.runtime.calls).toEqual([]);
+    await next.close();
+  });
+
+  it("installs a module that the gateway did not have, and takes a later one after it", async () => {
+    const gateway = bench({ delivered: [deliveredAs(uplink)] });
+    expect(await gateway.code(gateway.push(1, [oldThreshold], [uplink]))).toBe("OK");
+    expect(await gateway.code(gateway.push(2, [newThreshold], [uplink]))).toBe("OK");
+    expect(gateway.runtime.running.get("threshold")).toBe(newThreshold.digest);
+  });
+
+  it("continues a download where its last good block ended", async () => {
+    const gateway = bench({ delivered });
+    const asked: string[] = [];
+    gateway.broker.intercept = (topic, payload) => (topic.endsWith("/4") ? [] : [payload]);
+    const plan = gateway.push(1, [newThreshold], [uplink]);
+    expect(await gateway.result(plan)).toMatchObject({ code: "E_TIMEOUT", final: false });
+    gateway.broker.intercept = (topic, payload) => {
+      asked.push(topic);
+      return [payload];
+    };
+    const next = await gateway.restart();
+    expect(await next.result(plan, 1)).toMatchObject({ code: "OK" });
+    expect(asked.filter((topic) => topic.includes("/blob/"))).toEqual([topics.block(newThreshold.blob, 4)]);
+    await next.close();
+  });
+
+  it("lets a newer plan supersede one that hangs, in whichever state it hangs", async () => {
+    const gateway = bench({ delivered });
+    gateway.runtime.holdProbation = true;
+    const hanging = gateway.push(1, [newThreshold], [uplink]);
+    while (!gateway.runtime.calls.includes("probation")) await new Promise((resolve) => setTimeout(resolve, 2));
+    gateway.runtime.holdProbation = false;
+    const third = makeModule("threshold", 3);
+    const plan = gateway.push(2, [third], [uplink]);
+    expect(await gateway.code(plan)).toBe("OK");
+    expect(await gateway.result(hanging)).toMatchObject({ code: "E_ABORTED", state: "rolled-back" });
+    expect(gateway.runtime.running.get("threshold")).toBe(third.digest);
+  });
+
+  it("takes a plan whose modules are there already without staging anything", async () => {
+    const gateway = bench({ delivered });
+    const plan = gateway.publishPlan(makePlan(1, [uplink, oldThreshold]));
+    expect(await gateway.code(plan)).toBe("OK");
+    expect(gateway.runtime.calls).toContain("stage ");
+  });
+});
