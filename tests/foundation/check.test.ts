@@ -1,8 +1,6 @@
 /** The check's other rules, each with something planted that it must find. */
-import { mkdirSync, symlinkSync } from "node:fs";
-import path from "node:path";
 import { describe, expect, test } from "vitest";
-import { checkAssemblyScript } from "../../tools/check/assembly-script.ts";
+import { checkModules } from "../../tools/check/assembly-script.ts";
 import { checkGenerated, type Generator, loadGenerators, writeGenerated } from "../../tools/check/generated.ts";
 import { checkOpenings, countKernelLines, KERNEL_LINE_BUDGET } from "../../tools/check/sources.ts";
 import { plant, plantTree, ROOT, runTool, temporaryFolder } from "./support.ts";
@@ -71,31 +69,50 @@ describe("generated files", () => {
     plant(folder, { "abi.ts": 'export const path = "docs/abi.md";\nexport const generate = (): string => "abi";\n' });
     const loaded = await loadGenerators(folder);
     expect(loaded.map((generator) => generator.path)).toEqual(["docs/abi.md"]);
+    plant(folder, {
+      "each.ts":
+        'const make = (path) => ({ path, generate: () => path });\nexport const files = async () => ["a", "b"].map(make);\n',
+    });
+    expect((await loadGenerators(folder)).map((generator) => generator.path)).toEqual(["docs/abi.md", "a", "b"]);
     plant(folder, { "half.ts": 'export const path = "docs/half.md";\n' });
-    await expect(loadGenerators(folder)).rejects.toThrow("half.ts does not export path and generate()");
+    await expect(loadGenerators(folder)).rejects.toThrow("half.ts exports neither path and generate() nor files()");
   });
 });
 
 describe("AssemblyScript", () => {
-  function modulesTree(files: Readonly<Record<string, string>>): string {
-    const folder = temporaryFolder();
-    mkdirSync(path.join(folder, "modules"), { recursive: true });
-    symlinkSync(path.join(ROOT, "node_modules"), path.join(folder, "node_modules"));
-    plant(folder, files);
-    return folder;
-  }
+  const SDK = { "modules/sdk/index.ts": "export function two(): i32 {\n  return 2;\n}\n" };
+  const MANIFEST = "name: planted\nversion: 1.0.0\nkind: service\n";
+  const moduleFiles = (source: string) => ({
+    ...SDK,
+    "modules/services/planted/module.yaml": MANIFEST,
+    "modules/services/planted/index.ts": source,
+  });
 
-  test("that compiles passes, and a type error names its file and line", async () => {
-    const good = { "modules/good/index.ts": "export function one(): i32 {\n  return 1;\n}\n" };
-    expect(await checkAssemblyScript(modulesTree(good))).toMatchObject({ ok: true, summary: "1 entry files" });
-    const bad = { "modules/bad/index.ts": "export function one(): i32 {\n  return missing;\n}\n" };
-    const finding = await checkAssemblyScript(modulesTree({ ...good, ...bad }));
-    expect(finding).toMatchObject({ ok: false, summary: "1 of 2 fail" });
-    expect(finding.details).toContain("modules/bad/index.ts(2,10)");
+  test("that compiles passes", async () => {
+    const folder = temporaryFolder();
+    plant(folder, moduleFiles("export function one(): i32 {\n  return 1;\n}\n"));
+    expect(await checkModules(folder)).toMatchObject({ ok: true, summary: "the SDK and 1 modules", details: "" });
+  });
+
+  test("with a type error in a module is named with its file and line", async () => {
+    const folder = temporaryFolder();
+    plant(folder, moduleFiles("export const one: i32 = 1;\nexport const two: i32 = missing;\n"));
+    const finding = await checkModules(folder);
+    expect(finding).toMatchObject({ ok: false, summary: "1 of the SDK and 1 modules" });
+    expect(finding.details).toMatch(/index\.ts\(2,\d+\)/);
+  });
+
+  test("with a type error in a part of the SDK that no module uses is named too", async () => {
+    const folder = temporaryFolder();
+    const unused = { "modules/sdk/index.ts": 'export function two(): i32 {\n  return "two";\n}\n' };
+    plant(folder, { ...moduleFiles("export const one: i32 = 1;\n"), ...unused });
+    expect((await checkModules(folder)).details).toContain("modules/sdk/index.ts(2,");
   });
 
   test("of which there is none is a failure, not a pass", async () => {
-    expect((await checkAssemblyScript(modulesTree({}))).ok).toBe(false);
+    const folder = temporaryFolder();
+    plant(folder, SDK);
+    expect((await checkModules(folder)).ok).toBe(false);
   });
 });
 

@@ -1,26 +1,44 @@
-/** Type-checks the AssemblyScript of the modules: each is compiled from its entry file, and nothing is written. */
-import { existsSync, globSync } from "node:fs";
+/** Type-checks the AssemblyScript: the SDK by itself, and each module as the build compiles it; nothing is written. */
 import path from "node:path";
-import { type Finding, runTool } from "./step.ts";
+import { Refusal } from "../../kernel/index.ts";
+import { moduleFolders } from "../build/build.ts";
+import { compileModule } from "../build/compile.ts";
+import { readModuleFile } from "../build/module-file.ts";
+import { PACKAGE_ROOT } from "../root.ts";
+import { type Finding, runTool, tell } from "./step.ts";
 
 const COMPILER = "node_modules/assemblyscript/bin/asc.js";
 
-/** The entry file of every module, of the SDK, and of whatever else has an `index.ts` in a folder of its own. */
-export function entryFiles(root: string): string[] {
-  return globSync("modules/*/index.ts", { cwd: root }).sort();
+/** What is wrong with a module's folder, or undefined. */
+async function problemOf(folder: string): Promise<string | undefined> {
+  try {
+    const { entry, builds } = await readModuleFile(folder);
+    for (const { manifest } of builds.slice(0, 1)) await compileModule({ folder, entry, manifest, checkOnly: true });
+    return undefined;
+  } catch (error) {
+    if (error instanceof Refusal) return error.describe();
+    throw error;
+  }
 }
 
-export async function checkAssemblyScript(root: string): Promise<Finding> {
-  const config = existsSync(path.join(root, "asconfig.json")) ? ["--config", "asconfig.json"] : [];
-  const entries = entryFiles(root);
-  const failures: string[] = [];
-  for (const entry of entries) {
-    const finding = await runTool(root, COMPILER, entry, "--noEmit", "--noColors", ...config);
-    if (!finding.ok) failures.push(`${entry}:\n${finding.details}`);
-  }
+/** The SDK's index as an entry file: what no module uses yet is compiled too. */
+async function problemOfSdk(root: string): Promise<string | undefined> {
+  const finding = await runTool(root, COMPILER, "modules/sdk/index.ts", "--noEmit", "--noColors");
+  return finding.ok ? undefined : finding.details;
+}
+
+/** Checks what is below `root`. */
+export async function checkModules(root: string): Promise<Finding> {
+  const folders = await moduleFolders(path.join(root, "modules"));
+  const problems = [await problemOfSdk(root)];
+  for (const folder of folders) problems.push(await problemOf(folder));
+  const found = problems.filter((problem) => problem !== undefined);
+  const what = `the SDK and ${folders.length} modules`;
   return {
-    ok: failures.length === 0 && entries.length > 0,
-    summary: failures.length === 0 ? `${entries.length} entry files` : `${failures.length} of ${entries.length} fail`,
-    details: failures.join("\n"),
+    ok: found.length === 0 && folders.length > 0,
+    summary: found.length === 0 ? what : `${found.length} of ${what}`,
+    details: found.join("\n"),
   };
 }
+
+if (import.meta.main) tell(await checkModules(PACKAGE_ROOT));

@@ -1,11 +1,8 @@
 /** `npm run check`: every rule of the tree that is not a test, a line for each, two at a time. */
-import path from "node:path";
 import { styleText } from "node:util";
 import { PACKAGE_ROOT } from "../root.ts";
-import { checkAssemblyScript } from "./assembly-script.ts";
-import { checkGenerated, loadGenerators } from "./generated.ts";
 import { checkOpenings, countKernelLines } from "./sources.ts";
-import { type Finding, runTool, type Step } from "./step.ts";
+import { type Finding, runOwn, runTool, type Step } from "./step.ts";
 
 const LAYERS = ["kernel", "gateway", "tools", "tests", "modules"];
 
@@ -21,7 +18,7 @@ const STEPS: readonly Step[] = [
     purpose: "TypeScript of the host",
     run: () => runTool(PACKAGE_ROOT, "node_modules/typescript/bin/tsc", "-p", "."),
   },
-  { name: "modules", purpose: "AssemblyScript of the modules", run: () => checkAssemblyScript(PACKAGE_ROOT) },
+  { name: "modules", purpose: "AssemblyScript of the modules", run: () => runOwn("tools/check/assembly-script.ts") },
   {
     name: "unused",
     purpose: "code, exports and packages that nothing uses (knip)",
@@ -40,7 +37,7 @@ const STEPS: readonly Step[] = [
   {
     name: "generated",
     purpose: "generated files are what their generators make",
-    run: async () => checkGenerated(PACKAGE_ROOT, await loadGenerators(path.join(PACKAGE_ROOT, "tools/generate"))),
+    run: () => runOwn("tools/check/generated.ts"),
   },
   { name: "kernel", purpose: "the kernel's line budget", run: () => countKernelLines(PACKAGE_ROOT) },
   { name: "openings", purpose: "each file opens with what it is for", run: () => checkOpenings(PACKAGE_ROOT) },

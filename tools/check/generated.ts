@@ -3,27 +3,42 @@ import { globSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { PACKAGE_ROOT } from "../root.ts";
-import type { Finding } from "./step.ts";
+import { type Finding, tell } from "./step.ts";
 
-/** Each file of tools/generate/ is one: it exports the file that it makes, relative to the root, and how. */
+/** A file of tools/generate/ is one: it exports the file that it makes, relative to the root, and how. */
 export interface Generator {
   readonly path: string;
   generate(): string | Promise<string>;
+}
+
+/** Or it makes many files, one for each of something, and exports them as a list. */
+interface GeneratorList {
+  files(): Promise<readonly Generator[]>;
 }
 
 function isGenerator(value: object): value is Generator {
   return "path" in value && typeof value.path === "string" && "generate" in value;
 }
 
+function isList(value: object): value is GeneratorList {
+  return "files" in value && typeof value.files === "function";
+}
+
+async function load(folder: string, file: string): Promise<readonly Generator[]> {
+  const loaded = (await import(pathToFileURL(path.join(folder, file)).href)) as object;
+  if (isList(loaded)) return loaded.files();
+  if (isGenerator(loaded)) return [loaded];
+  throw new Error(`tools/generate/${file} exports neither path and generate() nor files()`);
+}
+
+/** Every generator of a folder, in the order of the file names. */
 export async function loadGenerators(folder: string): Promise<Generator[]> {
-  const files = globSync("*.ts", { cwd: folder }).sort();
-  return Promise.all(
-    files.map(async (file) => {
-      const loaded = (await import(pathToFileURL(path.join(folder, file)).href)) as object;
-      if (!isGenerator(loaded)) throw new Error(`tools/generate/${file} does not export path and generate()`);
-      return loaded;
-    }),
+  const lists = await Promise.all(
+    globSync("*.ts", { cwd: folder })
+      .sort()
+      .map((file) => load(folder, file)),
   );
+  return lists.flat();
 }
 
 function readIfThere(file: string): string | undefined {
@@ -56,8 +71,10 @@ export async function writeGenerated(root: string, generators: readonly Generato
   }
 }
 
-if (import.meta.main && process.argv.includes("--write")) {
+if (import.meta.main) {
   const generators = await loadGenerators(path.join(PACKAGE_ROOT, "tools/generate"));
-  await writeGenerated(PACKAGE_ROOT, generators);
-  process.stdout.write(generators.map((generator) => `wrote ${generator.path}\n`).join(""));
+  if (process.argv.includes("--write")) {
+    await writeGenerated(PACKAGE_ROOT, generators);
+    process.stdout.write(generators.map((generator) => `wrote ${generator.path}\n`).join(""));
+  } else tell(await checkGenerated(PACKAGE_ROOT, generators));
 }

@@ -34,3 +34,15 @@ export function runTool(root: string, script: string, ...parameters: string[]): 
     });
   });
 }
+
+/** The same for a script of tools/check/, whose output on success is the summary: it loads the code that it checks. */
+export async function runOwn(script: string): Promise<Finding> {
+  const finding = await runTool(PACKAGE_ROOT, script);
+  return finding.ok ? { ...finding, summary: finding.details } : finding;
+}
+
+/** Ends such a script. */
+export function tell({ ok, summary, details }: Finding): void {
+  process.stdout.write(`${ok ? summary : details}\n`);
+  process.exitCode = ok ? 0 : 1;
+}
