@@ -64,9 +64,10 @@ export const ABI_EXPORTS: readonly AbiExport[] = Object.freeze([
   },
   {
     name: "bulkhead_restore",
-    type: "(i32)->i32",
+    type: "(i32,i32)->i32",
     required: false,
-    meaning: "(length) takes the state from there; negative refuses it; may not block",
+    meaning:
+      "(length, schema) takes the state from there, saved by a module of that schema version; negative refuses it; may not block",
   },
   {
     name: "bulkhead_health",
@@ -171,9 +172,9 @@ export const RESULT_CODES: readonly ResultCode[] = Object.freeze(
 );
 
 /** Result code by name: `RESULT.denied` is -1. */
-export const RESULT = Object.freeze(
-  Object.fromEntries(RESULT_CODES.map(({ name, code }) => [name, code])),
-) as Readonly<Record<ResultName, number>>;
+export const RESULT = Object.freeze(Object.fromEntries(RESULT_CODES.map(({ name, code }) => [name, code]))) as Readonly<
+  Record<ResultName, number>
+>;
 
 /** A module's own errors are this and below; a handler that returns a kernel code (-1 to -999) is itself at fault. */
 export const FIRST_MODULE_ERROR = -1000;

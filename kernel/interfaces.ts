@@ -58,14 +58,24 @@ export const INTERFACES = Object.freeze({
     audited: "denials",
     operations: {
       send: operation("send", false, message, "queues a message; 0, or full, denied, dead-peer, too-large"),
-      call: operation("call", true, callParameters, "waits for the reply; its length, or a code; timeoutMs is 1 or more"),
+      call: operation(
+        "call",
+        true,
+        callParameters,
+        "waits for the reply; its length, or a code; timeoutMs is 1 or more",
+      ),
       request: operation(
         "call",
         false,
         [bytes("message"), i32("timeoutMs")],
         "asks without waiting; a correlation of 1 or more, whose reply comes as a message on the slot's event port",
       ),
-      derive: operation("pass", false, [i32("rights")], "a handle to the same endpoint with these rights and no others"),
+      derive: operation(
+        "pass",
+        false,
+        [i32("rights")],
+        "a handle to the same endpoint with these rights and no others",
+      ),
     },
   },
   handles: {
@@ -101,8 +111,14 @@ export const INTERFACES = Object.freeze({
     binding: {},
     audited: "denials",
     operations: {
-      monotonic: { ...operation("use", false, [], "nanoseconds since an arbitrary instant, never backward"), result: "i64" },
-      wall: { ...operation("use", false, [], "milliseconds since 1970-01-01T00:00:00Z, as the host knows it"), result: "i64" },
+      monotonic: {
+        ...operation("use", false, [], "nanoseconds since an arbitrary instant, never backward"),
+        result: "i64",
+      },
+      wall: {
+        ...operation("use", false, [], "milliseconds since 1970-01-01T00:00:00Z, as the host knows it"),
+        result: "i64",
+      },
     },
   },
   random: {
@@ -184,7 +200,12 @@ export const INTERFACES = Object.freeze({
     answeredBy: "device",
     rights: ["read", "write", "edges"],
     event: "[level (0 or 1), nanoseconds of the kernel's clock]",
-    binding: { chip: "chip number", line: "line offset", direction: "in or out", edges: "none, rising, falling or both" },
+    binding: {
+      chip: "chip number",
+      line: "line offset",
+      direction: "in or out",
+      edges: "none, rising, falling or both",
+    },
     audited: "denials",
     operations: {
       get: operation("read", true, [], "0 or 1"),

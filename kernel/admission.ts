@@ -1,0 +1,193 @@
+/** Admission: everything that is checked about a module before a byte of it is compiled or run. */
+import { ABI_EXPORTS, MANIFEST_SECTION, STATE_EXPORTS } from "./abi.ts";
+import { Refusal } from "./errors.ts";
+import type { InterfaceName } from "./interfaces.ts";
+import { findOperation, operationType } from "./interfaces.ts";
+import { LIMITS } from "./limits.ts";
+import type { Manifest } from "./manifest.ts";
+import { parseManifest } from "./manifest.ts";
+import type { Grant, ModuleSpec } from "./system.ts";
+import type { CompiledModule } from "./wasm/engine.ts";
+import { compileModule } from "./wasm/engine.ts";
+import type { ExportDescription, ImportDescription } from "./wasm/inspect.ts";
+import { findCustomSections, listExports, listImports, readModule } from "./wasm/inspect.ts";
+import { meter } from "./wasm/meter.ts";
+
+/** An operation that a binary really imports. */
+export interface ImportedOperation {
+  readonly slot: string;
+  readonly operation: string;
+  readonly interface: InterfaceName;
+}
+
+/** What a binary is and asks for; made without running it. */
+export interface ModuleInspection {
+  readonly manifest: Manifest;
+  readonly imports: readonly ImportedOperation[];
+  /** Names of the optional ABI exports that are present. */
+  readonly exports: readonly string[];
+  /** Exports that the ABI does not know; harmless, listed for the reader. */
+  readonly foreignExports: readonly string[];
+  readonly bytes: number;
+}
+
+/** A module ready to instantiate: holding one proves that every check of this file has passed. */
+export interface AdmittedModule extends ModuleInspection {
+  readonly compiled: CompiledModule;
+}
+
+/**
+ * Reads authority and needs of a binary; never runs it.
+ * @throws Refusal E_WASM, E_SIZE, E_MANIFEST, E_ABI, or E_CAP for an import that no slot of the manifest explains.
+ */
+export function inspectModule(binary: Uint8Array): ModuleInspection {
+  if (binary.length > LIMITS.binaryBytes) {
+    throw new Refusal("E_SIZE", "the binary is too large", {
+      expected: `at most ${LIMITS.binaryBytes} bytes`,
+      found: `${binary.length}`,
+    });
+  }
+  const shape = readModule(binary);
+  const manifest = readManifestSection(shape);
+  const found = listExports(shape);
+  const exports = checkExports(found);
+  return {
+    manifest,
+    imports: listImports(shape).map((item) => checkImport(item, manifest)),
+    exports,
+    foreignExports: found.map(({ name }) => name).filter((name) => !ABI_EXPORTS.some((known) => known.name === name)),
+    bytes: binary.length,
+  };
+}
+
+/**
+ * The whole admission: inspect, compare with the grants, meter, compile eagerly.
+ * Runs outside the partitions, because compilation may take long and cannot be interrupted.
+ * @throws Refusal of `inspectModule`, `checkGrants`, `meter` or the compiler.
+ */
+export async function admitModule(binary: Uint8Array, spec: ModuleSpec): Promise<AdmittedModule> {
+  const inspection = inspectModule(binary);
+  checkGrants(spec, inspection);
+  const memoryMaximumPages = Math.min(spec.memoryPages, inspection.manifest.memory);
+  const metered = meter(binary, { memoryMaximumPages, tableMaximumEntries: LIMITS.tableEntries });
+  return { ...inspection, compiled: await compileModule(metered) };
+}
+
+/** Slots that are granted and never imported: excess privilege, to be reported. An event port counts as use. */
+export function excessGrants(spec: ModuleSpec, { imports, manifest }: ModuleInspection): string[] {
+  const used = new Set(imports.map(({ slot }) => slot));
+  for (const [slot, { port }] of manifest.slots) if (port !== null) used.add(slot);
+  return spec.grants.map(({ slot }) => slot).filter((slot) => !used.has(slot));
+}
+
+/**
+ * Every import must be granted: slot, interface and right.
+ * @throws Refusal E_CAP with module, slot, operation and the line to add.
+ */
+export function checkGrants(spec: ModuleSpec, { manifest, imports }: ModuleInspection): void {
+  if (manifest.name !== spec.name) {
+    throw new Refusal("E_MANIFEST", `this binary is the module ${manifest.name}`, { expected: spec.name });
+  }
+  if (manifest.memory > spec.memoryPages) {
+    throw new Refusal("E_SIZE", `${spec.name} needs more memory than it is granted`, {
+      expected: `at most ${spec.memoryPages} pages of 64 KiB`,
+      found: `${manifest.memory}`,
+      hint: `raise modules.${spec.name}.memory in gateway.yaml`,
+    });
+  }
+  const grants = new Map(spec.grants.map((grant) => [grant.slot, grant]));
+  for (const item of imports) checkGranted(spec.name, item, grants.get(item.slot));
+}
+
+function checkGranted(module: string, item: ImportedOperation, grant: Grant | undefined): void {
+  const what = `${module}.${item.slot}.${item.operation}`;
+  const line = `add under modules.${module}.grants in gateway.yaml:  ${item.slot}: { ${item.interface}: { ... } }`;
+  if (grant === undefined) throw new Refusal("E_CAP", `${what} is imported but not granted`, { hint: line });
+  if (grant.interface !== item.interface) {
+    throw new Refusal("E_CAP", `${what} is granted as another interface`, {
+      expected: item.interface,
+      found: grant.interface,
+      hint: line,
+    });
+  }
+  const right = findOperation(item.interface, item.operation)?.right ?? "";
+  const rights: readonly string[] = grant.rights;
+  if (!rights.includes(right)) {
+    throw new Refusal("E_CAP", `${what} needs a right that the grant lacks`, {
+      expected: right,
+      found: rights.join(", ") || "no right",
+      hint: `add ${right} to the rights of modules.${module}.grants.${item.slot}`,
+    });
+  }
+}
+
+function readManifestSection(shape: Parameters<typeof findCustomSections>[0]): Manifest {
+  const sections = findCustomSections(shape, MANIFEST_SECTION);
+  const [section] = sections;
+  if (section === undefined || sections.length > 1) {
+    throw new Refusal("E_MANIFEST", "the binary does not have one manifest", {
+      expected: `one custom section ${MANIFEST_SECTION}`,
+      found: `${sections.length}`,
+      hint: "build it with `bulkhead build`",
+    });
+  }
+  return parseManifest(section.bytes);
+}
+
+function checkExports(found: readonly ExportDescription[]): string[] {
+  const present: string[] = [];
+  for (const wanted of ABI_EXPORTS) {
+    const item = found.find(({ name }) => name === wanted.name);
+    if (item === undefined && !wanted.required) continue;
+    const type = item === undefined ? "no such export" : (item.type ?? item.kind);
+    if (type !== wanted.type) {
+      throw new Refusal("E_ABI", `the export ${wanted.name} does not fit the ABI`, {
+        expected: wanted.type,
+        found: type,
+      });
+    }
+    present.push(wanted.name);
+  }
+  const states = STATE_EXPORTS.filter((name) => present.includes(name));
+  if (states.length !== 0 && states.length !== STATE_EXPORTS.length) {
+    throw new Refusal("E_ABI", "the state exports come together or not at all", {
+      expected: STATE_EXPORTS.join(", "),
+      found: states.join(", "),
+    });
+  }
+  return present;
+}
+
+function checkImport(item: ImportDescription, manifest: Manifest): ImportedOperation {
+  const what = `${item.slot}.${item.operation}`;
+  if (item.kind !== "function") {
+    throw new Refusal("E_CAP", `the import ${what} is a ${item.kind}`, { expected: "a function", at: item.at });
+  }
+  const slot = manifest.slots.get(item.slot);
+  if (slot === undefined) {
+    throw new Refusal("E_CAP", `the binary imports ${what}, a slot that its manifest does not name`, {
+      expected: [...manifest.slots.keys()].join(", ") || "no imports at all",
+      found: item.slot,
+      at: item.at,
+    });
+  }
+  const operation = findOperation(slot.interface, item.operation);
+  if (operation === undefined) {
+    throw new Refusal("E_CAP", `${slot.interface} has no operation ${item.operation}`, { found: what, at: item.at });
+  }
+  if (operationType(operation) !== item.type) {
+    throw new Refusal("E_CAP", `the import ${what} has another signature`, {
+      expected: operationType(operation),
+      found: item.type ?? "",
+      at: item.at,
+    });
+  }
+  if (!slot.rights.includes(operation.right)) {
+    throw new Refusal("E_CAP", `the binary imports ${what}, a right that its manifest does not ask for`, {
+      expected: slot.rights.join(", ") || "no right",
+      found: operation.right,
+      at: item.at,
+    });
+  }
+  return { slot: item.slot, operation: item.operation, interface: slot.interface };
+}

@@ -1,0 +1,63 @@
+/** Endpoint capabilities as values, and the table of handles that one module holds. */
+import type { EndpointRight } from "../abi.ts";
+import { ENDPOINT_RIGHT } from "../abi.ts";
+import { LIMITS } from "../limits.ts";
+
+/** Where a message goes: one port of one module. `partition` is where that module runs. */
+export interface Target {
+  readonly edge: number;
+  readonly module: number;
+  readonly partition: number;
+  readonly port: number;
+}
+
+/** The authority to send to, or call, one port. Values are immutable; narrowing makes another. */
+export interface Capability {
+  readonly target: Target;
+  /** Bits of ENDPOINT_RIGHT. */
+  readonly rights: number;
+  readonly badge: number;
+}
+
+export function rightBits(rights: readonly EndpointRight[]): number {
+  return rights.reduce((bits, right) => bits | ENDPOINT_RIGHT[right], 0);
+}
+
+/** Handles carry a generation above the index, so that a closed one is never mistaken for a later one. */
+const INDEX_BITS = 11;
+const INDEX_MASK = (1 << INDEX_BITS) - 1;
+const GENERATION_LIMIT = 1 << (30 - INDEX_BITS);
+
+export class HandleTable {
+  readonly #entries: (Capability | undefined)[] = [];
+  readonly #generations: number[] = [];
+  readonly #free: number[] = [];
+
+  get size(): number {
+    return this.#entries.length - this.#free.length;
+  }
+
+  /** @returns the new handle, 1 or more, or undefined where the module holds as many as it may. */
+  add(capability: Capability): number | undefined {
+    const index = this.#free.pop() ?? this.#entries.length;
+    if (index >= LIMITS.handles) return undefined;
+    this.#entries[index] = capability;
+    this.#generations[index] ??= 1;
+    return ((this.#generations[index] ?? 1) << INDEX_BITS) | index;
+  }
+
+  find(handle: number): Capability | undefined {
+    const index = handle & INDEX_MASK;
+    return this.#generations[index] === handle >>> INDEX_BITS ? this.#entries[index] : undefined;
+  }
+
+  /** @returns false where there is no such handle. */
+  close(handle: number): boolean {
+    if (this.find(handle) === undefined) return false;
+    const index = handle & INDEX_MASK;
+    this.#entries[index] = undefined;
+    this.#generations[index] = ((this.#generations[index] ?? 0) + 1) % GENERATION_LIMIT || 1;
+    this.#free.push(index);
+    return true;
+  }
+}

@@ -1,0 +1,206 @@
+/** A module's mailbox: messages that wait for it, bounded per route, without allocation once it has warmed up. */
+import { RESULT } from "../abi.ts";
+import { LIMITS } from "../limits.ts";
+import type { OverflowPolicy } from "../system.ts";
+import type { Capability } from "./capability.ts";
+
+/** One route as its receiver's partition sees it. */
+export interface Edge {
+  readonly id: number;
+  readonly depth: number;
+  readonly overflow: OverflowPolicy;
+  /** Messages of this edge in the mailbox. */
+  queued: number;
+  /** Counts for `top`: accepted, refused to the sender, dropped. */
+  sent: number;
+  refused: number;
+  dropped: number;
+}
+
+export function makeEdge(id: number, depth: number, overflow: OverflowPolicy): Edge {
+  return { id, depth: overflow === "latest" ? 1 : depth, overflow, queued: 0, sent: 0, refused: 0, dropped: 0 };
+}
+
+/** One message that waits. Objects of this shape are reused; the payload's buffer grows and never shrinks. */
+export interface Message {
+  edge: Edge;
+  port: number;
+  kind: number;
+  senderModule: number;
+  senderGeneration: number;
+  /** Partition to which the reply goes; only for calls. */
+  senderPartition: number;
+  badge: number;
+  correlation: number;
+  payload: Uint8Array;
+  length: number;
+  capabilities: readonly Capability[];
+}
+
+const NO_CAPABILITIES: readonly Capability[] = Object.freeze([]);
+const FIRST_PAYLOAD_BYTES = 128;
+
+function makeMessage(edge: Edge): Message {
+  return {
+    edge,
+    port: 0,
+    kind: 0,
+    senderModule: 0,
+    senderGeneration: 0,
+    senderPartition: 0,
+    badge: 0,
+    correlation: 0,
+    payload: new Uint8Array(FIRST_PAYLOAD_BYTES),
+    length: 0,
+    capabilities: NO_CAPABILITIES,
+  };
+}
+
+/** What `offer` found: a message to fill, or why there is none. */
+export type Offer = Message | "full" | "dropped";
+
+export class Mailbox {
+  #ring: Message[] = [];
+  #mask = -1;
+  #head = 0;
+  #count = 0;
+  #bytes = 0;
+  readonly #spare: Message[] = [];
+  readonly #lost = new Map<number, number>();
+  /** Told of every message that leaves unread, so that its handles are closed and its caller answered. */
+  readonly #discard: (message: Message) => void;
+
+  constructor(discard: (message: Message) => void) {
+    this.#discard = discard;
+  }
+
+  get length(): number {
+    return this.#count;
+  }
+
+  /**
+   * Makes room for one message of `edge` by the edge's overflow policy. The caller fills the message at once; it is
+   * already in its place.
+   */
+  offer(edge: Edge, port: number, length: number): Offer {
+    while (edge.queued >= edge.depth || this.#bytes + length > LIMITS.mailboxBytes) {
+      const verdict = this.#overflow(edge, port);
+      if (verdict !== "room") return verdict;
+    }
+    const message = this.#spare.pop() ?? makeMessage(edge);
+    if (message.payload.length < length) message.payload = new Uint8Array(2 ** Math.ceil(Math.log2(length)));
+    message.edge = edge;
+    message.port = port;
+    message.length = length;
+    message.capabilities = NO_CAPABILITIES;
+    this.#append(message);
+    edge.queued++;
+    edge.sent++;
+    this.#bytes += length;
+    return message;
+  }
+
+  /** Takes the oldest message; give it back with `recycle` when it has been delivered. */
+  take(): Message | undefined {
+    if (this.#count === 0) return undefined;
+    const message = this.#ring[this.#head];
+    this.#head = (this.#head + 1) & this.#mask;
+    this.#count--;
+    if (message !== undefined) this.#forget(message);
+    return message;
+  }
+
+  /** Puts messages back before everything that waits, in their order; they have been accepted once and count again. */
+  putBack(messages: readonly Message[]): void {
+    const waiting: Message[] = [];
+    for (let message = this.take(); message !== undefined; message = this.take()) waiting.push(message);
+    for (const message of [...messages, ...waiting]) {
+      this.#append(message);
+      message.edge.queued++;
+      this.#bytes += message.length;
+    }
+  }
+
+  recycle(message: Message): void {
+    this.#spare.push(message);
+  }
+
+  /** Messages of this port that were lost since the last call; they are then told. */
+  takeLost(port: number): number {
+    if (this.#lost.size === 0) return 0;
+    const count = this.#lost.get(port) ?? 0;
+    if (count > 0) this.#lost.delete(port);
+    return count;
+  }
+
+  addLost(port: number, count: number): void {
+    if (count > 0) this.#lost.set(port, (this.#lost.get(port) ?? 0) + count);
+  }
+
+  /** Discards everything that waits. */
+  clear(): void {
+    for (let message = this.take(); message !== undefined; message = this.take()) this.#discard(message);
+  }
+
+  #overflow(edge: Edge, port: number): "room" | "full" | "dropped" {
+    if (edge.overflow === "refuse") {
+      edge.refused++;
+      return "full";
+    }
+    if (edge.overflow === "drop-newest" || edge.queued === 0) {
+      edge.dropped++;
+      this.addLost(port, 1);
+      return "dropped";
+    }
+    this.#dropOldest(edge);
+    return "room";
+  }
+
+  #dropOldest(edge: Edge): void {
+    for (let index = 0; index < this.#count; index++) {
+      const message = this.#ring[(this.#head + index) & this.#mask];
+      if (message?.edge !== edge) continue;
+      for (let after = index; after < this.#count - 1; after++) {
+        const next = this.#ring[(this.#head + after + 1) & this.#mask];
+        // SAFETY: every place between head and head + count holds a message.
+        this.#ring[(this.#head + after) & this.#mask] = next as Message;
+      }
+      this.#count--;
+      this.#forget(message);
+      edge.dropped++;
+      // A tick or level that is replaced is not lost: the newer one says all that it said.
+      if (edge.overflow !== "latest") this.addLost(message.port, 1);
+      this.#discard(message);
+      this.recycle(message);
+      return;
+    }
+  }
+
+  #forget(message: Message): void {
+    message.edge.queued--;
+    this.#bytes -= message.length;
+  }
+
+  #append(message: Message): void {
+    if (this.#count > this.#mask) this.#grow();
+    this.#ring[(this.#head + this.#count) & this.#mask] = message;
+    this.#count++;
+  }
+
+  #grow(): void {
+    const capacity = Math.max(8, (this.#mask + 1) * 2);
+    const ordered: Message[] = [];
+    for (let index = 0; index < this.#count; index++) {
+      const message = this.#ring[(this.#head + index) & this.#mask];
+      if (message !== undefined) ordered.push(message);
+    }
+    this.#ring = ordered;
+    this.#mask = capacity - 1;
+    this.#head = 0;
+  }
+}
+
+/** The result code that a sender sees for an offer. */
+export function offerResult(offer: Offer): number {
+  return offer === "full" ? RESULT.full : 0;
+}

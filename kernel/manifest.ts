@@ -1,0 +1,175 @@
+/** The manifest: what a module says of itself in its custom section, read strictly and believed in nothing. */
+import { ABI_VERSION, RESERVED_PREFIX } from "./abi.ts";
+import { decodeCbor, expectArray, expectKeys, expectMap, expectText, expectUnsigned } from "./cbor/index.ts";
+import type { CborMap, CborValue } from "./cbor/index.ts";
+import { Refusal } from "./errors.ts";
+import type { InterfaceName } from "./interfaces.ts";
+import { interfaceDefinition, isInterfaceName } from "./interfaces.ts";
+import { LIMITS } from "./limits.ts";
+
+export interface ManifestPort {
+  readonly name: string;
+  /** Name of the contract in CDDL, or null for bytes that nobody checks. */
+  readonly contract: string | null;
+  /** Fuel that one activation on this port may use when it is called through a gate. */
+  readonly fuel: number;
+  /** Abstract stack bytes of such an activation. */
+  readonly stack: number;
+}
+
+export interface ManifestSlot {
+  readonly interface: InterfaceName;
+  readonly rights: readonly string[];
+  /** The port to which the slot's events and replies come, or null. */
+  readonly port: string | null;
+}
+
+export interface Manifest {
+  readonly abi: number;
+  readonly name: string;
+  readonly version: string;
+  readonly kind: "driver" | "service";
+  readonly ports: readonly ManifestPort[];
+  readonly slots: ReadonlyMap<string, ManifestSlot>;
+  /** Pages of 64 KiB that the module needs at most. */
+  readonly memory: number;
+  /** Bytes of the inbox, header included. */
+  readonly inbox: number;
+  /** Most bytes of a saved state. */
+  readonly state: number;
+  /** Fuel of one activation at most. */
+  readonly fuel: number;
+  /** Version of the state's schema. */
+  readonly schema: number;
+}
+
+const KEYS = ["abi", "name", "version", "kind", "ports", "slots", "memory", "inbox", "state", "fuel", "schema"];
+const NAME = /^[a-z][a-z0-9-]{0,47}$/;
+// Semantic Versioning 2.0.0, without its unbounded lengths.
+const VERSION = /^(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})(-[0-9A-Za-z.-]{1,32})?$/;
+const CBOR_LIMITS = { maxBytes: LIMITS.manifestBytes, maxDepth: 6, maxItems: 2048, tags: [], deterministic: true };
+
+/** True for a name that a module, port or slot may have: lower case, digits and hyphens, at most 48 characters. */
+export function isName(text: string): boolean {
+  return NAME.test(text);
+}
+
+/**
+ * Reads the content of the section `bulkhead`.
+ * @throws Refusal E_MANIFEST naming the field; E_ABI for another ABI version.
+ */
+export function parseManifest(bytes: Uint8Array): Manifest {
+  try {
+    return readManifest(expectMap(decodeCbor(bytes, CBOR_LIMITS), "manifest"));
+  } catch (error) {
+    if (!(error instanceof Refusal) || error.code === "E_ABI") throw error;
+    throw new Refusal("E_MANIFEST", `the manifest is not valid: ${error.message}`, error.detail);
+  }
+}
+
+function readManifest(map: CborMap): Manifest {
+  expectKeys(map, KEYS, "manifest");
+  const abi = expectUnsigned(map.get("abi"), "abi", 0xffff);
+  if (abi !== ABI_VERSION) {
+    throw new Refusal("E_ABI", "the module speaks another ABI", {
+      expected: `ABI ${ABI_VERSION}`,
+      found: `ABI ${abi}`,
+      hint: "build it with the SDK of this release",
+    });
+  }
+  const ports = expectArray(map.get("ports"), "ports").map(readPort);
+  bounded(ports.length, 0, LIMITS.ports, "ports");
+  if (new Set(ports.map(({ name }) => name)).size !== ports.length) throw invalid("ports", "two ports have one name");
+  const slots = readSlots(expectMap(map.get("slots"), "slots"), ports);
+  const kind = expectText(map.get("kind"), "kind");
+  if (kind !== "driver" && kind !== "service") throw invalid("kind", "it is neither driver nor service");
+  return {
+    abi,
+    name: readName(map.get("name"), "name"),
+    version: readVersion(map.get("version")),
+    kind,
+    ports,
+    slots,
+    memory: bounded(expectUnsigned(map.get("memory"), "memory"), 1, LIMITS.memoryPages, "memory"),
+    inbox: bounded(
+      expectUnsigned(map.get("inbox"), "inbox"),
+      LIMITS.inboxBytesMinimum,
+      LIMITS.payloadBytes + 64,
+      "inbox",
+    ),
+    state: bounded(expectUnsigned(map.get("state"), "state"), 0, LIMITS.stateBytes, "state"),
+    fuel: bounded(expectUnsigned(map.get("fuel"), "fuel"), 1, LIMITS.activationFuelMaximum, "fuel"),
+    schema: expectUnsigned(map.get("schema"), "schema", 0xffff_ffff),
+  };
+}
+
+function readPort(value: CborValue, index: number): ManifestPort {
+  const field = `ports[${index}]`;
+  const map = expectKeys(expectMap(value, field), ["name", "contract", "fuel", "stack"], field);
+  const contract = map.get("contract");
+  return {
+    name: readName(map.get("name"), `${field}.name`),
+    contract: contract === null ? null : expectText(contract, `${field}.contract`, LIMITS.nameLength),
+    fuel: expectUnsigned(map.get("fuel"), `${field}.fuel`, LIMITS.activationFuelMaximum),
+    stack: expectUnsigned(map.get("stack"), `${field}.stack`, LIMITS.stackBytes),
+  };
+}
+
+function readSlots(map: CborMap, ports: readonly ManifestPort[]): Map<string, ManifestSlot> {
+  bounded(map.size, 0, LIMITS.slots, "slots");
+  const slots = new Map<string, ManifestSlot>();
+  for (const [key, value] of map) {
+    const name = readName(typeof key === "string" ? key : null, "slot name");
+    if (name.startsWith(RESERVED_PREFIX))
+      throw invalid(name, `slots that start with ${RESERVED_PREFIX} are the kernel's`);
+    slots.set(name, readSlot(name, value, ports));
+  }
+  return slots;
+}
+
+function readSlot(name: string, value: CborValue, ports: readonly ManifestPort[]): ManifestSlot {
+  const field = `slots.${name}`;
+  const map = expectKeys(expectMap(value, field), ["interface", "rights", "port"], field);
+  const interfaceName = expectText(map.get("interface"), `${field}.interface`, LIMITS.nameLength);
+  if (!isInterfaceName(interfaceName)) throw invalid(field, `there is no interface ${interfaceName}`);
+  if ((name === "handles") !== (interfaceName === "handles")) throw invalid(field, "the slot `handles` is reserved");
+  const definition = interfaceDefinition(interfaceName);
+  const rights = expectArray(map.get("rights"), `${field}.rights`).map((right) =>
+    expectText(right, `${field}.rights`, 16),
+  );
+  const unknown = rights.find((right) => !definition.rights.includes(right));
+  if (unknown !== undefined) throw invalid(field, `${interfaceName} has no right ${unknown}`);
+  const port = map.get("port");
+  if (port === null) return { interface: interfaceName, rights, port };
+  const portName = expectText(port, `${field}.port`, LIMITS.nameLength);
+  if (definition.event === null) throw invalid(field, `${interfaceName} has no events, so it needs no port`);
+  if (!ports.some((candidate) => candidate.name === portName)) throw invalid(field, `there is no port ${portName}`);
+  return { interface: interfaceName, rights, port: portName };
+}
+
+function readName(value: CborValue | undefined, field: string): string {
+  const name = expectText(value, field, LIMITS.nameLength);
+  if (!isName(name))
+    throw invalid(field, "a name is lower case letters, digits and hyphens, at most 48, a letter first");
+  return name;
+}
+
+function readVersion(value: CborValue | undefined): string {
+  const version = expectText(value, "version", 64);
+  if (!VERSION.test(version)) throw invalid("version", "it is not a semantic version such as 1.4.0");
+  return version;
+}
+
+function bounded(value: number, least: number, most: number, field: string): number {
+  if (value < least || value > most) {
+    throw new Refusal("E_MANIFEST", `${field} is out of bounds`, {
+      expected: `${least} to ${most}`,
+      found: `${value}`,
+    });
+  }
+  return value;
+}
+
+function invalid(field: string, message: string): Refusal {
+  return new Refusal("E_MANIFEST", `${field}: ${message}`);
+}

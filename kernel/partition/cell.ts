@@ -1,0 +1,137 @@
+/** A module's cell: what outlives its instances (mailbox, handles, timers, last good state) and the activation in progress. */
+import { RESULT } from "../abi.ts";
+import { HandleTable } from "../ipc/capability.ts";
+import type { Message } from "../ipc/mailbox.ts";
+import { Mailbox } from "../ipc/mailbox.ts";
+import type { ModuleInstance } from "./instance.ts";
+import type { ModuleOrder, SavedState, SlotLink } from "./protocol.ts";
+import type { CancelTimer } from "./timers.ts";
+
+/**
+ *     empty -> idle <-> running <-> suspended
+ *                \        |           /
+ *                 +----> dead <------+        dead -> idle (restart), dead -> held
+ */
+export type CellState = "empty" | "idle" | "running" | "suspended" | "dead" | "held";
+
+/** One run of a handler. Reused: a module has at most one at a time. */
+export interface Activation {
+  kind: number;
+  port: number;
+  correlation: number;
+  senderPartition: number;
+  senderModule: number;
+  /** Fuel left to be granted after the slice in progress. */
+  fuelLeft: number;
+  /** Fuel granted for the slice in progress. */
+  granted: number;
+  startedAt: number;
+}
+
+/** A suspension: settled by the scheduler when its turn comes, rejected when the module is killed. */
+export interface Wait {
+  readonly resolve: (result: number) => void;
+  readonly reject: (error: Error) => void;
+  /** True where the slice ended: fuel is granted anew at resumption. */
+  readonly isSlice: boolean;
+  result: number | undefined;
+}
+
+/** An instance and whether it is the one in force; callbacks of any other are dropped. */
+export interface Incarnation {
+  readonly cell: ModuleCell;
+  readonly order: ModuleOrder;
+  instance: ModuleInstance;
+  /** True while the kernel runs it outside a handler: it can then not be suspended. */
+  synchronous: boolean;
+  readonly onDone: (result: number) => void;
+  readonly onFault: (error: unknown) => void;
+}
+
+/** A swap in progress. `next` waits to be flipped in; after that `previous` is kept warm for the probation. */
+export interface Swap {
+  readonly next: Incarnation;
+  phase: "quiescing" | "prepared" | "probation";
+  heldSince: number;
+  heldMessages: number;
+  stateAtSwap: SavedState | undefined;
+  previous: Incarnation | undefined;
+  /** Inputs since the flip, for the old version in case it comes back. */
+  inputs: Message[];
+  cancelDeadline: CancelTimer;
+}
+
+export class ModuleCell {
+  readonly id: number;
+  order: ModuleOrder;
+  generation = 0;
+  state: CellState = "empty";
+  incarnation: Incarnation | undefined = undefined;
+  readonly mailbox: Mailbox;
+  handles = new HandleTable();
+  readonly activation: Activation;
+  wait: Wait | undefined = undefined;
+  /** Timer expirations not yet delivered, by slot's event port. */
+  readonly ticks = new Map<number, number>();
+  /** The slots as they are linked now; an endpoint's targets change when another module is loaded or moved. */
+  readonly links = new Map<string, SlotLink>();
+  readonly slotTimers = new Map<string, CancelTimer>();
+  /** The kernel's own notices, CBOR. They come before anything else. */
+  readonly notices: Uint8Array[] = [];
+  lastState: SavedState | undefined = undefined;
+  sinceCheckpoint = 0;
+  /** True until the first message after a restore has been handled: a crash before that means poisoned state. */
+  justRestored = false;
+  swap: Swap | undefined = undefined;
+  enqueued = false;
+  activations = 0;
+  fuelUsed = 0;
+  periodFuel = 0;
+  periodStart = 0;
+  /** True while it waits for its next period. */
+  throttled = false;
+  pendingRequests = 0;
+  readonly log = { second: 0, lines: 0, suppressed: 0 };
+
+  constructor(order: ModuleOrder, discard: (cell: ModuleCell, message: Message, result: number) => void) {
+    this.id = order.id;
+    this.order = order;
+    this.mailbox = new Mailbox((message) => {
+      discard(this, message, this.isAlive ? RESULT.full : RESULT["dead-peer"]);
+    });
+    this.activation = {
+      kind: 0,
+      port: 0,
+      correlation: 0,
+      senderPartition: 0,
+      senderModule: 0,
+      fuelLeft: 0,
+      granted: 0,
+      startedAt: 0,
+    };
+  }
+
+  get priority(): number {
+    return this.order.priority;
+  }
+
+  /** True where messages for it make sense: it runs, or is about to run again. */
+  get isAlive(): boolean {
+    return this.state !== "empty" && this.state !== "held";
+  }
+
+  /** True while a swap keeps its messages waiting. */
+  get isHeld(): boolean {
+    return this.swap !== undefined && this.swap.phase !== "probation";
+  }
+
+  get hasInput(): boolean {
+    return this.notices.length > 0 || this.ticks.size > 0 || this.mailbox.length > 0;
+  }
+
+  /** True where the scheduler can do something for it now. */
+  get isReady(): boolean {
+    if (this.state === "suspended") return this.wait?.result !== undefined;
+    return this.state === "idle" && !this.isHeld && this.hasInput;
+  }
+}

@@ -1,0 +1,89 @@
+/** Operations that are answered outside the partition: one marshalling for every interface, driven by its table. */
+import { RESULT } from "../abi.ts";
+import type { Operation } from "../interfaces.ts";
+import { LIMITS } from "../limits.ts";
+import { guestLength, guestPointer } from "../memory.ts";
+import type { GuestFunction, LinkContext } from "./link.ts";
+import type { SlotLink } from "./protocol.ts";
+
+/** A call's parameters as the table sorts them: copies of the guest's bytes, scalars, and the room for an answer. */
+interface Marshalled {
+  readonly numbers: number[];
+  readonly bytes: Uint8Array[];
+  address: number;
+  capacity: number;
+}
+
+export function resourceFunction(
+  context: LinkContext,
+  slot: SlotLink,
+  name: string,
+  operation: Operation,
+): GuestFunction {
+  return (...parameters: never[]) => {
+    const { incarnation } = context;
+    if (incarnation.synchronous) return RESULT.invalid;
+    // Looked up at each use, so that a revocation or a new binding takes effect at once.
+    const link = incarnation.cell.links.get(slot.slot);
+    if (link?.rights.includes(operation.right) !== true) {
+      context.report({
+        type: "denied",
+        module: incarnation.cell.id,
+        slot: slot.slot,
+        operation: name,
+        result: RESULT.denied,
+      });
+      return RESULT.denied;
+    }
+    const call = marshal(context, operation, parameters);
+    if (typeof call === "number") return call;
+    return context.suspend((complete) => {
+      context.request(link.binding, name, call.numbers, call.bytes, call.capacity, (result, bytes) => {
+        complete(result < 0 ? result : finish(context, slot, name, call, result, bytes));
+      });
+    });
+  };
+}
+
+function marshal(context: LinkContext, operation: Operation, parameters: readonly number[]): Marshalled | number {
+  const { memory } = context.incarnation.instance;
+  const call: Marshalled = { numbers: [], bytes: [], address: 0, capacity: 0 };
+  let index = 0;
+  for (const { kind } of operation.parameters) {
+    const first = Number(parameters[index++] ?? 0);
+    if (kind === "i32" || kind === "i64") {
+      call.numbers.push(first);
+      continue;
+    }
+    const address = guestPointer(first);
+    const length = guestLength(Number(parameters[index++] ?? 0));
+    if (!memory.covers(address, length)) return RESULT["bad-address"];
+    if (kind === "buffer") {
+      call.address = address;
+      call.capacity = Math.min(length, LIMITS.payloadBytes);
+      continue;
+    }
+    if (length > LIMITS.payloadBytes) return RESULT["too-large"];
+    call.bytes.push(memory.read(address, length) ?? new Uint8Array(0));
+  }
+  return call;
+}
+
+/** Writes the answer into the guest's buffer. A host that answers more than was asked for is at fault, not believed. */
+function finish(
+  context: LinkContext,
+  slot: SlotLink,
+  name: string,
+  call: Marshalled,
+  result: number,
+  bytes: Uint8Array,
+): number {
+  if (bytes.length > call.capacity) {
+    const { cell } = context.incarnation;
+    context.report({ type: "denied", module: cell.id, slot: slot.slot, operation: name, result: RESULT["too-large"] });
+    return RESULT.io;
+  }
+  if (bytes.length === 0) return result;
+  const written = context.incarnation.instance.memory.write(guestPointer(call.address), bytes);
+  return written ? result : RESULT["bad-address"];
+}

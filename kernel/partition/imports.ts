@@ -1,0 +1,38 @@
+/** Builds a module's import object: what is not granted is not in it, and what is in it is bound to one resource. */
+import { findOperation } from "../interfaces.ts";
+import { Refusal } from "../errors.ts";
+import type { WasmImports } from "../wasm/engine.ts";
+import { suspending } from "../wasm/engine.ts";
+import { METER_MODULE } from "../wasm/meter.ts";
+import { resourceFunction } from "./host-calls.ts";
+import type { GuestFunction, LinkContext } from "./link.ts";
+import { LOCAL_OPERATIONS } from "./local-operations.ts";
+import type { SlotLink } from "./protocol.ts";
+
+/** @throws Refusal E_CAP: admission has checked all this, so it says that the kernel contradicts itself. */
+export function buildImports(context: LinkContext): WasmImports {
+  const imports = Object.create(null) as Record<string, Record<string, WebAssemblyImport>>;
+  const { order } = context.incarnation;
+  const slots = new Map(order.slots.map((slot) => [slot.slot, slot]));
+  for (const { slot: name, operation } of order.imports) {
+    const slot = slots.get(name);
+    if (slot === undefined) throw new Refusal("E_CAP", `${order.name}.${name} is not granted`);
+    imports[name] ??= Object.create(null) as Record<string, WebAssemblyImport>;
+    imports[name][operation] = linkOperation(context, slot, operation);
+  }
+  imports[METER_MODULE] = {
+    exhausted: context.isDirect ? context.exhausted : suspending(context.exhausted),
+    overflow: context.overflow,
+  };
+  return imports as WasmImports;
+}
+
+type WebAssemblyImport = GuestFunction | ReturnType<typeof suspending>;
+
+function linkOperation(context: LinkContext, slot: SlotLink, name: string): WebAssemblyImport {
+  const operation = findOperation(slot.interface, name);
+  if (operation === undefined) throw new Refusal("E_CAP", `${slot.interface} has no operation ${name}`);
+  const local = LOCAL_OPERATIONS[`${slot.interface}.${name}`];
+  const target = local === undefined ? resourceFunction(context, slot, name, operation) : local(context, slot);
+  return operation.blocking ? suspending(target) : target;
+}

@@ -1,0 +1,148 @@
+/** One instance of a module: its exports behind checked, metered entries. It knows nothing of messages waiting or of time. */
+import { ABI_VERSION, HEADER } from "../abi.ts";
+import { Refusal } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import type { MessageHeader } from "../memory.ts";
+import { GuestMemory, guestLength, guestPointer } from "../memory.ts";
+import type { WasmImports } from "../wasm/engine.ts";
+import { instantiateModule, isMemory, promising } from "../wasm/engine.ts";
+import type { ModuleOrder, SavedState } from "./protocol.ts";
+
+/** Result of `bulkhead:enter`: address * 2^20 + length. See kernel/wasm/meter.ts. */
+const LENGTH_RADIX = 2 ** 20;
+
+type Entry = (fuel: number, depth: number, port: number, length: number) => number;
+type AsyncEntry = (fuel: number, depth: number, port: number, length: number) => Promise<number>;
+
+/** What a handler returned, decoded: a reply's place, or an error of the module's own. */
+export interface HandlerResult {
+  readonly error: number;
+  readonly address: number;
+  readonly length: number;
+}
+
+export function decodeResult(result: number): HandlerResult {
+  if (result < 0) return { error: result, address: 0, length: 0 };
+  return { error: 0, address: Math.floor(result / LENGTH_RADIX), length: result % LENGTH_RADIX };
+}
+
+export class ModuleInstance {
+  readonly order: ModuleOrder;
+  readonly memory: GuestMemory;
+  readonly enter: Entry;
+  readonly enterBlocking: AsyncEntry;
+  readonly remaining: () => number;
+  readonly refuel: (fuel: number) => void;
+  readonly #arm: (fuel: number, depth: number) => void;
+  readonly #exports: WebAssemblyExports;
+  #inbox = 0;
+
+  /** @throws whatever instantiation throws; no guest code has run yet. */
+  constructor(order: ModuleOrder, imports: WasmImports) {
+    const instance = instantiateModule(order.compiled, imports);
+    this.order = order;
+    // SAFETY: admission has checked the name and type of every export used here; the rewriter made the others.
+    this.#exports = instance.exports as unknown as WebAssemblyExports;
+    const { memory } = instance.exports;
+    if (!isMemory(memory)) throw new Refusal("E_ABI", "the export memory is not a memory");
+    this.memory = new GuestMemory(memory);
+    this.enter = this.#exports["bulkhead:enter"];
+    this.enterBlocking = promising(this.enter);
+    this.remaining = this.#exports["bulkhead:remaining"];
+    this.refuel = this.#exports["bulkhead:refuel"];
+    this.#arm = this.#exports["bulkhead:arm"];
+  }
+
+  has(exportName: string): boolean {
+    return this.order.exports.includes(exportName);
+  }
+
+  /**
+   * Runs the start function and `_initialize`, then asks where the inbox is.
+   * @throws Refusal E_ABI for an inbox that is not wholly inside the memory or not aligned; a trap as it is.
+   */
+  initialize(): void {
+    this.#armOnce();
+    this.#exports["bulkhead:initialize"]();
+    this.#armOnce();
+    const inbox = this.#exports.bulkhead_inbox() >>> 0;
+    const covered = this.memory.covers(guestPointer(inbox), guestLength(this.order.inboxBytes));
+    if (inbox % 8 !== 0 || !covered) {
+      throw new Refusal("E_ABI", `${this.order.name} names an inbox that cannot be used`, {
+        expected: `${this.order.inboxBytes} bytes inside the memory, 8-byte aligned`,
+        found: `address ${inbox}`,
+      });
+    }
+    this.#inbox = inbox;
+  }
+
+  /** Most bytes of payload that the inbox holds. */
+  get payloadRoom(): number {
+    return this.order.inboxBytes - HEADER.size;
+  }
+
+  /** Puts a message into the inbox; `payload` has at most `payloadRoom` bytes. The inbox stays inside: memories never shrink. */
+  deliver(header: MessageHeader, payload: Uint8Array, handles: readonly number[]): void {
+    this.memory.writeHeader(this.#inbox, ABI_VERSION, header, handles);
+    this.memory.write(guestPointer(this.#inbox + HEADER.size), payload, header.length);
+  }
+
+  /** @returns a copy of the state, or undefined where the module has none to save. @throws Refusal E_STATE; a trap as it is. */
+  save(): SavedState | undefined {
+    if (!this.has("bulkhead_save")) return undefined;
+    this.#armOnce();
+    const packed = BigInt.asUintN(64, this.#exports.bulkhead_save());
+    if (packed >> 63n === 1n) throw new Refusal("E_STATE", `${this.order.name} failed to save its state`);
+    const length = Number(packed & 0xffff_ffffn);
+    if (length > this.order.stateBytes) {
+      throw new Refusal("E_STATE", "the state is larger than the manifest says", {
+        expected: `at most ${this.order.stateBytes} bytes`,
+        found: `${length}`,
+      });
+    }
+    const bytes = this.memory.read(guestPointer(Number(packed >> 32n)), guestLength(length));
+    if (bytes === undefined) throw new Refusal("E_STATE", "the saved state lies outside the module's memory");
+    return length === 0 ? undefined : { schema: this.order.schema, bytes };
+  }
+
+  /** Hands a state to the module. @throws Refusal E_STATE where it has no place for it or refuses it; a trap as it is. */
+  restore(state: SavedState): void {
+    if (!this.has("bulkhead_restore")) throw new Refusal("E_STATE", `${this.order.name} takes no state`);
+    this.#armOnce();
+    const address = guestPointer(this.#exports.bulkhead_state(state.bytes.length));
+    if (!this.memory.write(address, state.bytes)) {
+      throw new Refusal("E_STATE", `${this.order.name} names no usable place for its state`);
+    }
+    this.#armOnce();
+    const result = this.#exports.bulkhead_restore(state.bytes.length, state.schema);
+    if (result < 0) throw new Refusal("E_STATE", `${this.order.name} refuses the state`, { found: `${result}` });
+  }
+
+  /** 0 is well. A trap as it is. */
+  health(): number {
+    if (!this.has("bulkhead_health")) return 0;
+    this.#armOnce();
+    return this.#exports.bulkhead_health();
+  }
+
+  /** Outside a handler a module runs on one activation's fuel, in one piece. */
+  #armOnce(): void {
+    this.#arm(Math.min(this.order.fuel, MAXIMUM_COUNTER), LIMITS.stackBytes);
+  }
+}
+
+/** The counter is an i32; more is granted by the slice. */
+export const MAXIMUM_COUNTER = 1_000_000_000;
+
+interface WebAssemblyExports {
+  "bulkhead:enter": Entry;
+  "bulkhead:remaining": () => number;
+  "bulkhead:refuel": (fuel: number) => void;
+  "bulkhead:arm": (fuel: number, depth: number) => void;
+  "bulkhead:initialize": () => void;
+  bulkhead_inbox: () => number;
+  bulkhead_save: () => bigint;
+  bulkhead_state: (length: number) => number;
+  bulkhead_restore: (length: number, schema: number) => number;
+  bulkhead_health: () => number;
+}

@@ -1,0 +1,337 @@
+/** Operations that a partition answers itself: endpoints, handles, timers, clock, random and log. */
+import { randomFillSync } from "node:crypto";
+import { ENDPOINT_RIGHT, HANDLE_COPY, KIND, MAXIMUM_HANDLES, RESULT } from "../abi.ts";
+import type { Capability } from "../ipc/capability.ts";
+import { makeEdge } from "../ipc/mailbox.ts";
+import { LIMITS } from "../limits.ts";
+import { guestLength, guestPointer } from "../memory.ts";
+import type { GuestFunction, LinkContext } from "./link.ts";
+import { failureNotice } from "./post.ts";
+import type { SlotLink } from "./protocol.ts";
+import { rightBits } from "../ipc/capability.ts";
+
+type LocalOperation = (context: LinkContext, slot: SlotLink) => GuestFunction;
+
+/** Longest time that a guest may name: about 24 days; longer ones say nothing that a restart does not undo. */
+const MAXIMUM_MILLISECONDS = 0x7fff_ffff;
+const NO_CAPABILITIES: readonly Capability[] = Object.freeze([]);
+const utf8 = new TextDecoder("utf-8", { fatal: false });
+
+/** Keys are `interface.operation`. A null prototype, because keys come from binaries. */
+export const LOCAL_OPERATIONS: Readonly<Record<string, LocalOperation>> = Object.freeze(
+  Object.assign(Object.create(null) as Record<string, LocalOperation>, {
+    "endpoint.send": endpointSend,
+    "endpoint.call": endpointCall,
+    "endpoint.request": endpointRequest,
+    "endpoint.derive": endpointDerive,
+    "handles.send": handleSend,
+    "handles.call": handleCall,
+    "handles.narrow": handleNarrow,
+    "handles.drop": handleDrop,
+    "timer.after": timerAfter,
+    "timer.every": timerEvery,
+    "timer.cancel": timerCancel,
+    "timer.sleep": timerSleep,
+    "clock.monotonic": clockMonotonic,
+    "clock.wall": clockWall,
+    "random.fill": randomFill,
+    "log.write": logWrite,
+  }),
+);
+
+/** The slot's capabilities, made anew when a link order changes its targets. */
+function slotCapabilities({ edges, rights, badge }: SlotLink): readonly Capability[] {
+  // SAFETY: the configuration gives an endpoint slot no other rights than these.
+  const bits = rightBits(rights as ("send" | "call" | "pass")[]);
+  return edges.map(({ edge, module, partition, port }) => ({
+    target: { edge, module, partition, port },
+    rights: bits,
+    badge,
+  }));
+}
+
+function endpointSend(context: LinkContext, slot: SlotLink): GuestFunction {
+  const current = capabilitiesOf(context, slot);
+  return (address: number, length: number, handles: number, count: number) => {
+    const passed = takeHandles(context, handles, count >>> 0);
+    if (typeof passed === "number") return passed;
+    let worst = 0;
+    for (const capability of current())
+      worst = Math.min(worst, send(context, capability, KIND.send, 0, address, length, passed));
+    if (worst === 0) closeMoved(context, handles, count >>> 0);
+    return worst;
+  };
+}
+
+function endpointCall(context: LinkContext, slot: SlotLink): GuestFunction {
+  const current = capabilitiesOf(context, slot);
+  return (address: number, length: number, reply: number, capacity: number, timeoutMs: number) =>
+    call(context, current()[0], address, length, reply, capacity, timeoutMs);
+}
+
+function endpointRequest(context: LinkContext, slot: SlotLink): GuestFunction {
+  const current = capabilitiesOf(context, slot);
+  const replies = makeEdge(0, LIMITS.pendingRequests, "refuse");
+  return (address: number, length: number, timeoutMs: number) => {
+    const { cell } = context.incarnation;
+    const [capability] = current();
+    if (capability === undefined || (capability.rights & ENDPOINT_RIGHT.call) === 0) return RESULT.denied;
+    if (slot.eventPort < 0 || timeoutMs < 1) return RESULT.invalid;
+    if (cell.pendingRequests >= LIMITS.pendingRequests) return RESULT.quota;
+    const correlation = context.post.expect(capability.target.module, timeoutMs, (result, bytes) => {
+      cell.pendingRequests--;
+      const kind = result < 0 ? KIND.notice : KIND.reply;
+      const payload = result < 0 ? failureNotice(result) : bytes;
+      context.post.deliver(cell, replies, slot.eventPort, kind, correlation, payload);
+    });
+    cell.pendingRequests++;
+    const sent = send(context, capability, KIND.call, correlation, address, length, NO_CAPABILITIES);
+    if (sent === 0) return correlation;
+    // The caller learns of it by the result; a message about it as well would be one too many.
+    cell.pendingRequests--;
+    context.post.forget(correlation);
+    return sent;
+  };
+}
+
+function endpointDerive(context: LinkContext, slot: SlotLink): GuestFunction {
+  const current = capabilitiesOf(context, slot);
+  return (rights: number) => {
+    const [capability, ...others] = current();
+    if (capability === undefined || others.length > 0) return RESULT.invalid;
+    if ((capability.rights & ENDPOINT_RIGHT.pass) === 0) return RESULT.denied;
+    return addNarrowed(context, capability, rights);
+  };
+}
+
+function handleSend(context: LinkContext): GuestFunction {
+  return (handle: number, address: number, length: number, handles: number, count: number) => {
+    const capability = context.incarnation.cell.handles.find(handle);
+    if (capability === undefined) return RESULT["bad-handle"];
+    const passed = takeHandles(context, handles, count >>> 0);
+    if (typeof passed === "number") return passed;
+    const result = send(context, capability, KIND.send, 0, address, length, passed);
+    if (result === 0) closeMoved(context, handles, count >>> 0);
+    return result;
+  };
+}
+
+function handleCall(context: LinkContext): GuestFunction {
+  return (handle: number, address: number, length: number, reply: number, capacity: number, timeoutMs: number) => {
+    const capability = context.incarnation.cell.handles.find(handle);
+    if (capability === undefined) return RESULT["bad-handle"];
+    return call(context, capability, address, length, reply, capacity, timeoutMs);
+  };
+}
+
+function handleNarrow(context: LinkContext): GuestFunction {
+  return (handle: number, rights: number) => {
+    const capability = context.incarnation.cell.handles.find(handle);
+    return capability === undefined ? RESULT["bad-handle"] : addNarrowed(context, capability, rights);
+  };
+}
+
+function handleDrop(context: LinkContext): GuestFunction {
+  return (handle: number) => (context.incarnation.cell.handles.close(handle) ? 0 : RESULT["bad-handle"]);
+}
+
+/** Reads the slot's targets late, so that a link order takes effect at the next use. */
+function capabilitiesOf(context: LinkContext, slot: SlotLink): () => readonly Capability[] {
+  let seen = slot;
+  let capabilities = slotCapabilities(slot);
+  return () => {
+    const now = context.incarnation.cell.links.get(slot.slot);
+    if (now !== undefined && now !== seen) {
+      seen = now;
+      capabilities = slotCapabilities(now);
+    }
+    return capabilities;
+  };
+}
+
+function send(
+  context: LinkContext,
+  capability: Capability,
+  kind: number,
+  correlation: number,
+  address: number,
+  length: number,
+  capabilities: readonly Capability[],
+): number {
+  const right = kind === KIND.send ? ENDPOINT_RIGHT.send : ENDPOINT_RIGHT.call;
+  if ((capability.rights & right) === 0) return RESULT.denied;
+  const { cell, instance } = context.incarnation;
+  const outgoing = { kind, capability, correlation, capabilities };
+  return context.post.send(cell, outgoing, instance.memory, guestPointer(address), guestLength(length));
+}
+
+function call(
+  context: LinkContext,
+  capability: Capability | undefined,
+  address: number,
+  length: number,
+  reply: number,
+  capacity: number,
+  timeoutMs: number,
+): number | Promise<number> {
+  if (capability === undefined || (capability.rights & ENDPOINT_RIGHT.call) === 0) return RESULT.denied;
+  if (timeoutMs < 1 || context.incarnation.synchronous) return RESULT.invalid;
+  const { memory } = context.incarnation.instance;
+  const place = guestPointer(reply);
+  if (!memory.covers(place, guestLength(capacity))) return RESULT["bad-address"];
+  let finish: (result: number, bytes: Uint8Array) => void = () => undefined;
+  const correlation = context.post.expect(capability.target.module, timeoutMs, (result, bytes) => {
+    finish(result, bytes);
+  });
+  const sent = send(context, capability, KIND.call, correlation, address, length, NO_CAPABILITIES);
+  if (sent !== 0) {
+    context.post.forget(correlation);
+    return sent;
+  }
+  return context.suspend((complete) => {
+    finish = (result, bytes) => {
+      complete(result < 0 ? result : takeReply(context, place, guestLength(capacity), bytes));
+    };
+  });
+}
+
+function takeReply(
+  context: LinkContext,
+  place: ReturnType<typeof guestPointer>,
+  capacity: ReturnType<typeof guestLength>,
+  bytes: Uint8Array,
+): number {
+  if (bytes.length > capacity) return RESULT["too-large"];
+  return context.incarnation.instance.memory.write(place, bytes) ? bytes.length : RESULT["bad-address"];
+}
+
+function addNarrowed(context: LinkContext, capability: Capability, rights: number): number {
+  if ((rights & ~capability.rights) !== 0) return RESULT.denied;
+  const handle = context.incarnation.cell.handles.add({ ...capability, rights });
+  return handle ?? RESULT.quota;
+}
+
+/** The capabilities behind an array of handles, or the reason why they cannot be passed. Nothing is closed yet. */
+function takeHandles(context: LinkContext, address: number, count: number): readonly Capability[] | number {
+  if (count === 0) return NO_CAPABILITIES;
+  if (count > MAXIMUM_HANDLES) return RESULT.invalid;
+  const { cell, instance } = context.incarnation;
+  const words = instance.memory.readWords(guestPointer(address), count);
+  if (words === undefined) return RESULT["bad-address"];
+  const handles = words.map(plainHandle);
+  if (new Set(handles).size !== handles.length) return RESULT["bad-handle"];
+  const capabilities: Capability[] = [];
+  for (const handle of handles) {
+    const capability = cell.handles.find(handle);
+    if (capability === undefined) return RESULT["bad-handle"];
+    if ((capability.rights & ENDPOINT_RIGHT.pass) === 0) return RESULT.denied;
+    capabilities.push(capability);
+  }
+  return capabilities;
+}
+
+function closeMoved(context: LinkContext, address: number, count: number): void {
+  if (count === 0) return;
+  const { cell, instance } = context.incarnation;
+  for (const word of instance.memory.readWords(guestPointer(address), count) ?? []) {
+    if ((word & HANDLE_COPY) === 0) cell.handles.close(word);
+  }
+}
+
+function plainHandle(word: number): number {
+  return word & ~HANDLE_COPY;
+}
+
+function timerAfter(context: LinkContext, slot: SlotLink): GuestFunction {
+  return (delayMs: number) => setTimer(context, slot, delayMs, 0);
+}
+
+function timerEvery(context: LinkContext, slot: SlotLink): GuestFunction {
+  return (periodMs: number) => (periodMs < 1 ? RESULT.invalid : setTimer(context, slot, periodMs, periodMs));
+}
+
+function timerCancel(context: LinkContext, slot: SlotLink): GuestFunction {
+  return () => {
+    context.incarnation.cell.slotTimers.get(slot.slot)?.();
+    context.incarnation.cell.ticks.delete(slot.eventPort);
+    return 0;
+  };
+}
+
+function timerSleep(context: LinkContext): GuestFunction {
+  return (delayMs: number) => {
+    if (delayMs < 0 || context.incarnation.synchronous) return RESULT.invalid;
+    return context.suspend((complete) => {
+      context.timers.at(context.now() + delayMs, () => {
+        complete(0);
+      });
+    });
+  };
+}
+
+/** Timers belong to the cell, so they go on through a swap; a restart cancels them. */
+function setTimer(context: LinkContext, slot: SlotLink, delayMs: number, periodMs: number): number {
+  if (slot.eventPort < 0 || delayMs < 0 || delayMs > MAXIMUM_MILLISECONDS) return RESULT.invalid;
+  const { cell } = context.incarnation;
+  cell.slotTimers.get(slot.slot)?.();
+  const arm = (due: number): void => {
+    const expire = (): void => {
+      const now = context.now();
+      // A late timer counts the periods that have passed, so that a listener sees how many ticks it missed.
+      const expirations = periodMs === 0 ? 1 : 1 + Math.floor((now - due) / periodMs);
+      cell.ticks.set(slot.eventPort, (cell.ticks.get(slot.eventPort) ?? 0) + expirations);
+      if (periodMs > 0) arm(due + expirations * periodMs);
+      context.ready();
+    };
+    cell.slotTimers.set(slot.slot, context.timers.at(due, expire));
+  };
+  arm(context.now() + delayMs);
+  return 0;
+}
+
+function clockMonotonic(context: LinkContext): GuestFunction {
+  return () => BigInt(Math.round(context.now() * 1e6));
+}
+
+function clockWall(): GuestFunction {
+  return () => BigInt(Date.now());
+}
+
+function randomFill(context: LinkContext): GuestFunction {
+  return (address: number, length: number) => {
+    const place = guestPointer(address);
+    const count = guestLength(length);
+    const { memory } = context.incarnation.instance;
+    if (count > LIMITS.payloadBytes) return RESULT["too-large"];
+    return memory.write(place, randomFillSync(new Uint8Array(count))) ? count : RESULT["bad-address"];
+  };
+}
+
+function logWrite(context: LinkContext): GuestFunction {
+  return (level: number, address: number, length: number) => {
+    const { cell, instance } = context.incarnation;
+    if (level < 0 || level > 3) return RESULT.invalid;
+    const cut = guestLength(Math.min(length >>> 0, LIMITS.logBytes));
+    const bytes = instance.memory.read(guestPointer(address), cut);
+    if (bytes === undefined) return RESULT["bad-address"];
+    if (!admitLogLine(context)) return 0;
+    context.report({ type: "log", module: cell.id, level, text: utf8.decode(bytes) });
+    return 0;
+  };
+}
+
+/** A flood of lines is counted and told once a second, so that it can neither fill a disk nor hide another's. */
+function admitLogLine(context: LinkContext): boolean {
+  const { cell } = context.incarnation;
+  const second = Math.floor(context.now() / 1000);
+  if (cell.log.second !== second) {
+    const { suppressed } = cell.log;
+    Object.assign(cell.log, { second, lines: 0, suppressed: 0 });
+    if (suppressed > 0) {
+      context.report({ type: "log", module: cell.id, level: 1, text: `${suppressed} log lines suppressed` });
+    }
+  }
+  if (++cell.log.lines <= LIMITS.logLinesPerSecond) return true;
+  cell.log.suppressed++;
+  return false;
+}

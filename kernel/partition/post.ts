@@ -1,0 +1,290 @@
+/** Messages and replies between modules: into a mailbox here, or through a channel to another partition. */
+import { KIND, RESULT } from "../abi.ts";
+import { encodeCbor } from "../cbor/index.ts";
+import type { Capability } from "../ipc/capability.ts";
+import type { Edge, Message } from "../ipc/mailbox.ts";
+import { makeEdge } from "../ipc/mailbox.ts";
+import type { Packet } from "../ipc/packet.ts";
+import { PACKET, PacketWriter, readPacket } from "../ipc/packet.ts";
+import { PartitionControl, Ring } from "../ipc/shared.ts";
+import { LIMITS } from "../limits.ts";
+import type { GuestLength, GuestMemory, GuestPointer } from "../memory.ts";
+import type { ModuleCell } from "./cell.ts";
+import type { ChannelOrder } from "./protocol.ts";
+import type { CancelTimer, Timers } from "./timers.ts";
+
+/** What a sender may say of a message; the rest of the header is the kernel's knowledge. */
+export interface Outgoing {
+  readonly kind: number;
+  readonly capability: Capability;
+  readonly correlation: number;
+  readonly capabilities: readonly Capability[];
+}
+
+/** Somebody who waits for a reply: a suspended call, or a request whose answer comes as a message. */
+export interface Pending {
+  readonly target: number;
+  /** Called once, with the reply or an error code; the bytes are a view that lives during the call. */
+  readonly settle: (result: number, bytes: Uint8Array) => void;
+  readonly cancelDeadline: CancelTimer;
+}
+
+interface Channel {
+  readonly incoming: Ring;
+  readonly outgoing: Ring;
+  readonly control: PartitionControl;
+  /** Replies that found the ring full: they are owed, and bounded by the calls that wait for them. */
+  readonly owed: { readonly head: Uint8Array; readonly payload: Uint8Array }[];
+}
+
+const NOTHING = new Uint8Array(0);
+
+export class PostOffice {
+  readonly #partition: number;
+  readonly #cells: ReadonlyMap<number, ModuleCell>;
+  readonly #timers: Timers;
+  readonly #ready: (cell: ModuleCell) => void;
+  readonly #edges = new Map<number, Edge>();
+  readonly #channels = new Map<number, Channel>();
+  readonly #pending = new Map<number, Pending>();
+  readonly #writer = new PacketWriter();
+  readonly #now: () => number;
+  #correlation = 0;
+
+  constructor(
+    partition: number,
+    cells: ReadonlyMap<number, ModuleCell>,
+    timers: Timers,
+    now: () => number,
+    ready: (cell: ModuleCell) => void,
+  ) {
+    this.#partition = partition;
+    this.#cells = cells;
+    this.#timers = timers;
+    this.#now = now;
+    this.#ready = ready;
+  }
+
+  connect(order: ChannelOrder): void {
+    this.#channels.set(order.partition, {
+      incoming: new Ring(order.incoming),
+      outgoing: new Ring(order.outgoing),
+      control: new PartitionControl(order.control),
+      owed: [],
+    });
+  }
+
+  route(edge: number, depth: number, overflow: Edge["overflow"]): void {
+    if (!this.#edges.has(edge)) this.#edges.set(edge, makeEdge(edge, depth, overflow));
+  }
+
+  /** Copies a message out of a guest's memory to where its capability points. The caller has checked rights. */
+  send(
+    sender: ModuleCell,
+    outgoing: Outgoing,
+    memory: GuestMemory,
+    address: GuestPointer,
+    length: GuestLength,
+  ): number {
+    if (length > LIMITS.payloadBytes) return RESULT["too-large"];
+    if (!memory.covers(address, length)) return RESULT["bad-address"];
+    const { target } = outgoing.capability;
+    if (target.partition !== this.#partition) return this.#sendAcross(sender, outgoing, memory, address, length);
+    const receiver = this.#cells.get(target.module);
+    const edge = this.#edges.get(target.edge);
+    if (receiver?.isAlive !== true || edge === undefined || target.port < 0) return RESULT["dead-peer"];
+    if (length > (receiver.incarnation?.instance.payloadRoom ?? 0)) return RESULT["too-large"];
+    const message = receiver.mailbox.offer(edge, target.port, length);
+    if (typeof message === "string") return message === "full" ? RESULT.full : 0;
+    memory.readInto(address, length, message.payload);
+    this.#stamp(message, sender, outgoing);
+    this.#ready(receiver);
+    return 0;
+  }
+
+  /** Puts a message of the kernel or of the outside world into a mailbox of this partition. */
+  deliver(
+    receiver: ModuleCell,
+    edge: Edge,
+    port: number,
+    kind: number,
+    correlation: number,
+    payload: Uint8Array,
+  ): number {
+    if (!receiver.isAlive) return RESULT["dead-peer"];
+    if (payload.length > (receiver.incarnation?.instance.payloadRoom ?? 0)) return RESULT["too-large"];
+    const message = receiver.mailbox.offer(edge, port, payload.length);
+    if (typeof message === "string") return message === "full" ? RESULT.full : 0;
+    message.payload.set(payload);
+    message.kind = kind;
+    message.senderModule = 0;
+    message.senderGeneration = 0;
+    message.senderPartition = this.#partition;
+    message.badge = 0;
+    message.correlation = correlation;
+    this.#ready(receiver);
+    return 0;
+  }
+
+  /** Registers somebody who waits for an answer within `timeoutMs`. @returns the correlation, never 0. */
+  expect(target: number, timeoutMs: number, settle: Pending["settle"]): number {
+    do this.#correlation = (this.#correlation + 1) & 0x7fff_ffff;
+    while (this.#correlation === 0 || this.#pending.has(this.#correlation));
+    const correlation = this.#correlation;
+    const cancelDeadline = this.#timers.at(this.#now() + timeoutMs, () => {
+      this.settle(correlation, RESULT.timeout, NOTHING);
+    });
+    this.#pending.set(correlation, { target, settle, cancelDeadline });
+    return correlation;
+  }
+
+  /** Answers whoever waits under this correlation; a late or repeated answer is dropped. */
+  settle(correlation: number, result: number, bytes: Uint8Array): void {
+    const pending = this.#pending.get(correlation);
+    if (pending === undefined) return;
+    this.#pending.delete(correlation);
+    pending.cancelDeadline();
+    pending.settle(result, bytes);
+  }
+
+  /** Takes an expectation back: nothing was sent. */
+  forget(correlation: number): void {
+    this.#pending.get(correlation)?.cancelDeadline();
+    this.#pending.delete(correlation);
+  }
+
+  /** Answers everybody who waits for that module: it died. */
+  failCallsTo(module: number): void {
+    for (const [correlation, pending] of [...this.#pending]) {
+      if (pending.target === module) this.settle(correlation, RESULT["dead-peer"], NOTHING);
+    }
+  }
+
+  /** Sends the reply of a call back to where it came from. */
+  answer(partition: number, correlation: number, result: number, bytes: Uint8Array): void {
+    if (partition === this.#partition) {
+      this.settle(correlation, result, bytes);
+      return;
+    }
+    const channel = this.#channels.get(partition);
+    if (channel === undefined) return;
+    const head = this.#writer.reply(correlation, result);
+    if (channel.owed.length > 0 || !channel.outgoing.write(head, bytes)) {
+      channel.owed.push({ head: head.slice(), payload: bytes.slice() });
+    }
+    channel.control.ring();
+  }
+
+  /** Takes in what other partitions have sent, a bounded number at a time. @returns true where anything came. */
+  receive(): boolean {
+    let came = false;
+    for (const channel of this.#channels.values()) {
+      this.#payOwed(channel);
+      for (let count = 0; count < RECEIVE_BATCH; count++) {
+        if (!channel.incoming.read(this.#accept)) break;
+        came = true;
+      }
+    }
+    return came;
+  }
+
+  /** True while replies wait for room in a channel; the partition then must not sleep for long. */
+  get owes(): boolean {
+    for (const { owed } of this.#channels.values()) if (owed.length > 0) return true;
+    return false;
+  }
+
+  #payOwed({ owed, outgoing, control }: Channel): void {
+    let paid = 0;
+    for (const { head, payload } of owed) {
+      if (!outgoing.write(head, payload)) break;
+      paid++;
+    }
+    if (paid === 0) return;
+    owed.splice(0, paid);
+    control.ring();
+  }
+
+  readonly #accept = (record: Uint8Array): void => {
+    const packet = readPacket(record);
+    if (packet.type === PACKET.reply) this.settle(packet.correlation, packet.result, packet.payload);
+    else this.#acceptMessage(packet);
+  };
+
+  #acceptMessage(packet: Packet): void {
+    const receiver = this.#cells.get(packet.module);
+    const edge = this.#edges.get(packet.edge);
+    const refuse = (result: number): void => {
+      if (packet.kind === KIND.call) this.answer(packet.senderPartition, packet.correlation, result, NOTHING);
+    };
+    if (receiver?.isAlive !== true || edge === undefined) {
+      refuse(RESULT["dead-peer"]);
+      return;
+    }
+    if (packet.payload.length > (receiver.incarnation?.instance.payloadRoom ?? 0)) {
+      receiver.mailbox.addLost(packet.port, 1);
+      refuse(RESULT["too-large"]);
+      return;
+    }
+    const message = receiver.mailbox.offer(edge, packet.port, packet.payload.length);
+    if (typeof message === "string") {
+      // A sender in another partition cannot be refused any more; what it lost is told to the receiver.
+      if (message === "full") receiver.mailbox.addLost(packet.port, 1);
+      refuse(RESULT.full);
+      return;
+    }
+    message.payload.set(packet.payload);
+    message.kind = packet.kind;
+    message.senderModule = packet.senderModule;
+    message.senderGeneration = packet.senderGeneration;
+    message.senderPartition = packet.senderPartition;
+    message.badge = packet.badge;
+    message.correlation = packet.correlation;
+    message.capabilities = packet.capabilities;
+    this.#ready(receiver);
+  }
+
+  #sendAcross(
+    sender: ModuleCell,
+    outgoing: Outgoing,
+    memory: GuestMemory,
+    address: GuestPointer,
+    length: GuestLength,
+  ): number {
+    const { target, badge } = outgoing.capability;
+    const channel = this.#channels.get(target.partition);
+    if (channel === undefined || target.port < 0) return RESULT["dead-peer"];
+    memory.readInto(address, length, this.#writer.payload);
+    const head = this.#writer.message(target.module, target.edge, {
+      port: target.port,
+      kind: outgoing.kind,
+      senderModule: sender.id,
+      senderGeneration: sender.generation,
+      senderPartition: this.#partition,
+      badge,
+      correlation: outgoing.correlation,
+      capabilities: outgoing.capabilities,
+    });
+    if (!channel.outgoing.write(head, this.#writer.payload, length)) return RESULT.full;
+    channel.control.ring();
+    return 0;
+  }
+
+  #stamp(message: Message, sender: ModuleCell, { kind, capability, correlation, capabilities }: Outgoing): void {
+    message.kind = kind;
+    message.senderModule = sender.id;
+    message.senderGeneration = sender.generation;
+    message.senderPartition = this.#partition;
+    message.badge = capability.badge;
+    message.correlation = correlation;
+    message.capabilities = capabilities;
+  }
+}
+
+/** Records taken from one channel before others get their turn. */
+const RECEIVE_BATCH = 256;
+
+/** The payload of a notice that a request failed: its result code. */
+export function failureNotice(result: number): Uint8Array {
+  return encodeCbor(result);
+}

@@ -1,0 +1,168 @@
+/** The messages between the supervisor on the main thread and a partition's worker. */
+import type { MessagePort } from "node:worker_threads";
+import type { ImportedOperation } from "../admission.ts";
+import type { InterfaceName } from "../interfaces.ts";
+import type { SharedBuffer } from "../ipc/shared.ts";
+import type { OverflowPolicy } from "../system.ts";
+import type { CompiledModule } from "../wasm/engine.ts";
+
+/** What a worker is born with. */
+export interface PartitionData {
+  readonly index: number;
+  readonly name: string;
+  readonly control: SharedBuffer;
+  readonly sliceFuel: number;
+  readonly port: MessagePort;
+}
+
+/** The rings to and from one other partition; a replaced partition gets new ones. */
+export interface ChannelOrder {
+  readonly type: "channel";
+  readonly partition: number;
+  readonly control: SharedBuffer;
+  readonly incoming: SharedBuffer;
+  readonly outgoing: SharedBuffer;
+}
+
+/** A route's receiving end. */
+export interface RouteOrder {
+  readonly type: "route";
+  readonly edge: number;
+  readonly depth: number;
+  readonly overflow: OverflowPolicy;
+}
+
+/** One end of an endpoint slot. `port` is -1 where the other module is not loaded. */
+export interface EdgeLink {
+  readonly edge: number;
+  readonly module: number;
+  readonly partition: number;
+  readonly port: number;
+  readonly depth: number;
+  readonly overflow: OverflowPolicy;
+}
+
+export interface SlotLink {
+  readonly slot: string;
+  readonly interface: InterfaceName;
+  readonly rights: readonly string[];
+  /** Port number for the slot's events, or -1. */
+  readonly eventPort: number;
+  /** The host's number for the bound resource; 0 where the partition answers itself. */
+  readonly binding: number;
+  /** Only of `endpoint` slots. */
+  readonly edges: readonly EdgeLink[];
+  readonly badge: number;
+}
+
+/** Everything that a partition needs to make an instance. */
+export interface ModuleOrder {
+  readonly id: number;
+  readonly generation: number;
+  readonly name: string;
+  readonly compiled: CompiledModule;
+  readonly imports: readonly ImportedOperation[];
+  readonly exports: readonly string[];
+  readonly slots: readonly SlotLink[];
+  readonly ports: readonly { readonly fuel: number; readonly stack: number }[];
+  readonly inboxBytes: number;
+  readonly stateBytes: number;
+  readonly schema: number;
+  /** Fuel of one activation. */
+  readonly fuel: number;
+  readonly priority: number;
+  readonly fuelPerPeriod: number;
+  readonly periodMs: number;
+  readonly activationMs: number;
+  readonly checkpointMessages: number;
+}
+
+/** A saved state with the schema version of the module that saved it. */
+export interface SavedState {
+  readonly schema: number;
+  readonly bytes: Uint8Array;
+}
+
+export type Order =
+  | ChannelOrder
+  | RouteOrder
+  | { readonly type: "load"; readonly module: ModuleOrder; readonly state: SavedState | undefined }
+  | { readonly type: "link"; readonly module: number; readonly slots: readonly SlotLink[] }
+  | { readonly type: "start"; readonly module: number }
+  | { readonly type: "restart"; readonly module: number; readonly generation: number; readonly dropState: boolean }
+  | { readonly type: "hold"; readonly module: number }
+  | { readonly type: "unload"; readonly module: number }
+  | { readonly type: "prepare-swap"; readonly module: ModuleOrder; readonly deadlineMs: number }
+  | { readonly type: "flip-swap"; readonly module: number }
+  | { readonly type: "abort-swap"; readonly module: number }
+  | { readonly type: "settle-swap"; readonly module: number; readonly keep: boolean }
+  | { readonly type: "module-dead"; readonly module: number }
+  | { readonly type: "host-reply"; readonly request: number; readonly result: number; readonly bytes: Uint8Array }
+  | { readonly type: "host-event"; readonly module: number; readonly slot: string; readonly payload: Uint8Array }
+  | { readonly type: "inspect"; readonly request: number }
+  | { readonly type: "stop" }
+  /** For tests of the heartbeat only: the partition stops answering, as a fault in the kernel would make it. */
+  | { readonly type: "freeze" };
+
+/** Why a module was stopped. */
+export type FaultCause = "trap" | "budget" | "stack" | "timeout" | "contract" | "host" | "state";
+
+export interface ModuleStatistics {
+  readonly module: number;
+  readonly state: string;
+  readonly generation: number;
+  readonly activations: number;
+  readonly fuel: number;
+  readonly queued: number;
+  readonly lost: number;
+  readonly memoryBytes: number;
+}
+
+export type Report =
+  | { readonly type: "up" }
+  | { readonly type: "loaded"; readonly module: number; readonly generation: number; readonly restored: boolean }
+  | {
+      readonly type: "fault";
+      readonly module: number;
+      readonly generation: number;
+      readonly cause: FaultCause;
+      readonly text: string;
+      readonly fuel: number;
+      readonly justRestored: boolean;
+    }
+  | { readonly type: "checkpoint"; readonly module: number; readonly state: SavedState }
+  | { readonly type: "swap-prepared"; readonly module: number }
+  | {
+      readonly type: "swap-refused";
+      readonly module: number;
+      readonly code: "E_STATE" | "E_TIMEOUT" | "E_PROBATION";
+      readonly text: string;
+    }
+  | { readonly type: "swap-flipped"; readonly module: number; readonly pauseMs: number; readonly held: number }
+  | {
+      readonly type: "swap-reverted";
+      readonly module: number;
+      readonly cause: FaultCause | "order";
+      readonly text: string;
+      readonly replayed: number;
+    }
+  | {
+      readonly type: "host-request";
+      readonly request: number;
+      readonly module: number;
+      readonly binding: number;
+      readonly operation: string;
+      readonly numbers: readonly number[];
+      readonly bytes: readonly Uint8Array[];
+      readonly capacity: number;
+    }
+  | { readonly type: "host-cancel"; readonly request: number }
+  | { readonly type: "log"; readonly module: number; readonly level: number; readonly text: string }
+  | {
+      readonly type: "denied";
+      readonly module: number;
+      readonly slot: string;
+      readonly operation: string;
+      readonly result: number;
+    }
+  | { readonly type: "statistics"; readonly request: number; readonly modules: readonly ModuleStatistics[] };

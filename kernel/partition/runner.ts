@@ -1,0 +1,403 @@
+/** Runs handlers: instantiation, activation, suspension, completion and fault of one module at a time. */
+import { FIRST_MODULE_ERROR, KERNEL_PORT, KIND, RESULT, resultName } from "../abi.ts";
+import { encodeCbor } from "../cbor/index.ts";
+import { findOperation } from "../interfaces.ts";
+import type { Capability } from "../ipc/capability.ts";
+import { HandleTable } from "../ipc/capability.ts";
+import type { Message } from "../ipc/mailbox.ts";
+import { LIMITS } from "../limits.ts";
+import { guestLength, guestPointer } from "../memory.ts";
+import type { CellState, Incarnation, ModuleCell } from "./cell.ts";
+import { describeFault, GuestStopped } from "./fault.ts";
+import { buildImports } from "./imports.ts";
+import type { HandlerResult } from "./instance.ts";
+import { decodeResult, MAXIMUM_COUNTER, ModuleInstance } from "./instance.ts";
+import type { PostOffice } from "./post.ts";
+import type { FaultCause, ModuleOrder, Report, SlotLink } from "./protocol.ts";
+import type { Timers } from "./timers.ts";
+
+/** What the runner needs of its partition. */
+export interface Environment {
+  readonly post: PostOffice;
+  readonly timers: Timers;
+  readonly sliceFuel: number;
+  readonly now: () => number;
+  readonly ready: (cell: ModuleCell) => void;
+  readonly report: (report: Report) => void;
+  readonly link: (cell: ModuleCell, slots: readonly SlotLink[]) => void;
+  readonly request: (
+    cell: ModuleCell,
+    binding: number,
+    operation: string,
+    numbers: readonly number[],
+    bytes: readonly Uint8Array[],
+    capacity: number,
+    complete: (result: number, bytes: Uint8Array) => void,
+  ) => void;
+}
+
+const NO_HANDLES: readonly number[] = Object.freeze([]);
+const NOTHING = new Uint8Array(0);
+
+export class Runner {
+  /** The module whose code is on the thread now, if any. */
+  running: ModuleCell | undefined = undefined;
+  /** Called when a handler has ended and the module is idle: swaps wait for it. */
+  onIdle: (cell: ModuleCell) => void = () => undefined;
+  /** Called with each input of a module on probation, before it runs. */
+  onInput: (cell: ModuleCell, message: Message) => void = () => undefined;
+  /** Takes the old version back where the module is on probation; its caller is then answered by the replay. */
+  onRevert: (cell: ModuleCell, cause: FaultCause, text: string) => void = () => undefined;
+  readonly #environment: Environment;
+
+  constructor(environment: Environment) {
+    this.#environment = environment;
+  }
+
+  /** Makes and initialises an instance and hands it the last good state. @throws Refusal, trap or GuestStopped. */
+  instantiate(cell: ModuleCell): void {
+    const incarnation = this.incarnate(cell, cell.order);
+    cell.incarnation = incarnation;
+    this.initialize(incarnation);
+    cell.justRestored = false;
+    if (cell.lastState !== undefined && incarnation.instance.has("bulkhead_restore")) {
+      const { lastState } = cell;
+      this.synchronously(incarnation, () => {
+        incarnation.instance.restore(lastState);
+      });
+      cell.justRestored = true;
+    }
+    cell.state = "idle";
+    cell.sinceCheckpoint = 0;
+    this.#environment.ready(cell);
+  }
+
+  /** Makes an instance for the cell without running any of its code. */
+  incarnate(cell: ModuleCell, order: ModuleOrder): Incarnation {
+    const incarnation = { cell, order, synchronous: false } as {
+      -readonly [Key in keyof Incarnation]: Incarnation[Key];
+    };
+    incarnation.onDone = (result) => {
+      if (cell.incarnation === incarnation) this.#finish(cell, result);
+    };
+    incarnation.onFault = (error) => {
+      if (cell.incarnation === incarnation) this.fault(cell, error);
+    };
+    const { post, timers, now, report } = this.#environment;
+    const imports = buildImports({
+      incarnation,
+      isDirect: isDirect(order, this.#environment.sliceFuel),
+      post,
+      timers,
+      now,
+      report,
+      exhausted: () => this.#exhausted(incarnation),
+      overflow: () => {
+        throw new GuestStopped("stack", "the stack allowance is used up");
+      },
+      suspend: (start) => this.#suspend(incarnation, start),
+      ready: () => {
+        this.#environment.ready(cell);
+      },
+      request: (...parameters) => {
+        this.#environment.request(cell, ...parameters);
+      },
+    });
+    incarnation.instance = new ModuleInstance(order, imports);
+    return incarnation;
+  }
+
+  initialize(incarnation: Incarnation): void {
+    this.synchronously(incarnation, () => {
+      incarnation.instance.initialize();
+    });
+  }
+
+  /** Runs guest code outside a handler: it can neither be suspended nor interrupted, only stopped by its fuel. */
+  synchronously<Result>(incarnation: Incarnation, action: () => Result): Result {
+    incarnation.synchronous = true;
+    try {
+      return action();
+    } finally {
+      incarnation.synchronous = false;
+    }
+  }
+
+  /** Queues one of the kernel's own notices; it comes before any message. */
+  notify(cell: ModuleCell, payload: Uint8Array): void {
+    if (!cell.isAlive) return;
+    cell.notices.push(payload);
+    this.#environment.ready(cell);
+  }
+
+  /** Resumes the handler where it was suspended, or starts one for the next input. */
+  run(cell: ModuleCell): void {
+    if (cell.state === "suspended") this.#resume(cell);
+    else this.#start(cell);
+  }
+
+  /** True where the module has used up its period's fuel: it is set aside until the next period. */
+  throttle(cell: ModuleCell): boolean {
+    const now = this.#environment.now();
+    const { periodMs, fuelPerPeriod } = cell.order;
+    if (now - cell.periodStart >= periodMs) {
+      cell.periodStart = now;
+      cell.periodFuel = 0;
+      return false;
+    }
+    if (cell.periodFuel < fuelPerPeriod) return false;
+    if (cell.throttled) return true;
+    cell.throttled = true;
+    this.#environment.timers.at(cell.periodStart + periodMs, () => {
+      cell.throttled = false;
+      this.#environment.ready(cell);
+    });
+    return true;
+  }
+
+  /** Stops a handler that has been at it, waiting included, for longer than its activation may take. */
+  enforceDeadline(cell: ModuleCell, now: number): void {
+    if (cell.state !== "suspended" || now - cell.activation.startedAt < cell.order.activationMs) return;
+    this.fault(cell, new GuestStopped("timeout", `an activation took more than ${cell.order.activationMs} ms`));
+  }
+
+  /** Ends an instance for good: its suspension is rejected, its caller answered, its timers and handles closed. */
+  stop(cell: ModuleCell, state: CellState & ("dead" | "held" | "empty")): void {
+    const { activation } = cell;
+    if (this.halt(cell) && activation.kind === KIND.call) {
+      this.#environment.post.answer(activation.senderPartition, activation.correlation, RESULT["dead-peer"], NOTHING);
+    }
+    cell.state = state;
+    cell.handles = new HandleTable();
+    if (state !== "dead") cell.mailbox.clear();
+  }
+
+  /** Takes the instance off the thread and out of force. @returns true where a handler was in progress. */
+  halt(cell: ModuleCell): boolean {
+    const { wait } = cell;
+    const wasActive = cell.state === "running" || cell.state === "suspended";
+    cell.wait = undefined;
+    cell.incarnation = undefined;
+    cell.state = "dead";
+    if (this.running === cell) this.running = undefined;
+    // An abandoned suspension is never collected: it must be rejected.
+    wait?.reject(new GuestStopped("host", "stopped"));
+    for (const cancel of cell.slotTimers.values()) cancel();
+    cell.slotTimers.clear();
+    cell.ticks.clear();
+    cell.notices.length = 0;
+    return wasActive;
+  }
+
+  /** A module is at fault: the old version takes over where it is on probation, else the supervisor decides. */
+  fault(cell: ModuleCell, error: unknown): void {
+    const { cause, text } = describeFault(error);
+    if (cell.swap?.phase === "probation") {
+      this.onRevert(cell, cause, text);
+      return;
+    }
+    const { justRestored, fuelUsed: fuel, generation } = cell;
+    this.stop(cell, "dead");
+    this.#environment.report({ type: "fault", module: cell.id, generation, cause, text, fuel, justRestored });
+    // A swap that waited for this handler to end can go on with the last good state.
+    this.onIdle(cell);
+  }
+
+  #start(cell: ModuleCell): void {
+    const { incarnation, activation } = cell;
+    if (incarnation === undefined) return;
+    const notice = cell.notices.shift();
+    const length =
+      notice === undefined ? this.#deliverNext(cell, incarnation) : this.#deliverNotice(incarnation, notice);
+    activation.startedAt = this.#environment.now();
+    activation.granted = Math.min(cell.order.fuel, this.#environment.sliceFuel);
+    activation.fuelLeft = cell.order.fuel - activation.granted;
+    cell.activations++;
+    cell.state = "running";
+    const { instance } = incarnation;
+    if (isDirect(incarnation.order, this.#environment.sliceFuel)) {
+      try {
+        this.#finish(cell, instance.enter(activation.granted, LIMITS.stackBytes, activation.port, length));
+      } catch (error) {
+        this.fault(cell, error);
+      }
+      return;
+    }
+    this.running = cell;
+    instance
+      .enterBlocking(activation.granted, LIMITS.stackBytes, activation.port, length)
+      .then(incarnation.onDone, incarnation.onFault);
+  }
+
+  #deliverNotice({ cell, instance }: Incarnation, payload: Uint8Array): number {
+    instance.deliver(kernelHeader(KIND.notice, payload.length, 0), payload, NO_HANDLES);
+    Object.assign(cell.activation, { kind: KIND.notice, port: KERNEL_PORT, correlation: 0, senderModule: 0 });
+    return payload.length;
+  }
+
+  #deliverNext(cell: ModuleCell, incarnation: Incarnation): number {
+    for (const [port, expirations] of cell.ticks) {
+      cell.ticks.delete(port);
+      const payload = encodeCbor(expirations);
+      incarnation.instance.deliver(kernelHeader(KIND.event, payload.length, 0), payload, NO_HANDLES);
+      Object.assign(cell.activation, { kind: KIND.event, port, correlation: 0, senderModule: 0 });
+      return payload.length;
+    }
+    const message = cell.mailbox.take();
+    // SAFETY: a ready cell without notices and ticks has a message; an empty one would run on the last inbox.
+    if (message === undefined) return 0;
+    this.onInput(cell, message);
+    return this.#deliverMessage(cell, incarnation, message);
+  }
+
+  #deliverMessage(cell: ModuleCell, { instance }: Incarnation, message: Message): number {
+    const { activation } = cell;
+    activation.kind = message.kind;
+    activation.port = message.port;
+    activation.correlation = message.correlation;
+    activation.senderPartition = message.senderPartition;
+    activation.senderModule = message.senderModule;
+    const handles = message.capabilities.length === 0 ? NO_HANDLES : receiveHandles(cell, message.capabilities);
+    instance.deliver(
+      {
+        kind: message.kind,
+        length: message.length,
+        senderModule: message.senderModule,
+        senderGeneration: message.senderGeneration,
+        badge: message.badge,
+        correlation: message.correlation,
+        lost: cell.mailbox.takeLost(message.port),
+      },
+      message.payload,
+      handles,
+    );
+    const { length } = message;
+    cell.mailbox.recycle(message);
+    return length;
+  }
+
+  #resume(cell: ModuleCell): void {
+    const { wait, incarnation, activation } = cell;
+    if (wait?.result === undefined || incarnation === undefined) return;
+    cell.wait = undefined;
+    cell.state = "running";
+    this.running = cell;
+    if (wait.isSlice) {
+      activation.granted = Math.min(activation.fuelLeft, this.#environment.sliceFuel);
+      activation.fuelLeft -= activation.granted;
+      incarnation.instance.refuel(activation.granted);
+    }
+    wait.resolve(wait.result);
+  }
+
+  #suspend(
+    incarnation: Incarnation,
+    start: (complete: (result: number) => void) => void,
+    isSlice = false,
+  ): Promise<number> {
+    const { cell } = incarnation;
+    return new Promise<number>((resolve, reject) => {
+      const wait = { resolve, reject, isSlice, result: undefined as number | undefined };
+      cell.wait = wait;
+      cell.state = "suspended";
+      this.running = undefined;
+      start((result) => {
+        // A late answer to a handler that is gone, or has already had its answer, is dropped.
+        if (cell.wait !== wait || wait.result !== undefined) return;
+        wait.result = result;
+        this.#environment.ready(cell);
+      });
+    });
+  }
+
+  /** The slice is used up: a direct module has had all it may; a blocking one goes to the end of its queue. */
+  #exhausted(incarnation: Incarnation): undefined | Promise<number> {
+    const { cell } = incarnation;
+    this.#account(cell, incarnation);
+    if (incarnation.synchronous || cell.activation.fuelLeft <= 0) {
+      throw new GuestStopped("budget", `one activation may use ${cell.order.fuel} fuel`);
+    }
+    return this.#suspend(
+      incarnation,
+      (complete) => {
+        complete(0);
+      },
+      true,
+    );
+  }
+
+  #account(cell: ModuleCell, incarnation: Incarnation): void {
+    const used = cell.activation.granted - Math.max(0, incarnation.instance.remaining());
+    cell.activation.granted -= used;
+    cell.fuelUsed += used;
+    cell.periodFuel += used;
+  }
+
+  #finish(cell: ModuleCell, packed: number): void {
+    const { incarnation, activation } = cell;
+    if (incarnation === undefined) return;
+    if (this.running === cell) this.running = undefined;
+    this.#account(cell, incarnation);
+    const result = decodeResult(packed);
+    if (result.error < 0 && result.error > FIRST_MODULE_ERROR) {
+      const name = resultName(result.error);
+      this.fault(cell, new GuestStopped("contract", `the handler returned ${name}, a result that is the kernel's own`));
+      return;
+    }
+    if (activation.kind === KIND.call && !this.#reply(cell, incarnation, result)) return;
+    cell.state = "idle";
+    cell.justRestored = false;
+    this.#checkpoint(cell, incarnation);
+    // A fault while saving has changed the state.
+    if ((cell.state as CellState) !== "idle") return;
+    this.onIdle(cell);
+    this.#environment.ready(cell);
+  }
+
+  /** @returns false where the reply was the module's fault. */
+  #reply(cell: ModuleCell, { instance }: Incarnation, { error, address, length }: HandlerResult): boolean {
+    const { activation } = cell;
+    const { post } = this.#environment;
+    if (error < 0) {
+      post.answer(activation.senderPartition, activation.correlation, error, NOTHING);
+      return true;
+    }
+    const bytes =
+      length > LIMITS.payloadBytes ? undefined : instance.memory.read(guestPointer(address), guestLength(length));
+    if (bytes === undefined) {
+      this.fault(cell, new GuestStopped("contract", `the reply (${length} bytes at ${address}) cannot be read`));
+      return false;
+    }
+    post.answer(activation.senderPartition, activation.correlation, 0, bytes);
+    return true;
+  }
+
+  #checkpoint(cell: ModuleCell, incarnation: Incarnation): void {
+    const { checkpointMessages } = cell.order;
+    if (checkpointMessages === 0 || ++cell.sinceCheckpoint < checkpointMessages) return;
+    cell.sinceCheckpoint = 0;
+    try {
+      const state = this.synchronously(incarnation, () => incarnation.instance.save());
+      if (state === undefined) return;
+      cell.lastState = state;
+      this.#environment.report({ type: "checkpoint", module: cell.id, state });
+    } catch (error) {
+      this.fault(cell, error);
+    }
+  }
+}
+
+/** Direct: nothing that it imports can block, and an activation fits into one slice. */
+export function isDirect(order: ModuleOrder, sliceFuel: number): boolean {
+  if (order.fuel > Math.min(sliceFuel, MAXIMUM_COUNTER)) return false;
+  return order.imports.every((item) => findOperation(item.interface, item.operation)?.blocking === false);
+}
+
+function kernelHeader(kind: number, length: number, lost: number): Parameters<ModuleInstance["deliver"]>[0] {
+  return { kind, length, senderModule: 0, senderGeneration: 0, badge: 0, correlation: 0, lost };
+}
+
+function receiveHandles(cell: ModuleCell, capabilities: readonly Capability[]): number[] {
+  // Handle 0 says that the receiver holds as many as it may: the capability was closed.
+  return capabilities.map((capability) => cell.handles.add(capability) ?? 0);
+}

@@ -1,0 +1,289 @@
+/** The partition's loop: it takes orders, receives messages, fires timers and runs one module at a time. */
+import type { MessagePort } from "node:worker_threads";
+import { receiveMessageOnPort } from "node:worker_threads";
+import { KIND, NOTICE, RESULT } from "../abi.ts";
+import { encodeCbor } from "../cbor/index.ts";
+import type { Edge } from "../ipc/mailbox.ts";
+import { makeEdge } from "../ipc/mailbox.ts";
+import { PartitionControl } from "../ipc/shared.ts";
+import { LIMITS } from "../limits.ts";
+import { Scheduler } from "../scheduler/scheduler.ts";
+import { ModuleCell } from "./cell.ts";
+import { describeFault } from "./fault.ts";
+import { PostOffice } from "./post.ts";
+import type { ModuleOrder, Order, PartitionData, Report, SavedState, SlotLink } from "./protocol.ts";
+import { Runner } from "./runner.ts";
+import { Swapper } from "./swap.ts";
+import { Timers } from "./timers.ts";
+
+type HostCompletion = (result: number, bytes: Uint8Array) => void;
+
+/** Longest sleep: a bound on how late a lost wake-up could ever be noticed. */
+const MAXIMUM_SLEEP_MS = 1000;
+/** How often suspended handlers are compared with their wall-clock limit. */
+const SWEEP_MS = 50;
+/** Messages handled before orders and channels are looked at even without a bell. */
+const BURST = 64;
+
+export class PartitionRuntime {
+  readonly #port: MessagePort;
+  readonly #control: PartitionControl;
+  readonly #timers = new Timers();
+  readonly #scheduler = new Scheduler<ModuleCell>();
+  readonly #cells = new Map<number, ModuleCell>();
+  readonly #post: PostOffice;
+  readonly #runner: Runner;
+  readonly #swapper: Swapper;
+  readonly #hostRequests = new Map<number, HostCompletion>();
+  readonly #eventEdges = new Map<string, Edge>();
+  #hostRequest = 0;
+  #stopped = false;
+
+  constructor(data: PartitionData) {
+    this.#port = data.port;
+    this.#control = new PartitionControl(data.control);
+    const ready = (cell: ModuleCell): void => {
+      if (cell.isReady) this.#scheduler.ready(cell);
+    };
+    const now = (): number => performance.now();
+    this.#post = new PostOffice(data.index, this.#cells, this.#timers, now, ready);
+    const environment = {
+      post: this.#post,
+      timers: this.#timers,
+      sliceFuel: data.sliceFuel,
+      now,
+      ready,
+      report: (report: Report): void => {
+        this.#report(report);
+      },
+      link: this.#link.bind(this),
+      request: this.#request.bind(this),
+    };
+    this.#runner = new Runner(environment);
+    this.#swapper = new Swapper(this.#runner, environment);
+  }
+
+  /** Runs until it is told to stop. The loop is the thread: nothing else of its event loop ever runs. */
+  async run(): Promise<void> {
+    this.#report({ type: "up" });
+    this.#timers.at(performance.now() + SWEEP_MS, this.#sweep);
+    let heard = this.#control.listen() - 1;
+    while (!this.#stopped) {
+      this.#control.beat();
+      const bell = this.#control.listen();
+      if (bell !== heard) this.#takeOrders();
+      const received = bell !== heard && this.#post.receive();
+      // Unread records stay in a ring after a full batch: look again before sleeping.
+      if (!received) heard = bell;
+      this.#timers.fire(performance.now());
+      if (!(await this.#work()) && !received) this.#sleep(heard);
+    }
+  }
+
+  /** @returns true where a module ran. */
+  async #work(): Promise<boolean> {
+    let worked = false;
+    for (let count = 0; count < BURST; count++) {
+      const cell = this.#scheduler.next();
+      if (cell === undefined) return worked;
+      worked = true;
+      if (!cell.isReady || this.#runner.throttle(cell)) continue;
+      this.#runner.run(cell);
+      // A blocking handler gives control back at a microtask: when it ends or is suspended.
+      while (this.#runner.running !== undefined) await null;
+    }
+    return worked;
+  }
+
+  #sleep(heard: number): void {
+    const due = this.#timers.next();
+    const delay = due === undefined ? MAXIMUM_SLEEP_MS : due - performance.now();
+    if (delay <= 0) return;
+    this.#control.sleep(heard, this.#post.owes ? 1 : Math.min(delay, MAXIMUM_SLEEP_MS));
+  }
+
+  #takeOrders(): void {
+    for (let next = receiveMessageOnPort(this.#port); next !== undefined; next = receiveMessageOnPort(this.#port)) {
+      // SAFETY: the other end of this port is the supervisor and nobody else.
+      this.#obey(next.message as Order);
+    }
+  }
+
+  #obey(order: Order): void {
+    switch (order.type) {
+      case "channel":
+        this.#post.connect(order);
+        return;
+      case "route":
+        this.#post.route(order.edge, order.depth, order.overflow);
+        return;
+      case "load":
+        this.#load(order.module, order.state);
+        return;
+      case "host-reply":
+        this.#hostReply(order.request, order.result, order.bytes);
+        return;
+      case "module-dead":
+        this.#post.failCallsTo(order.module);
+        return;
+      case "inspect":
+        this.#report({
+          type: "statistics",
+          request: order.request,
+          modules: [...this.#cells.values()].map(statistics),
+        });
+        return;
+      case "stop":
+        this.#stopped = true;
+        return;
+      case "freeze":
+        for (;;);
+      default:
+        this.#obeyForModule(order);
+    }
+  }
+
+  #obeyForModule(
+    order: Exclude<Order, { type: "channel" | "route" | "load" | "host-reply" | "inspect" | "stop" | "freeze" }>,
+  ): void {
+    const id = typeof order.module === "number" ? order.module : order.module.id;
+    const cell = this.#cells.get(id);
+    if (cell === undefined) return;
+    switch (order.type) {
+      case "link":
+        this.#link(cell, order.slots);
+        return;
+      case "start":
+        this.#runner.notify(cell, encodeCbor([NOTICE.start, cell.justRestored]));
+        return;
+      case "restart":
+        this.#restart(cell, order.generation, order.dropState);
+        return;
+      case "hold":
+        this.#runner.stop(cell, "held");
+        return;
+      case "unload":
+        this.#runner.stop(cell, "empty");
+        this.#cells.delete(cell.id);
+        return;
+      case "prepare-swap":
+        this.#swapper.prepare(cell, order.module, order.deadlineMs);
+        return;
+      case "flip-swap":
+        this.#swapper.flip(cell);
+        return;
+      case "abort-swap":
+        this.#swapper.abort(cell);
+        return;
+      case "settle-swap":
+        this.#swapper.settle(cell, order.keep);
+        return;
+      case "host-event":
+        this.#hostEvent(cell, order.slot, order.payload);
+        return;
+      case "module-dead":
+        return;
+    }
+  }
+
+  #load(order: ModuleOrder, state: SavedState | undefined): void {
+    const cell = new ModuleCell(order, (_, message, result) => {
+      if (message.kind === KIND.call) this.#post.answer(message.senderPartition, message.correlation, result, NOTHING);
+    });
+    this.#cells.set(order.id, cell);
+    this.#link(cell, order.slots);
+    cell.lastState = state;
+    this.#instantiate(cell, order.generation);
+  }
+
+  #restart(cell: ModuleCell, generation: number, dropState: boolean): void {
+    if (dropState) cell.lastState = undefined;
+    this.#runner.stop(cell, "dead");
+    this.#instantiate(cell, generation);
+    if (cell.state === "idle") this.#runner.notify(cell, encodeCbor([NOTICE.start, cell.justRestored]));
+  }
+
+  #instantiate(cell: ModuleCell, generation: number): void {
+    cell.generation = generation;
+    try {
+      this.#runner.instantiate(cell);
+      this.#report({ type: "loaded", module: cell.id, generation, restored: cell.justRestored });
+    } catch (error) {
+      cell.state = "dead";
+      this.#report({
+        type: "fault",
+        module: cell.id,
+        generation,
+        ...describeFault(error),
+        fuel: 0,
+        justRestored: cell.lastState !== undefined,
+      });
+    }
+  }
+
+  #link(cell: ModuleCell, slots: readonly SlotLink[]): void {
+    for (const slot of slots) {
+      cell.links.set(slot.slot, slot);
+      for (const { edge, depth, overflow } of slot.edges) this.#post.route(edge, depth, overflow);
+    }
+  }
+
+  #request(
+    cell: ModuleCell,
+    binding: number,
+    operation: string,
+    numbers: readonly number[],
+    bytes: readonly Uint8Array[],
+    capacity: number,
+    complete: HostCompletion,
+  ): void {
+    const request = ++this.#hostRequest;
+    this.#hostRequests.set(request, complete);
+    this.#report({ type: "host-request", request, module: cell.id, binding, operation, numbers, bytes, capacity });
+  }
+
+  #hostReply(request: number, result: number, bytes: Uint8Array): void {
+    const complete = this.#hostRequests.get(request);
+    this.#hostRequests.delete(request);
+    complete?.(result, bytes);
+  }
+
+  #hostEvent(cell: ModuleCell, slotName: string, payload: Uint8Array): void {
+    const slot = cell.links.get(slotName);
+    if (slot === undefined || slot.eventPort < 0) return;
+    const key = `${cell.id}.${slotName}`;
+    let edge = this.#eventEdges.get(key);
+    if (edge === undefined) {
+      edge = makeEdge(0, LIMITS.mailboxDepth, "drop-oldest");
+      this.#eventEdges.set(key, edge);
+    }
+    const result = this.#post.deliver(cell, edge, slot.eventPort, KIND.event, 0, payload);
+    if (result === RESULT["too-large"]) cell.mailbox.addLost(slot.eventPort, 1);
+  }
+
+  /** Stops handlers that have passed their wall-clock limit. */
+  readonly #sweep = (): void => {
+    const now = performance.now();
+    for (const cell of this.#cells.values()) this.#runner.enforceDeadline(cell, now);
+    this.#timers.at(now + SWEEP_MS, this.#sweep);
+  };
+
+  #report(report: Report): void {
+    this.#port.postMessage(report);
+  }
+}
+
+const NOTHING = new Uint8Array(0);
+
+function statistics(cell: ModuleCell): Extract<Report, { type: "statistics" }>["modules"][number] {
+  return {
+    module: cell.id,
+    state: cell.state,
+    generation: cell.generation,
+    activations: cell.activations,
+    fuel: cell.fuelUsed,
+    queued: cell.mailbox.length,
+    lost: 0,
+    memoryBytes: cell.incarnation?.instance.memory.size ?? 0,
+  };
+}

@@ -1,0 +1,85 @@
+/** What the kernel tells the gateway: events for logs, audit and the console, and requests to the outside. */
+import type { FaultCause, ModuleStatistics } from "../partition/protocol.ts";
+import type { GrantParameter } from "../system.ts";
+import type { InterfaceName } from "../interfaces.ts";
+
+/** A slot bound to one resource outside the partitions. Numbers are never used twice. */
+export interface ResourceBinding {
+  readonly id: number;
+  readonly module: string;
+  readonly slot: string;
+  readonly interface: InterfaceName;
+  readonly rights: readonly string[];
+  readonly parameters: Readonly<Record<string, GrantParameter>>;
+}
+
+export interface HostReply {
+  /** 0 and above success, else a kernel result code. */
+  readonly result: number;
+  readonly bytes: Uint8Array;
+}
+
+/** What stands outside the partitions: devices, network, stores. */
+export interface KernelHost {
+  bind(bindings: readonly ResourceBinding[]): void;
+  unbind(ids: readonly number[]): void;
+  request(
+    binding: ResourceBinding,
+    operation: string,
+    numbers: readonly number[],
+    bytes: readonly Uint8Array[],
+    capacity: number,
+  ): Promise<HostReply>;
+}
+
+export type KernelEvent =
+  | { readonly type: "loaded"; readonly module: string; readonly generation: number; readonly restored: boolean }
+  | {
+      readonly type: "fault";
+      readonly module: string;
+      readonly generation: number;
+      readonly cause: FaultCause;
+      readonly text: string;
+    }
+  | {
+      readonly type: "restarted";
+      readonly module: string;
+      readonly generation: number;
+      readonly cause: string;
+      readonly milliseconds: number;
+    }
+  | { readonly type: "held"; readonly module: string; readonly reason: string }
+  | {
+      readonly type: "granted" | "revoked";
+      readonly module: string;
+      readonly slot: string;
+      readonly interface: InterfaceName;
+    }
+  | {
+      readonly type: "denied";
+      readonly module: string;
+      readonly slot: string;
+      readonly operation: string;
+      readonly result: string;
+    }
+  | { readonly type: "log"; readonly module: string; readonly level: number; readonly text: string }
+  | { readonly type: "partition-lost"; readonly partition: string; readonly reason: string }
+  | { readonly type: "partition-replaced"; readonly partition: string; readonly milliseconds: number }
+  | { readonly type: "partition-unkillable"; readonly partition: string }
+  | { readonly type: "swapped"; readonly modules: readonly string[]; readonly pauseMs: number; readonly held: number }
+  | {
+      readonly type: "swap-reverted";
+      readonly module: string;
+      readonly cause: string;
+      readonly text: string;
+      readonly replayed: number;
+    }
+  | { readonly type: "committed"; readonly modules: readonly string[] };
+
+/** One row of `bulkhead top`. */
+export interface ModuleRow extends ModuleStatistics {
+  readonly name: string;
+  readonly version: string;
+  readonly partition: string;
+  readonly restarts: number;
+}

@@ -1,0 +1,462 @@
+/** The supervisor: starts, links, watches, restarts and replaces modules and partitions. It waits for nothing. */
+import type { AdmittedModule } from "../admission.ts";
+import { checkGrants, excessGrants } from "../admission.ts";
+import { RESULT, resultName } from "../abi.ts";
+import { Refusal } from "../errors.ts";
+import { Ring } from "../ipc/shared.ts";
+import { LIMITS } from "../limits.ts";
+import type { ModuleStatistics, Order, Report } from "../partition/protocol.ts";
+import type { Grant, ModuleSpec, PartitionSpec } from "../system.ts";
+import type { HostReply, KernelEvent, KernelHost, ModuleRow, ResourceBinding } from "./events.ts";
+import { Counter, moduleOrder, ModuleRecord, resourceBindings, slotLinks } from "./modules.ts";
+import { PartitionHandle } from "./partition.ts";
+import type { SwapRequest, SwapResult } from "./swaps.ts";
+import { SwapCoordinator } from "./swaps.ts";
+
+export interface KernelOptions {
+  readonly host: KernelHost;
+  readonly onEvent: (event: KernelEvent) => void;
+  /** Fuel of one slice. */
+  readonly sliceFuel?: number;
+  /** A partition that is awake and silent for so long is stuck. */
+  readonly stuckMs?: number;
+}
+
+const WATCH_MS = 10;
+const DEFAULT_STUCK_MS = 500;
+const INSPECT_MS = 1000;
+const NOTHING = new Uint8Array(0);
+
+export class Kernel {
+  readonly #options: KernelOptions;
+  readonly #partitions: PartitionHandle[] = [];
+  readonly #modules = new Map<string, ModuleRecord>();
+  readonly #byId = new Map<number, ModuleRecord>();
+  readonly #byBinding = new Map<number, ResourceBinding>();
+  readonly #ids = new Counter();
+  readonly #edges = new Counter();
+  readonly #bindings = new Counter();
+  readonly #requests = new Counter();
+  readonly #inspections = new Map<number, (rows: readonly ModuleStatistics[]) => void>();
+  readonly #swaps: SwapCoordinator;
+  readonly #timers = new Set<NodeJS.Timeout>();
+  #watch: NodeJS.Timeout | undefined = undefined;
+  #stopping = false;
+
+  constructor(options: KernelOptions) {
+    this.#options = options;
+    this.#swaps = new SwapCoordinator({
+      order: (record, order) => {
+        this.#order(record, order);
+      },
+      links: (record, admitted) => {
+        this.#bind(record);
+        return slotLinks(record, this.#modules, this.#edges, admitted);
+      },
+      emit: options.onEvent,
+      relink: () => {
+        this.#relink();
+      },
+    });
+  }
+
+  /** Starts the partitions' workers and the watch over them. @throws Refusal E_BUSY where it has been started. */
+  async start(partitions: readonly PartitionSpec[]): Promise<void> {
+    if (this.#watch !== undefined) throw new Refusal("E_BUSY", "the kernel has been started");
+    for (const spec of partitions) this.#partitions.push(this.#spawn(this.#partitions.length, spec));
+    for (const partition of this.#partitions) this.#connect(partition.index);
+    await Promise.all(this.#partitions.map((partition) => partition.started()));
+    this.#watch = setInterval(() => {
+      this.#watchPartitions();
+    }, WATCH_MS);
+  }
+
+  /**
+   * Instantiates a module in its partition, bound to its grants. It gets no message before `begin`.
+   * @returns slots that are granted and never used.
+   * @throws Refusal E_UNKNOWN for a partition, E_BUSY for a name in use, E_CAP where a grant is missing.
+   */
+  load(spec: ModuleSpec, admitted: AdmittedModule): string[] {
+    if (this.#modules.has(spec.name)) throw new Refusal("E_BUSY", `there is a module ${spec.name} already`);
+    const partition = this.#partitions.findIndex((candidate) => candidate.spec.name === spec.partition);
+    if (partition < 0) throw new Refusal("E_UNKNOWN", `there is no partition ${spec.partition}`);
+    checkGrants(spec, admitted);
+    const record = new ModuleRecord(this.#ids.next(), spec, admitted, partition);
+    this.#modules.set(spec.name, record);
+    this.#byId.set(record.id, record);
+    this.#bind(record);
+    for (const grant of spec.grants) this.#emitGrant("granted", spec.name, grant);
+    this.#loadInto(record);
+    this.#relink();
+    return excessGrants(spec, admitted);
+  }
+
+  /** Hands every loaded module, or one, its start notice. */
+  begin(name?: string): void {
+    for (const record of this.#modules.values()) {
+      if (name === undefined || record.spec.name === name) this.#order(record, { type: "start", module: record.id });
+    }
+  }
+
+  /**
+   * Binds a slot of a loaded module, or binds it anew; the module sees it at its next use.
+   * @throws Refusal E_UNKNOWN for a module or slot that does not exist, E_CAP where the interface is another.
+   */
+  grant(name: string, grant: Grant): void {
+    const record = this.#find(name);
+    const slot = record.admitted.manifest.slots.get(grant.slot);
+    if (slot === undefined) throw new Refusal("E_UNKNOWN", `${name} has no slot ${grant.slot}`);
+    if (slot.interface !== grant.interface) {
+      throw new Refusal("E_CAP", `${name}.${grant.slot} has another interface`, {
+        expected: slot.interface,
+        found: grant.interface,
+      });
+    }
+    this.#unbind(record, grant.slot);
+    record.grants.set(grant.slot, grant);
+    this.#bind(record);
+    this.#relink();
+    this.#emitGrant("granted", name, grant);
+  }
+
+  /** Takes a slot's rights away; every later use is denied. @throws Refusal E_UNKNOWN. */
+  revoke(name: string, slot: string): void {
+    const record = this.#find(name);
+    const grant = record.grants.get(slot);
+    if (grant === undefined) throw new Refusal("E_UNKNOWN", `${name} has no grant ${slot}`);
+    this.#unbind(record, slot);
+    record.grants.set(slot, { ...grant, rights: [] });
+    this.#relink();
+    this.#emitGrant("revoked", name, grant);
+  }
+
+  /**
+   * Replaces modules by other versions as one set, or none of them.
+   * The set is on probation afterwards: `settle` ends it.
+   * @throws Refusal E_CAP, E_STATE, E_TIMEOUT or E_PROBATION; the old versions then go on.
+   */
+  async swap(requests: readonly SwapRequest[], deadlineMs = 5000): Promise<SwapResult> {
+    const set = requests.map(({ name, admitted, spec }) => {
+      const record = this.#find(name);
+      checkGrants(spec ?? record.spec, admitted);
+      return { record, admitted, spec: spec ?? record.spec };
+    });
+    return await this.#swaps.swap(set, deadlineMs);
+  }
+
+  /** Resolves after `milliseconds` of good behaviour of the swapped set. @throws Refusal E_PROBATION where it went back. */
+  async probation(names: readonly string[], milliseconds: number): Promise<void> {
+    await this.#swaps.probation(names, milliseconds);
+  }
+
+  /** Ends a probation: keeps the new versions, or puts the old ones back with everything that came since. */
+  settle(names: readonly string[], keep: boolean): void {
+    this.#swaps.settle(
+      names.map((name) => this.#find(name)),
+      keep,
+    );
+  }
+
+  /** Runs a held or running module afresh. @throws Refusal E_UNKNOWN. */
+  restart(name: string): void {
+    const record = this.#find(name);
+    record.history.reset();
+    record.failedAt = performance.now();
+    record.failedCause = "order";
+    this.#restart(record, false);
+  }
+
+  /** Stops a module until it is restarted by order. @throws Refusal E_UNKNOWN. */
+  hold(name: string, reason = "held by order"): void {
+    this.#hold(this.#find(name), reason);
+  }
+
+  /** An event of a bound resource: a message for the module that holds it. Unknown bindings are dropped. */
+  event(binding: number, payload: Uint8Array): void {
+    const bound = this.#byBinding.get(binding);
+    const record = bound === undefined ? undefined : this.#modules.get(bound.module);
+    if (bound === undefined || record === undefined || payload.length > LIMITS.payloadBytes) return;
+    this.#order(record, { type: "host-event", module: record.id, slot: bound.slot, payload });
+  }
+
+  /** Statistics of every module, from the partitions that answer within a second. */
+  async top(): Promise<ModuleRow[]> {
+    const answers = await Promise.all(this.#partitions.map((partition) => this.#inspect(partition)));
+    return answers.flat().flatMap((row) => {
+      const record = this.#byId.get(row.module);
+      if (record === undefined) return [];
+      const { name, partition } = record.spec;
+      const state = record.status === "held" ? "held" : row.state;
+      return [{ ...row, state, name, partition, version: record.admitted.manifest.version, restarts: record.restarts }];
+    });
+  }
+
+  /** Ends every partition. Nothing of the kernel runs afterwards. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    clearInterval(this.#watch);
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#swaps.stop();
+    await Promise.all(this.#partitions.map((partition) => partition.kill()));
+  }
+
+  /** Makes a partition stop answering, as a fault of the kernel would: for tests of the watch. */
+  freezePartition(name: string): void {
+    this.#partitions.find((partition) => partition.spec.name === name)?.order({ type: "freeze" });
+  }
+
+  #find(name: string): ModuleRecord {
+    const record = this.#modules.get(name);
+    if (record === undefined) throw new Refusal("E_UNKNOWN", `there is no module ${name}`);
+    return record;
+  }
+
+  #order(record: ModuleRecord, order: Order): void {
+    this.#partitions[record.partition]?.order(order);
+  }
+
+  #spawn(index: number, spec: PartitionSpec): PartitionHandle {
+    return new PartitionHandle(index, spec, this.#options.sliceFuel ?? LIMITS.sliceFuel, {
+      onReport: (report) => {
+        this.#onReport(index, report);
+      },
+      onLost: (reason) => {
+        this.#replace(index, reason);
+      },
+    });
+  }
+
+  /** Lays new rings between one partition and every other. */
+  #connect(index: number): void {
+    const partition = this.#partitions[index];
+    for (const other of this.#partitions) {
+      if (partition === undefined || other.index === index || (other.index < index && this.#watch === undefined))
+        continue;
+      const there = Ring.allocate(LIMITS.channelBytes);
+      const back = Ring.allocate(LIMITS.channelBytes);
+      const channel = (
+        to: PartitionHandle,
+        from: PartitionHandle,
+        incoming: typeof there,
+        outgoing: typeof there,
+      ): void => {
+        to.order({ type: "channel", partition: from.index, control: from.control.buffer, incoming, outgoing });
+      };
+      channel(partition, other, back, there);
+      channel(other, partition, there, back);
+    }
+  }
+
+  #bind(record: ModuleRecord): void {
+    const made = resourceBindings(record, this.#bindings);
+    for (const binding of made) this.#byBinding.set(binding.id, binding);
+    if (made.length > 0) this.#options.host.bind(made);
+  }
+
+  #unbind(record: ModuleRecord, slot: string): void {
+    const binding = record.bindings.get(slot);
+    if (binding === undefined) return;
+    record.bindings.delete(slot);
+    this.#byBinding.delete(binding.id);
+    this.#options.host.unbind([binding.id]);
+  }
+
+  #loadInto(record: ModuleRecord): void {
+    record.status = "loading";
+    const slots = slotLinks(record, this.#modules, this.#edges);
+    this.#order(record, { type: "load", module: moduleOrder(record, slots), state: record.state });
+  }
+
+  /** Tells every module where its endpoints lead now, and every receiver which routes come to it. */
+  #relink(): void {
+    for (const record of this.#modules.values()) {
+      const slots = slotLinks(record, this.#modules, this.#edges);
+      this.#order(record, { type: "link", module: record.id, slots });
+      for (const { edges } of slots) {
+        for (const { edge, partition, depth, overflow } of edges) {
+          if (partition !== record.partition)
+            this.#partitions[partition]?.order({ type: "route", edge, depth, overflow });
+        }
+      }
+    }
+  }
+
+  #onReport(index: number, report: Report): void {
+    if (report.type === "statistics") {
+      this.#inspections.get(report.request)?.(report.modules);
+      return;
+    }
+    if (report.type === "up" || report.type === "host-cancel") return;
+    const record = this.#byId.get(report.module);
+    // A report from the partition that a module has left is late news.
+    if (record?.partition !== index) return;
+    const module = record.spec.name;
+    switch (report.type) {
+      case "loaded":
+        this.#onLoaded(record, report.generation, report.restored);
+        return;
+      case "fault":
+        this.#onFault(record, report);
+        return;
+      case "checkpoint":
+        record.state = report.state;
+        return;
+      case "host-request":
+        void this.#hostRequest(record, report);
+        return;
+      case "log":
+        this.#options.onEvent({ type: "log", module, level: report.level, text: report.text });
+        return;
+      case "denied":
+        this.#options.onEvent({ ...report, module, result: resultName(report.result) });
+        return;
+      default:
+        this.#swaps.onReport(record, report);
+    }
+  }
+
+  #onLoaded(record: ModuleRecord, generation: number, restored: boolean): void {
+    const module = record.spec.name;
+    record.status = "running";
+    this.#options.onEvent({ type: "loaded", module, generation, restored });
+    if (record.failedAt === 0) return;
+    const milliseconds = performance.now() - record.failedAt;
+    record.failedAt = 0;
+    this.#options.onEvent({ type: "restarted", module, generation, cause: record.failedCause, milliseconds });
+  }
+
+  #onFault(record: ModuleRecord, report: Extract<Report, { type: "fault" }>): void {
+    const { generation, cause, text } = report;
+    if (generation !== record.generation) return;
+    record.status = "failed";
+    record.failedAt = performance.now();
+    record.failedCause = cause;
+    this.#options.onEvent({ type: "fault", module: record.spec.name, generation, cause, text });
+    // A crash right after a restore says that the state is poisoned: it is dropped once, then the module is held.
+    if (report.justRestored && record.droppedState) {
+      this.#hold(record, "it failed again right after its state had been dropped");
+      return;
+    }
+    const verdict = record.history.failed(record.failedAt);
+    if (verdict.action === "hold") {
+      this.#hold(record, `it failed too often; the last time: ${text}`);
+      return;
+    }
+    this.#after(verdict.delayMs, () => {
+      this.#restart(record, report.justRestored);
+    });
+  }
+
+  #restart(record: ModuleRecord, dropState: boolean): void {
+    record.generation++;
+    record.restarts++;
+    record.status = "loading";
+    record.droppedState = dropState;
+    if (dropState) record.state = undefined;
+    this.#order(record, { type: "restart", module: record.id, generation: record.generation, dropState });
+  }
+
+  #hold(record: ModuleRecord, reason: string): void {
+    record.status = "held";
+    record.failedAt = 0;
+    this.#order(record, { type: "hold", module: record.id });
+    for (const partition of this.#partitions) partition.order({ type: "module-dead", module: record.id });
+    this.#options.onEvent({ type: "held", module: record.spec.name, reason });
+  }
+
+  async #hostRequest(record: ModuleRecord, report: Extract<Report, { type: "host-request" }>): Promise<void> {
+    const { request, operation, numbers, bytes, capacity } = report;
+    const binding = this.#byBinding.get(report.binding);
+    const partition = this.#partitions[record.partition];
+    let reply: HostReply = { result: RESULT.denied, bytes: NOTHING };
+    if (binding !== undefined) {
+      try {
+        reply = await this.#options.host.request(binding, operation, numbers, bytes, capacity);
+      } catch {
+        // The host's own failure is the module's I/O error, never the kernel's end.
+        reply = { result: RESULT.io, bytes: NOTHING };
+      }
+    }
+    if (reply.result === RESULT.denied) {
+      const denial = { module: record.spec.name, slot: binding?.slot ?? "", operation, result: "denied" };
+      this.#options.onEvent({ type: "denied", ...denial });
+    }
+    partition?.order({ type: "host-reply", request, result: reply.result, bytes: reply.bytes });
+  }
+
+  #watchPartitions(): void {
+    const now = performance.now();
+    const stuckMs = this.#options.stuckMs ?? DEFAULT_STUCK_MS;
+    for (const partition of this.#partitions) {
+      if (partition.silence(now) < stuckMs) continue;
+      const handle = partition;
+      void handle.kill().then((confirmed) => {
+        if (!confirmed) this.#options.onEvent({ type: "partition-unkillable", partition: handle.spec.name });
+      });
+      this.#replace(partition.index, `no sign of life for ${stuckMs} ms`);
+    }
+  }
+
+  /** A partition is gone: a new one takes its place, its modules are loaded with their last good state, callers are told. */
+  #replace(index: number, reason: string): void {
+    const lost = this.#partitions[index];
+    if (this.#stopping || lost === undefined) return;
+    const since = performance.now();
+    this.#options.onEvent({ type: "partition-lost", partition: lost.spec.name, reason });
+    const members = [...this.#modules.values()].filter(({ partition }) => partition === index);
+    const replacement = this.#spawn(index, lost.spec);
+    this.#partitions[index] = replacement;
+    this.#connect(index);
+    for (const other of this.#partitions) {
+      for (const { id } of members) other.order({ type: "module-dead", module: id });
+    }
+    for (const record of members) {
+      this.#swaps.onPartitionLost(record);
+      if (record.status === "held") continue;
+      record.generation++;
+      record.restarts++;
+      record.failedAt = since;
+      record.failedCause = "partition";
+      this.#loadInto(record);
+    }
+    this.#relink();
+    for (const record of members) this.#order(record, { type: "start", module: record.id });
+    replacement
+      .started()
+      .then(() => {
+        const milliseconds = performance.now() - since;
+        this.#options.onEvent({ type: "partition-replaced", partition: lost.spec.name, milliseconds });
+      })
+      .catch(() => undefined);
+  }
+
+  #inspect(partition: PartitionHandle): Promise<readonly ModuleStatistics[]> {
+    return new Promise((resolve) => {
+      const request = this.#requests.next();
+      const finish = (rows: readonly ModuleStatistics[]): void => {
+        clearTimeout(timer);
+        this.#inspections.delete(request);
+        resolve(rows);
+      };
+      const timer = setTimeout(finish, INSPECT_MS, []);
+      this.#inspections.set(request, finish);
+      partition.order({ type: "inspect", request });
+    });
+  }
+
+  #emitGrant(type: "granted" | "revoked", module: string, { slot, interface: interfaceName }: Grant): void {
+    this.#options.onEvent({ type, module, slot, interface: interfaceName });
+  }
+
+  #after(milliseconds: number, action: () => void): void {
+    if (milliseconds === 0) {
+      action();
+      return;
+    }
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      action();
+    }, milliseconds);
+    this.#timers.add(timer);
+  }
+}

@@ -1,0 +1,109 @@
+/** The supervisor's side of one partition: its worker, its control words, its orders and reports. */
+import { MessageChannel, Worker } from "node:worker_threads";
+import type { MessagePort } from "node:worker_threads";
+import { PartitionControl } from "../ipc/shared.ts";
+import type { Order, PartitionData, Report } from "../partition/protocol.ts";
+import type { PartitionSpec } from "../system.ts";
+
+export interface PartitionCallbacks {
+  readonly onReport: (report: Report) => void;
+  /** The worker has ended without being told to. */
+  readonly onLost: (reason: string) => void;
+}
+
+/** Stack of a worker in MiB: the metered allowance of a guest plus headroom for the host's own frames. */
+const STACK_MIB = 4;
+const TERMINATION_MS = 1000;
+
+// Compiled to JavaScript, the worker's file has this file's own ending.
+const WORKER = new URL(
+  `../partition/worker${import.meta.url.slice(import.meta.url.lastIndexOf("."))}`,
+  import.meta.url,
+);
+
+export class PartitionHandle {
+  readonly index: number;
+  readonly spec: PartitionSpec;
+  readonly control = new PartitionControl();
+  readonly #worker: Worker;
+  readonly #port: MessagePort;
+  readonly #callbacks: PartitionCallbacks;
+  readonly #up: Promise<void>;
+  #pulse: number | undefined = undefined;
+  #pulseSince = 0;
+  #ended = false;
+
+  constructor(index: number, spec: PartitionSpec, sliceFuel: number, callbacks: PartitionCallbacks) {
+    this.index = index;
+    this.spec = spec;
+    this.#callbacks = callbacks;
+    const { port1, port2 } = new MessageChannel();
+    this.#port = port1;
+    const data: PartitionData = { index, name: spec.name, control: this.control.buffer, sliceFuel, port: port2 };
+    this.#worker = new Worker(WORKER, {
+      name: `partition ${spec.name}`,
+      workerData: data,
+      transferList: [port2],
+      resourceLimits: { maxOldGenerationSizeMb: spec.heapMiB, stackSizeMb: STACK_MIB },
+    });
+    this.#up = new Promise((resolve, reject) => {
+      this.#port.on("message", (report: Report) => {
+        if (this.#ended) return;
+        if (report.type === "up") resolve();
+        else callbacks.onReport(report);
+      });
+      this.#worker.on("error", (error: unknown) => {
+        const failure = error instanceof Error ? error : new Error(String(error));
+        reject(failure);
+        this.#lost(failure.message);
+      });
+      this.#worker.on("exit", (code) => {
+        this.#lost(`its thread ended with code ${code}`);
+      });
+    });
+    // A failure to start reaches the caller through `started`; without one it is a loss like any other.
+    this.#up.catch(() => undefined);
+  }
+
+  /** Resolves when the worker has entered its loop. */
+  started(): Promise<void> {
+    return this.#up;
+  }
+
+  order(order: Order): void {
+    if (this.#ended) return;
+    this.#port.postMessage(order);
+    this.control.ring();
+  }
+
+  /** Milliseconds for which a partition that is awake has shown no sign of life. */
+  silence(now: number): number {
+    const pulse = this.control.pulse();
+    if (pulse === undefined || pulse !== this.#pulse) {
+      this.#pulse = pulse;
+      this.#pulseSince = now;
+      return 0;
+    }
+    return now - this.#pulseSince;
+  }
+
+  /** Ends the worker whatever it is doing. @returns false where that could not be confirmed within a second. */
+  async kill(): Promise<boolean> {
+    this.#ended = true;
+    this.#port.close();
+    let timer: NodeJS.Timeout | undefined;
+    const overdue = new Promise<false>((resolve) => {
+      timer = setTimeout(resolve, TERMINATION_MS, false as const);
+    });
+    const confirmed = await Promise.race([this.#worker.terminate().then(() => true), overdue]);
+    clearTimeout(timer);
+    return confirmed;
+  }
+
+  #lost(reason: string): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#port.close();
+    this.#callbacks.onLost(reason);
+  }
+}
