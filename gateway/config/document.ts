@@ -1,6 +1,16 @@
 /** YAML text to a tree of maps, lists and scalars that know their place; the only file that knows the YAML library. */
-import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, type Pair, parseDocument } from "yaml";
-import { type Position, Problems } from "./problem.ts";
+import {
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  type Pair,
+  parseDocument,
+  type YAMLError,
+} from "yaml";
+import { type Position, type ProblemDetail, Problems } from "./problem.ts";
 
 export interface MapEntry {
   readonly keyAt: Position;
@@ -58,12 +68,12 @@ class Reader {
       resolveKnownTags: false,
       logLevel: "error",
     });
-    for (const { pos, message, code } of [...document.errors, ...document.warnings]) {
-      const deep = code === "RESOURCE_EXHAUSTION";
-      this.#problems.add(this.#at(pos[0]), deep ? "nested too deeply" : `not valid YAML: ${firstLine(message)}`);
-      if (deep) return undefined;
+    const fault = [...document.errors, ...document.warnings].toSorted((left, right) => left.pos[0] - right.pos[0])[0];
+    if (fault !== undefined) {
+      // Only the first: those that follow are mostly its echoes.
+      this.#problems.add(this.#at(fault.pos[0]), yamlFault(fault), yamlHint(fault));
+      return undefined;
     }
-    if (this.#problems.any) return undefined;
     if (document.directives.yaml.explicit === true) {
       this.#problems.add(this.#at(0), "a %YAML directive is not accepted", {
         hint: "remove it: YAML 1.2 is read",
@@ -138,6 +148,17 @@ class Reader {
     }
     return entries;
   }
+}
+
+function yamlFault({ code, message }: YAMLError): string {
+  if (code === "RESOURCE_EXHAUSTION") return "nested too deeply";
+  if (code === "MULTIPLE_DOCS") return "the file has more than one YAML document";
+  return `not valid YAML: ${firstLine(message)}`;
+}
+
+function yamlHint({ code }: YAMLError): ProblemDetail {
+  if (code === "MULTIPLE_DOCS") return { hint: "remove the line '---', or put the rest into a file of gateway.d/" };
+  return code === "BAD_ALIAS" ? { hint: "put text that starts with '*' in quotes" } : {};
 }
 
 function firstLine(text: string): string {

@@ -38,6 +38,13 @@ export function editDistance(left: string, right: string): number {
   return last[b.length] ?? 0;
 }
 
+/** The one candidate that starts so: `i2c` is short for `i2c-device`. */
+function completion(name: string, candidates: Iterable<string>): string | undefined {
+  if (name.length < 3) return undefined;
+  const [only, ...others] = [...candidates].filter((candidate) => candidate.startsWith(name));
+  return others.length === 0 ? only : undefined;
+}
+
 /** The candidate that was probably meant, or undefined where none is near. */
 export function nearestName(name: string, candidates: Iterable<string>): string | undefined {
   const allowed = Math.max(1, Math.floor(name.length / 3));
@@ -50,7 +57,7 @@ export function nearestName(name: string, candidates: Iterable<string>): string 
     best = candidate;
     bestDistance = distance;
   }
-  return best;
+  return best ?? completion(name, candidates);
 }
 
 /** `a, b or c`, cut after twelve. */

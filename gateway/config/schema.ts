@@ -46,7 +46,7 @@ function refuseBroker(url: string): string | undefined {
 
 const broker = record("the MQTT broker", {
   url: required(
-    text("an address such as mqtts://broker.example:8883", { refuse: refuseBroker }),
+    text("an address such as mqtts://broker.example:8883", { refuse: refuseBroker, secret: true }),
     "address of the broker",
   ),
   "client-id": optional(text("an MQTT client id", { pattern: "^[A-Za-z0-9._-]{1,64}$" }), "default: the gateway's id"),

@@ -77,12 +77,14 @@ export interface TextOptions {
   /** A reason to refuse the text, or undefined. */
   readonly refuse?: (text: string) => string | undefined;
   readonly hint?: string;
+  /** The text may hold a secret: messages do not repeat it. */
+  readonly secret?: boolean;
 }
 
 const CONTROL = /\p{Cc}/u;
 
 export function text(what: string, options: TextOptions = {}): Shape<string> {
-  const { pattern, maximumLength = 1024, refuse, hint } = options;
+  const { pattern, maximumLength = 1024, refuse, hint, secret = false } = options;
   const expression = pattern === undefined ? undefined : new RegExp(pattern, "u");
   return {
     what,
@@ -100,7 +102,7 @@ export function text(what: string, options: TextOptions = {}): Shape<string> {
       }
       const reason = refuse?.(value);
       if (reason === undefined) return value;
-      problems.add(node.at, `${path}: ${reason}`, { expected: what, found: describeNode(node) });
+      problems.add(node.at, `${path}: ${reason}`, { expected: what, ...(secret ? {} : { found: describeNode(node) }) });
       return undefined;
     },
     schema: () => ({
@@ -247,21 +249,19 @@ function asMap(node: ConfigurationNode): MapNode | undefined {
   return undefined;
 }
 
-function unknownKey(
-  key: string,
-  at: Position,
-  path: string,
-  names: readonly string[],
-  present: (name: string) => boolean,
-  problems: Problems,
-): void {
-  const nearest =
-    nearestName(
-      key,
-      names.filter((candidate) => !present(candidate)),
-    ) ?? nearestName(key, names);
-  const expected = names.length === 0 ? "no keys here" : listNames(names);
-  problems.add(at, `unknown key '${printable(key)}' in ${named(path)}`, { code: "E_UNKNOWN", nearest, expected });
+/** Reports each key of the map that is not one of `names`; gives the names that were probably meant. */
+function unknownKeys(map: MapNode, path: string, names: readonly string[], problems: Problems): ReadonlySet<string> {
+  const meant = new Set<string>();
+  const absent = names.filter((candidate) => !map.entries.has(candidate));
+  for (const [key, { keyAt }] of map.entries) {
+    if (names.includes(key)) continue;
+    const nearest = nearestName(key, absent) ?? nearestName(key, names);
+    if (nearest !== undefined) meant.add(nearest);
+    const expected = names.length === 0 ? "no keys here" : listNames(names);
+    const message = `unknown key '${printable(key)}' in ${named(path)}`;
+    problems.add(keyAt, message, { code: "E_UNKNOWN", nearest, expected });
+  }
+  return meant;
 }
 
 /** A key of the text, short and without control characters. */
@@ -285,12 +285,11 @@ export function record<const K extends Keys>(what: string, keys: K): Shape<Recor
         mismatch(node, path, `${what}: a map`, problems);
         return undefined;
       }
-      for (const [key, { keyAt }] of map.entries) {
-        if (!names.includes(key)) unknownKey(key, keyAt, path, names, (present) => map.entries.has(present), problems);
-      }
+      const meant = unknownKeys(map, path, names, problems);
       const values = Object.entries(keys).map(([key, { shape, required: isRequired }]) => {
         const entry = map.entries.get(key);
-        if (entry === undefined && isRequired) missingKey(key, shape.what, map.at, path, problems);
+        const lacking = entry === undefined && isRequired && !meant.has(key);
+        if (lacking) missingKey(key, shape.what, map.at, path, problems);
         const value = entry === undefined ? undefined : shape.read(entry.value, below(path, key), problems);
         return [
           key,
