@@ -1,0 +1,21 @@
+/** Mutated binaries are refused or rewritten, never anything else, and rewriting never makes or mends a fault. */
+
+import { expect, it } from "vitest";
+import { fuzzWasm } from "../../tools/fuzz/wasm.ts";
+
+it("20,000 mutated binaries do no harm", { timeout: 120_000 }, async () => {
+  const result = await fuzzWasm({
+    count: 20_000,
+    seed: 20_261_121,
+    validate: (binary) => WebAssembly.validate(binary),
+  });
+  expect(result.failures).toEqual([]);
+  expect(result.count).toBe(20_000);
+  expect(result.accepted).toBeGreaterThan(1000);
+  expect(result.refused).toBeGreaterThan(1000);
+});
+
+it("the same seed gives the same binaries", async () => {
+  const [first, second] = [await fuzzWasm({ count: 500, seed: 7 }), await fuzzWasm({ count: 500, seed: 7 })];
+  expect({ ...first, slowestMs: 0 }).toEqual({ ...second, slowestMs: 0 });
+});
