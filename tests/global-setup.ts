@@ -1,15 +1,7 @@
 /** Builds the modules before the tests, so that each test runs the binaries of the sources beside it. */
-import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
-import { fileURLToPath } from "node:url";
+import { buildAll } from "../tools/build/build.ts";
 
-const COMMAND = fileURLToPath(new URL("../tools/cli.ts", import.meta.url));
-
-/** `bulkhead build` compiles only what is out of date. */
-export default function setup(): void {
-  if (!existsSync(COMMAND)) return;
-  const build = spawnSync(process.execPath, ["--disable-warning=ExperimentalWarning", COMMAND, "build"], {
-    encoding: "utf8",
-  });
-  if (build.status !== 0) throw new Error(`bulkhead build failed:\n${build.stdout}${build.stderr}`);
+/** Compiles only what is out of date; a source that does not compile ends the run with the compiler's message. */
+export default async function setup(): Promise<void> {
+  await buildAll();
 }

@@ -55,19 +55,15 @@ function notice(): void {
   }
 }
 
-/** `bulkhead_save`: the state is `[schema, what the driver wrote]`. */
-export function save(writer: Writer, schema: u32): Reply {
-  writer.begin().array(2).unsigned(schema);
-  registered().save(writer);
+/** `bulkhead_save`. */
+export function save(writer: Writer): Reply {
+  registered().save(writer.begin());
   return writer.failed ? <i64>Code.firstOfModule : ((<i64>writer.address) << 32) | <i64>writer.length;
 }
 
-/** `bulkhead_restore`. */
-export function restore(address: usize, length: i32): i32 {
+/** `bulkhead_restore`: a state that is not read to its end is refused too. */
+export function restore(address: usize, length: i32, schema: u32): i32 {
   const reader = stateReader.openAt(address, length);
-  const elements = reader.array();
-  const schema = reader.u32();
-  if (!reader.ok || elements != 2) return Code.firstOfModule;
   return registered().restore(reader, schema) && reader.finish() ? 0 : Code.firstOfModule;
 }
 

@@ -1,7 +1,7 @@
 /** Builds modules: AssemblyScript and `module.yaml` in, a binary with its manifest out; skips what has not changed. */
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { encodeCbor, MANIFEST_SECTION } from "../../kernel/index.ts";
 import type { CborInput } from "../../kernel/index.ts";
@@ -126,12 +126,19 @@ async function compileTo(wasm: string, file: ModuleFile, manifest: ManifestDocum
   const { binary, sourceMap, inputs } = await compileModule({ folder: file.folder, entry: file.entry, manifest });
   // SAFETY: a manifest consists of texts, numbers, arrays and plain objects of such.
   const content = encodeCbor(manifest as unknown as CborInput);
-  await writeFile(wasm, withCustomSection(binary, MANIFEST_SECTION, content));
-  await writeFile(`${wasm}.map`, sourceMap);
+  await writeWhole(wasm, withCustomSection(binary, MANIFEST_SECTION, content));
+  await writeWhole(`${wasm}.map`, sourceMap);
   const digests: Record<string, string> = {};
   for (const input of inputs) digests[relative(process.cwd(), input)] = await fileDigest(input);
   const record: BuildRecord = { manifest: identity, inputs: digests };
-  await writeFile(recordPath(wasm), JSON.stringify(record));
+  await writeWhole(recordPath(wasm), JSON.stringify(record));
+}
+
+/** Another process that reads the file meanwhile sees the old one or the new one. */
+async function writeWhole(path: string, content: string | Uint8Array): Promise<void> {
+  const temporary = `${path}.${process.pid}`;
+  await writeFile(temporary, content);
+  await rename(temporary, path);
 }
 
 async function isFresh(wasm: string, identity: string): Promise<boolean> {

@@ -104,7 +104,7 @@ function parameters(operation: Operation): string {
 
 /** `generated/entry.ts`: the exports of the ABI over the SDK, and the places in memory that they need. */
 export function generateEntry(manifest: ManifestDocument, entry: string): string {
-  const { inbox, state, schema } = manifest;
+  const { inbox, state } = manifest;
   const place = `../${entry.replace(/\.ts$/, "")}`;
   return [
     `/** ${BANNER} The exports of the ABI. */`,
@@ -133,26 +133,26 @@ export function generateEntry(manifest: ManifestDocument, entry: string): string
     "  return health();",
     "}",
     "",
-    ...(state > 0 ? stateExports(state, schema) : []),
+    ...(state > 0 ? stateExports(state) : []),
   ].join("\n");
 }
 
-function stateExports(state: number, schema: number): string[] {
+function stateExports(state: number): string[] {
   return [
     `const STATE_BYTES: i32 = ${state};`,
     `const stateArea = memory.data(${state}, 8);`,
     "const stateWriter = Writer.over(stateArea, STATE_BYTES);",
     "",
     "export function bulkhead_save(): i64 {",
-    `  return save(stateWriter, ${schema});`,
+    "  return save(stateWriter);",
     "}",
     "",
     "export function bulkhead_state(length: i32): i32 {",
     "  return <u32>length <= <u32>STATE_BYTES ? <i32>stateArea : -1;",
     "}",
     "",
-    "export function bulkhead_restore(length: i32): i32 {",
-    "  return restore(stateArea, length);",
+    "export function bulkhead_restore(length: i32, schema: i32): i32 {",
+    "  return restore(stateArea, length, schema);",
     "}",
     "",
   ];

@@ -29,13 +29,13 @@ const stateArea = memory.data(32, 8);
 const stateWriter = Writer.over(stateArea, STATE_BYTES);
 
 export function bulkhead_save(): i64 {
-  return save(stateWriter, 1);
+  return save(stateWriter);
 }
 
 export function bulkhead_state(length: i32): i32 {
   return <u32>length <= <u32>STATE_BYTES ? <i32>stateArea : -1;
 }
 
-export function bulkhead_restore(length: i32): i32 {
-  return restore(stateArea, length);
+export function bulkhead_restore(length: i32, schema: i32): i32 {
+  return restore(stateArea, length, schema);
 }
