@@ -3,6 +3,9 @@
 /** Folders of gateway/ that every process may import: the configuration and the frames between processes. */
 const SHARED_BY_PROCESSES = "(config|wire)";
 
+/** What every module may import, by path or by the name under which the build mounts it. */
+const SHARED_BY_MODULES = ["^modules/(sdk|interfaces)/", "^bulkhead/sdk$", "^bulkhead/(sdk|interfaces)/[a-z0-9-]+$"];
+
 module.exports = {
   forbidden: [
     {
@@ -41,10 +44,17 @@ module.exports = {
     },
     {
       name: "module-is-alone",
-      comment: "A module may import its own folder, modules/sdk, modules/interfaces and generated contract code.",
+      comment: "A module may import its own folder, the SDK and the contracts' code; never another module or the host.",
       severity: "error",
-      from: { path: "^modules/([^/]+)/" },
-      to: { path: "^[^/]+/", pathNot: "^modules/($1|sdk|interfaces|generated)/" },
+      from: { path: "^modules/(drivers|services|examples)/([^/]+)/" },
+      to: { pathNot: ["^modules/$1/$2/", ...SHARED_BY_MODULES] },
+    },
+    {
+      name: "sdk-knows-no-module",
+      comment: "The SDK and the contracts' code know each other, and neither a module nor the host.",
+      severity: "error",
+      from: { path: "^modules/(sdk|interfaces)/" },
+      to: { pathNot: SHARED_BY_MODULES },
     },
     {
       name: "modules-are-not-imported-by-the-host",
