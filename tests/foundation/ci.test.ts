@@ -1,0 +1,109 @@
+/** `.ci/run`, with an npm that only pretends: what it counts, and that nothing failed can look like a pass. */
+import { spawnSync } from "node:child_process";
+import { chmodSync, cpSync } from "node:fs";
+import path from "node:path";
+import { expect, test } from "vitest";
+import { plant, ROOT, temporaryFolder } from "./support.ts";
+
+const GOOD_DEMO = {
+  readings: { received: 120, lost: 0, duplicated: 0, reordered: 0 },
+  swap: { committed: true, pauseMs: 1.4, lost: 0 },
+  refused: ["E_DIGEST", "E_KEY", "E_ROLLBACK", "E_CAP", "E_CAP"].map((code) => ({ attempt: `attack ${code}`, code })),
+  recovered: [
+    { module: "bme280", cause: "trap", ms: 3 },
+    { module: "saboteur", cause: "fuel", ms: 9 },
+  ],
+  seconds: 14,
+};
+
+interface Pretended {
+  /** Exit codes of `npm ci`, `npm run check`, `npm test` and the demo. */
+  readonly ci?: number;
+  readonly check?: number;
+  readonly test?: number;
+  readonly demo?: number;
+  readonly counts?: { readonly passed: number; readonly failed: number; readonly pending: number } | "no report";
+  readonly observed?: object;
+}
+
+/** Answers as npm would, and writes vitest's report where it was asked to. */
+function pretendedNpm({
+  ci = 0,
+  check = 0,
+  test: tests = 0,
+  demo = 0,
+  counts,
+  observed = GOOD_DEMO,
+}: Pretended): string {
+  const { passed, failed, pending } = counts === undefined || counts === "no report" ? DEFAULT_COUNTS : counts;
+  const report = { numPassedTests: passed, numFailedTests: failed, numPendingTests: pending };
+  const write = counts === "no report" ? ":" : `echo '${JSON.stringify(report)}' >"$file"`;
+  return `#!/bin/bash
+case "$1 $2" in
+  "ci ") exit ${ci} ;;
+  "run check") exit ${check} ;;
+  "test --") for word in "$@"; do file=\${word#--outputFile.json=}; done; ${write}; exit ${tests} ;;
+  "run --silent") echo '${JSON.stringify(observed)}'; exit ${demo} ;;
+esac
+exit 99
+`;
+}
+
+const DEFAULT_COUNTS = { passed: 40, failed: 0, pending: 1 };
+
+/** Runs a copy of .ci/run; gives its exit code and its last line. */
+function runCi(pretended: Pretended): { status: number | null; last: string | undefined; output: string } {
+  const folder = temporaryFolder();
+  cpSync(path.join(ROOT, ".ci"), path.join(folder, ".ci"), { recursive: true });
+  const commands = {
+    "bin/npm": pretendedNpm(pretended),
+    "bin/mosquitto": "",
+    "bin/node": `#!/bin/sh\nexec "${process.execPath}" "$@"\n`,
+  };
+  plant(folder, commands);
+  for (const name of Object.keys(commands)) chmodSync(path.join(folder, name), 0o755);
+  const outcome = spawnSync("bash", [path.join(folder, ".ci/run")], {
+    encoding: "utf8",
+    env: { PATH: `${path.join(folder, "bin")}:/usr/bin:/bin`, CI: "true" },
+  });
+  const output = outcome.stdout + outcome.stderr;
+  return { status: outcome.status, last: outcome.stdout.trimEnd().split("\n").at(-1), output };
+}
+
+test("everything passed: the tests of vitest, and one each for npm ci, the check and the demo", () => {
+  expect(runCi({})).toMatchObject({ status: 0, last: "43 passed, 0 failed" });
+});
+
+test("vitest's failures are counted one by one", () => {
+  const counts = { passed: 38, failed: 2, pending: 0 };
+  expect(runCi({ test: 1, counts })).toMatchObject({ status: 1, last: "41 passed, 2 failed" });
+});
+
+test.each<[string, Pretended, string]>([
+  ["the check fails", { check: 1 }, "42 passed, 1 failed"],
+  ["a test file could not be loaded, so that no test failed", { test: 1 }, "43 passed, 1 failed"],
+  ["vitest wrote no report", { test: 1, counts: "no report" }, "3 passed, 1 failed"],
+  ["vitest ran no test", { counts: { passed: 0, failed: 0, pending: 0 } }, "3 passed, 1 failed"],
+  ["the demo fails", { demo: 1 }, "42 passed, 1 failed"],
+  ["nothing could be installed", { ci: 1 }, "0 passed, 1 failed"],
+])("%s: not a pass", (_what, pretended, last) => {
+  expect(runCi(pretended)).toMatchObject({ status: 1, last });
+});
+
+test.each<[string, object]>([
+  ["a reading was lost", { readings: { ...GOOD_DEMO.readings, lost: 1 } }],
+  ["a reading came twice", { readings: { ...GOOD_DEMO.readings, duplicated: 1 } }],
+  ["readings were reordered", { readings: { ...GOOD_DEMO.readings, reordered: 2 } }],
+  ["none was received", { readings: { ...GOOD_DEMO.readings, received: 0 } }],
+  ["the update was not committed", { swap: { ...GOOD_DEMO.swap, committed: false } }],
+  ["the swap lost a message", { swap: { ...GOOD_DEMO.swap, lost: 1 } }],
+  ["the pause was not measured", { swap: { committed: true, lost: 0 } }],
+  ["an attack was not tried", { refused: GOOD_DEMO.refused.slice(1) }],
+  ["an attack was not refused by a code", { refused: [...GOOD_DEMO.refused, { attempt: "a", code: "OK" }] }],
+  ["only one module recovered", { recovered: GOOD_DEMO.recovered.slice(1) }],
+  ["it took half a minute", { seconds: 30.5 }],
+])("a demo that ends well although %s: not a pass", (_what, change) => {
+  const outcome = runCi({ observed: { ...GOOD_DEMO, ...change } });
+  expect(outcome).toMatchObject({ status: 1, last: "42 passed, 1 failed" });
+  expect(outcome.output).toContain("AssertionError");
+});
