@@ -27,7 +27,10 @@ describe("a valid gateway.yaml", () => {
   });
 
   it("fills in the defaults of a module that says nothing", () => {
-    const { name, priority, memoryPages, periodMs, activationMs, checkpointMessages, restart } = moduleOf(VALID, "bme280");
+    const { name, priority, memoryPages, periodMs, activationMs, checkpointMessages, restart } = moduleOf(
+      VALID,
+      "bme280",
+    );
     expect({ name, priority, memoryPages, periodMs, activationMs, checkpointMessages, restart }).toEqual({
       name: "bme280",
       priority: 3,
@@ -91,7 +94,10 @@ describe("a valid gateway.yaml", () => {
     ],
     ["{ gpio-line: { chip: 0, line: 4, direction: in } }", { rights: ["read"] }],
     ["{ gpio-line: { chip: 0, line: 4, direction: out } }", { rights: ["read", "write"] }],
-    ["{ uart: { device: /dev/ttyAMA0, baud: 9600 } }", { parameters: { device: "/dev/ttyAMA0", baud: 9600, format: "8N1" } }],
+    [
+      "{ uart: { device: /dev/ttyAMA0, baud: 9600 } }",
+      { parameters: { device: "/dev/ttyAMA0", baud: 9600, format: "8N1" } },
+    ],
     ["{ onewire: { device: 28-000005e2fdc3 } }", { parameters: { device: "28-000005e2fdc3" } }],
     ["{ store: { prefix: settings/ } }", { parameters: { prefix: "settings/", quota: 65_536 } }],
     ["{ mqtt: { subscribe: [a/+/b] } }", { rights: ["subscribe"], parameters: { subscribe: ["a/+/b"] } }],
