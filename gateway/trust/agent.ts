@@ -3,6 +3,7 @@
 import type { SignatureLimiter, TrustState, VerifiedPlan } from "../../kernel/index.ts";
 import { commitTrust, encodeTrustState, Refusal, TokenBucket, verifyPlan, verifyRoot } from "../../kernel/index.ts";
 import { sha256Hex } from "../wire/digest.ts";
+import type { UpdateNotice } from "../wire/trust-protocol.ts";
 import type { ResultCode, UpdateState } from "../wire/update-report.ts";
 import { topics } from "../wire/update-topics.ts";
 import { Attempt } from "./attempt.ts";
@@ -21,15 +22,6 @@ import type { Step } from "./states.ts";
 import { Steps } from "./steps.ts";
 import type { LastResult, ModuleSet } from "./store-state.ts";
 import type { Store } from "./store.ts";
-
-/** What happened, for the log, the audit and the console; the same that is reported, in words. */
-export interface UpdateNotice {
-  readonly plan: string;
-  readonly state: UpdateState;
-  readonly percent: number;
-  readonly code: ResultCode | undefined;
-  readonly reason: string;
-}
 
 export interface AgentOptions {
   readonly identity: Identity;

@@ -1,0 +1,94 @@
+/** The store interface of modules: keys below a prefix that the operator granted, with a quota of bytes, on disk at return. */
+
+import { DatabaseSync } from "node:sqlite";
+import type { StatementSync } from "node:sqlite";
+import { RESULT, Refusal } from "../../kernel/index.ts";
+import type { StoreOperation, StoreReply } from "../wire/trust-protocol.ts";
+
+/** Bytes of one key. Longer ones are data. */
+const KEY_BYTES = 256;
+/** Bytes of one value: a message's payload. */
+const VALUE_BYTES = 64 * 1024;
+const NOTHING = new Uint8Array();
+
+export interface StoreRequest {
+  readonly operation: StoreOperation;
+  /** Of the operator's grant; the module never sees it. */
+  readonly prefix: string;
+  readonly quota: number;
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+}
+
+export class KeyValueStore {
+  readonly #database: DatabaseSync;
+  readonly #get: StatementSync;
+  readonly #set: StatementSync;
+  readonly #delete: StatementSync;
+  readonly #used: StatementSync;
+
+  /** @throws Refusal E_STORE where the file cannot be opened, or is not a database */
+  constructor(path: string) {
+    try {
+      this.#database = new DatabaseSync(path);
+      this.#database.exec(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE IF NOT EXISTS entries" +
+          " (prefix TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY (prefix, key)) STRICT, WITHOUT ROWID",
+      );
+    } catch (error) {
+      throw storeRefusal(path, error);
+    }
+    this.#get = this.#database.prepare("SELECT value FROM entries WHERE prefix = ? AND key = ?");
+    this.#set = this.#database.prepare(
+      "INSERT INTO entries VALUES (?, ?, ?) ON CONFLICT (prefix, key) DO UPDATE SET value = excluded.value",
+    );
+    this.#delete = this.#database.prepare("DELETE FROM entries WHERE prefix = ? AND key = ?");
+    this.#used = this.#database.prepare(
+      "SELECT COALESCE(SUM(LENGTH(key) + LENGTH(value)), 0) AS used FROM entries WHERE prefix = ? AND key <> ?",
+    );
+  }
+
+  /** Never throws on a module's account: what it does wrong, and what the disk refuses, are result codes. */
+  carryOut(request: StoreRequest): StoreReply {
+    const { operation, key } = request;
+    if (key.length === 0 || key.length > KEY_BYTES) return reply(RESULT.invalid);
+    try {
+      if (operation === "get") return this.#read(request);
+      return reply(operation === "set" ? this.#write(request) : this.#remove(request));
+    } catch {
+      return reply(RESULT.io);
+    }
+  }
+
+  close(): void {
+    this.#database.close();
+  }
+
+  #read({ prefix, key }: StoreRequest): StoreReply {
+    const value = this.#get.get(prefix, key)?.["value"];
+    return value instanceof Uint8Array ? { result: value.length, bytes: value } : reply(RESULT["not-found"]);
+  }
+
+  #write({ prefix, key, value, quota }: StoreRequest): number {
+    if (value.length > VALUE_BYTES) return RESULT["too-large"];
+    const used = this.#used.get(prefix, key)?.["used"];
+    if (Number(used) + key.length + value.length > quota) return RESULT.quota;
+    this.#set.run(prefix, key, value);
+    return 0;
+  }
+
+  #remove({ prefix, key }: StoreRequest): number {
+    return Number(this.#delete.run(prefix, key).changes) > 0 ? 0 : RESULT["not-found"];
+  }
+}
+
+function reply(result: number): StoreReply {
+  return { result, bytes: NOTHING };
+}
+
+function storeRefusal(path: string, error: unknown): Refusal {
+  return new Refusal("E_STORE", `the database ${path} cannot be opened`, {
+    found: error instanceof Error ? error.message : String(error),
+    hint: "let the gateway's user write to its data folder; if the file is damaged, move it away",
+  });
+}

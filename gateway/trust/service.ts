@@ -1,0 +1,212 @@
+/** What the trust worker does with the core's messages; separate from the worker's entry so that tests can run it anywhere. */
+
+import { mkdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { admitModule, Refusal } from "../../kernel/index.ts";
+import type { AdmittedModule } from "../../kernel/index.ts";
+import { answerOf, Questions, refusalData, refusalFrom, toRefusal } from "../wire/trust-protocol.ts";
+import type {
+  BootReply,
+  CoreToTrust,
+  MessageChannelEnd,
+  RefusalData,
+  StoreReply,
+  TrustQuestion,
+  TrustSettings,
+  TrustToCore,
+} from "../wire/trust-protocol.ts";
+import { UpdateAgent } from "./agent.ts";
+import { bootVerify } from "./boot.ts";
+import type { BootResult } from "./boot.ts";
+import { systemClock } from "./effects.ts";
+import type { Clock, Runtime, Transport } from "./effects.ts";
+import { nodeFileSystem } from "./file-system.ts";
+import { openGatewayKey } from "./gateway-key.ts";
+import { KeyValueStore } from "./key-value.ts";
+import { UPDATE_TIMES } from "./limits.ts";
+import { Store } from "./store.ts";
+
+/** What exists once the core has sent `boot`. */
+interface Booted {
+  readonly agent: UpdateAgent;
+  readonly keyValues: KeyValueStore | undefined;
+}
+
+export class TrustService {
+  readonly #core: MessageChannelEnd;
+  readonly #questions = new Questions();
+  readonly #clock: Clock;
+  #booted: Booted | undefined;
+  #started = false;
+
+  constructor(core: MessageChannelEnd, clock: Clock = systemClock) {
+    this.#core = core;
+    this.#clock = clock;
+    core.on("message", (message) => {
+      // SAFETY: the other end is the core's main thread.
+      this.#receive(message as CoreToTrust);
+    });
+  }
+
+  #receive(message: CoreToTrust): void {
+    switch (message.kind) {
+      case "boot":
+        return this.#answer(message.id, () => this.#boot(message.settings));
+      case "start":
+        this.#started = true;
+        return this.#booted?.agent.start();
+      case "connected":
+        return this.#started ? this.#booted?.agent.connected() : undefined;
+      case "message":
+        return this.#booted?.agent.message(message.topic, message.payload);
+      case "answer":
+        return this.#questions.answered(message.id, message.answer);
+      case "admit":
+        return this.#answer(message.id, () => admitted(message.binary, message.spec));
+      case "store":
+        return this.#answer(message.id, () => this.#store(message));
+      case "stop":
+        return this.#answer(message.id, () => this.#stop());
+    }
+  }
+
+  #answer(id: number, work: () => unknown): void {
+    const settling = Promise.try(work);
+    void answerOf(settling).then((answer) => {
+      this.#send({ kind: "answer", id, answer });
+    });
+  }
+
+  #send(message: TrustToCore): void {
+    this.#core.postMessage(message);
+  }
+
+  #boot(settings: TrustSettings): BootReply {
+    const { gatewayId, vendor, dataFolder } = settings;
+    const identity = { gatewayId, vendor, class: settings.class };
+    makeFolder(dataFolder);
+    const store = new Store(nodeFileSystem, join(dataFolder, "trust"));
+    const key = openGatewayKey(nodeFileSystem, dataFolder);
+    const boot = bootVerify({
+      store,
+      identity,
+      rootEnvelope: readOrRefuse(settings.rootPath),
+      delivered: settings.modules.map(({ name, path }) => ({ name, bytes: readOrRefuse(path) })),
+    });
+    const agent = new UpdateAgent({
+      identity,
+      store,
+      boot,
+      key,
+      clock: this.#clock,
+      times: { ...UPDATE_TIMES, ...settings.times },
+      transport: this.#transport(),
+      runtime: this.#runtime(),
+      onNotice: (notice) => {
+        this.#send({ kind: "notice", notice });
+      },
+    });
+    const { keyValues, finding } = openKeyValues(join(dataFolder, "store.sqlite"));
+    this.#booted = { agent, keyValues };
+    return bootReply(boot, key.publicKey, finding);
+  }
+
+  #store(message: Extract<CoreToTrust, { kind: "store" }>): StoreReply {
+    const keyValues = this.#booted?.keyValues;
+    if (keyValues === undefined) throw new Refusal("E_STORE", "there is no database for the modules' stores");
+    return keyValues.carryOut(message);
+  }
+
+  async #stop(): Promise<void> {
+    this.#questions.abandon(new Refusal("E_ABORTED", "the gateway stops"));
+    await this.#booted?.agent.stop();
+    this.#booted?.keyValues?.close();
+  }
+
+  #ask(ask: TrustQuestion): Promise<unknown> {
+    return this.#questions.ask((id) => {
+      this.#send({ kind: "ask", id, ask });
+    });
+  }
+
+  #transport(): Transport {
+    return {
+      subscribe: (topic) => {
+        this.#send({ kind: "subscribe", topic });
+      },
+      unsubscribe: (topic) => {
+        this.#send({ kind: "unsubscribe", topic });
+      },
+      publish: (topic, payload, { retain, qos }) => {
+        this.#send({ kind: "publish", topic, payload, retain, qos });
+      },
+    };
+  }
+
+  #runtime(): Runtime {
+    return {
+      policy: async (set) => ((await this.#ask({ question: "policy", set })) as RefusalData[]).map(refusalFrom),
+      stage: async (changed, set) => {
+        await this.#ask({ question: "stage", changed, set });
+      },
+      swap: async () => (await this.#ask({ question: "swap" })) as { pauseMs: number },
+      probation: async (milliseconds, messages) => {
+        await this.#ask({ question: "probation", milliseconds, messages });
+      },
+      commit: async () => {
+        await this.#ask({ question: "commit" });
+      },
+      rollback: async () => {
+        await this.#ask({ question: "rollback" });
+      },
+    };
+  }
+}
+
+function admitted(...[binary, spec]: Parameters<typeof admitModule>): Promise<AdmittedModule> {
+  return admitModule(binary, spec);
+}
+
+function bootReply(boot: BootResult, gatewayKey: Uint8Array, finding: string | undefined): BootReply {
+  const { source, configuration, findings, trust } = boot;
+  return {
+    modules: Array.from(boot.modules, ([name, { document, envelope, binary }]) => ({
+      name,
+      document,
+      envelope,
+      binary,
+    })),
+    refused: Array.from(boot.refused, ([name, refusal]) => ({ name, refusal: refusalData(refusal) })),
+    source,
+    configuration,
+    findings: finding === undefined ? findings : [...findings, finding],
+    gatewayKey,
+    rootVersion: trust.root.version,
+  };
+}
+
+/** The modules' stores are no reason not to run: a module that needs one gets an error of its own. */
+function openKeyValues(path: string): { keyValues: KeyValueStore | undefined; finding: string | undefined } {
+  try {
+    return { keyValues: new KeyValueStore(path), finding: undefined };
+  } catch (error) {
+    return { keyValues: undefined, finding: toRefusal(error).describe() };
+  }
+}
+
+function readOrRefuse(path: string): Uint8Array | Refusal {
+  try {
+    return new Uint8Array(readFileSync(path));
+  } catch (error) {
+    const found = error instanceof Error ? error.message : String(error);
+    return new Refusal("E_STORE", `${path} cannot be read`, { found, hint: "check the path in gateway.yaml" });
+  }
+}
+
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch {
+    // Where it matters the store says what is wrong; a gateway on a read-only disk still runs.
+  }
+}
