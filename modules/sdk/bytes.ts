@@ -33,9 +33,11 @@ export class Bytes {
   }
 
   protected reserve(capacity: i32): void {
-    const owner = new StaticArray<u8>(capacity);
-    this.owner = owner;
-    this.address = changetype<usize>(owner);
+    // What `new StaticArray<u8>` does, without its message for a length that no module has.
+    const address = __new(capacity, idof<StaticArray<u8>>());
+    memory.fill(address, 0, capacity);
+    this.owner = changetype<StaticArray<u8>>(address);
+    this.address = address;
   }
 
   /** Turns this into a view of a place in memory. Views of a message are good until its handler returns. */

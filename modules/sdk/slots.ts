@@ -1,7 +1,7 @@
 /** The friendly classes of the interfaces: each operation of `kernel/interfaces.ts`, in blocking style. */
 
 import { Bytes } from "./bytes";
-import { encodeText } from "./text";
+import { encodeDecimal, encodeText } from "./text";
 import { Result } from "./result";
 
 /*
@@ -126,6 +126,8 @@ export class Random<Raw> {
 }
 
 const LOG_LINE_BYTES: i32 = 256;
+/** `: result -` and the ten digits of the longest code. */
+const RESULT_BYTES: i32 = 20;
 const logLine = memory.data(256);
 
 /** Lines for people. A longer one is cut at 256 bytes; nothing is allocated. A line that is lost is no failure. */
@@ -147,9 +149,12 @@ export class Log<Raw> {
     this.line(3, text);
   }
 
-  /** A failed operation: the text and the number of the code. */
+  /** A failed operation: `text: result -18`. */
   failure(text: string, result: Result): void {
-    this.error(text + ": result " + result.code.toString());
+    let length = encodeText(text, logLine, LOG_LINE_BYTES - RESULT_BYTES);
+    length += encodeText(": result -", logLine + length, RESULT_BYTES);
+    length += encodeDecimal(<u32>-result.code, logLine + length);
+    changetype<Raw>(<usize>0).write(0, logLine, length);
   }
 
   private line(level: i32, text: string): void {

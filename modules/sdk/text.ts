@@ -1,42 +1,58 @@
 /** UTF-8 without the heap: encoding into a given place, checking, comparing. */
 
-/** Encodes as much of a text as fits, never half a character; a lone surrogate becomes U+FFFD. @returns bytes written. */
+const REPLACEMENT: u32 = 0xfffd;
+
+/** The character that begins at a UTF-16 unit; one above 0xffff takes two units. A lone surrogate becomes U+FFFD. */
+function pointAt(text: string, index: i32): u32 {
+  const at = changetype<usize>(text) + (<usize>index << 1);
+  const unit = <u32>load<u16>(at);
+  if (unit - 0xd800 >= 0x800) return unit;
+  const next = index + 1 < text.length ? <u32>load<u16>(at, 2) : 0;
+  if (unit >= 0xdc00 || next - 0xdc00 >= 0x400) return REPLACEMENT;
+  return 0x10000 + ((unit - 0xd800) << 10) + (next - 0xdc00);
+}
+
+/** Encodes as much of a text as fits, never half a character. @returns bytes written. */
 export function encodeText(text: string, address: usize, capacity: i32): i32 {
-  const source = changetype<usize>(text);
-  const units = text.length;
   let written = 0;
-  for (let i = 0; i < units; i++) {
-    let point = <u32>load<u16>(source + (<usize>i << 1));
-    if (point - 0xd800 < 0x800) {
-      const next = i + 1 < units ? <u32>load<u16>(source + (<usize>i << 1), 2) : 0;
-      if (point < 0xdc00 && next - 0xdc00 < 0x400) {
-        point = 0x10000 + ((point - 0xd800) << 10) + (next - 0xdc00);
-        i++;
-      } else point = 0xfffd;
-    }
+  for (let i = 0; i < text.length; i++) {
+    const point = pointAt(text, i);
     const size = encodedSize(point);
     if (written + size > capacity) break;
     encodePoint(point, size, address + written);
     written += size;
+    i += <i32>(point > 0xffff);
   }
   return written;
 }
 
 /** Bytes that a text takes in UTF-8. */
 export function textSize(text: string): i32 {
-  const source = changetype<usize>(text);
-  const units = text.length;
   let size = 0;
-  for (let i = 0; i < units; i++) {
-    const point = <u32>load<u16>(source + (<usize>i << 1));
-    const next = i + 1 < units ? <u32>load<u16>(source + (<usize>i << 1), 2) : 0;
-    if (point - 0xd800 < 0x400 && next - 0xdc00 < 0x400) {
-      size += 4;
-      i++;
-    } else size += encodedSize(point);
+  for (let i = 0; i < text.length; i++) {
+    const point = pointAt(text, i);
+    size += encodedSize(point);
+    i += <i32>(point > 0xffff);
   }
   return size;
 }
+
+/** True where the bytes are this text in UTF-8. Nothing is allocated. */
+export function isText(address: usize, length: i32, text: string): bool {
+  let at = 0;
+  for (let i = 0; i < text.length; i++) {
+    const point = pointAt(text, i);
+    const size = encodedSize(point);
+    if (at + size > length) return false;
+    encodePoint(point, size, character);
+    if (memory.compare(address + at, character, size) != 0) return false;
+    at += size;
+    i += <i32>(point > 0xffff);
+  }
+  return at == length;
+}
+
+const character = memory.data(4);
 
 function encodedSize(point: u32): i32 {
   return point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
@@ -53,6 +69,17 @@ function encodePoint(point: u32, size: i32, at: usize): void {
     point >>= 6;
   }
   store<u8>(at, <u8>(lead | point));
+}
+
+/** Writes a number in decimal, at most ten digits. @returns bytes written. */
+export function encodeDecimal(value: u32, address: usize): i32 {
+  let digits = 1;
+  for (let rest = value / 10; rest > 0; rest /= 10) digits++;
+  for (let at = digits - 1; at >= 0; at--) {
+    store<u8>(address + at, <u8>(48 + (value % 10)));
+    value /= 10;
+  }
+  return digits;
 }
 
 /** True for well-formed UTF-8 (RFC 3629): no overlong forms, no surrogates, nothing above U+10FFFF. */
@@ -73,33 +100,3 @@ export function isUtf8(address: usize, length: i32): bool {
   }
   return true;
 }
-
-/** True where the bytes are this text. Nothing is allocated. */
-export function isText(address: usize, length: i32, text: string): bool {
-  const size = textSize(text);
-  if (size != length) return false;
-  const units = text.length;
-  if (units != size) return isWideText(address, text);
-  for (let i = 0; i < units; i++) {
-    if (<u32>load<u8>(address + i) != <u32>load<u16>(changetype<usize>(text) + (<usize>i << 1))) return false;
-  }
-  return true;
-}
-
-/** Compares one character at a time through a four-byte place of its own. */
-function isWideText(address: usize, text: string): bool {
-  const units = text.length;
-  let at = address;
-  for (let i = 0; i < units; i++) {
-    let point = <u32>text.codePointAt(i);
-    if (point > 0xffff) i++;
-    else if (point - 0xd800 < 0x800) point = 0xfffd;
-    const size = encodedSize(point);
-    encodePoint(point, size, character);
-    if (memory.compare(at, character, size) != 0) return false;
-    at += size;
-  }
-  return true;
-}
-
-const character = memory.data(4);

@@ -72,6 +72,7 @@ export class ModuleTrap extends Error {
 
 export class ModuleHost {
   readonly manifest: Manifest;
+  readonly binaryBytes: number;
   /** Everything written to a log slot. */
   readonly logs: { readonly level: number; readonly text: string }[] = [];
   readonly #exports: ModuleExports;
@@ -88,6 +89,7 @@ export class ModuleHost {
    */
   constructor(binary: Uint8Array | string, fakes: Readonly<Record<string, FakeSlot>> = {}) {
     const bytes = typeof binary === "string" ? new Uint8Array(readFileSync(binary)) : binary;
+    this.binaryBytes = bytes.length;
     this.manifest = inspectModule(bytes).manifest;
     this.#fakes = fakes;
     const { exports } = instantiateSync(bytes, this.#imports());
