@@ -34,6 +34,7 @@ export default tseslint.config(
       "build/",
       "coverage/",
       "modules/",
+      "tests/bench/kernels/",
       "**/*.js",
       "**/*.cjs",
       "**/*.mjs",

@@ -1,7 +1,17 @@
 /** Builds the modules before the tests, so that each test runs the binaries of the sources beside it. */
-import { buildAll } from "../tools/build/build.ts";
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
 
-/** Compiles only what is out of date; a source that does not compile ends the run with the compiler's message. */
-export default async function setup(): Promise<void> {
-  await buildAll();
+const COMMAND = fileURLToPath(new URL("../tools/cli.ts", import.meta.url));
+
+/** What did not change is not compiled again. Where the build fails, so does the run, whatever its tests say. */
+export default function setup(): void {
+  const parameters = ["--disable-warning=ExperimentalWarning", COMMAND, "build"];
+  const build = spawnSync(process.execPath, parameters, {
+    encoding: "utf8",
+    cwd: fileURLToPath(new URL("../", import.meta.url)),
+  });
+  if (build.status === 0) return;
+  process.stderr.write(`The modules could not be built, so this run fails:\n${build.stdout}${build.stderr}\n`);
+  process.exitCode = 1;
 }

@@ -140,7 +140,7 @@ test("a file, an export and a package that nothing uses are found", () => {
     "tools/part.ts": "export const used = 1;\nexport const unusedExport = 2;\n",
     "tools/unused-file.ts": "export const nobody = 3;\n",
   };
-  const outcome = runTool(plantTree(files, "knip.json"), "knip/bin/knip.js", "--no-progress", "--reporter", "json");
+  const outcome = runTool(plantTree(files, "knip.jsonc"), "knip/bin/knip.js", "--no-progress", "--reporter", "json");
   expect(outcome.status).not.toBe(0);
   expect(outcome.stdout).toContain("tools/unused-file.ts");
   expect(outcome.stdout).toContain("unusedExport");

@@ -85,7 +85,7 @@ test("the top level is the folders of the design, and ordinary root files", () =
   for (const folder of ["kernel", "modules", "gateway", "tools", "tests"]) expect(folders).toContain(folder);
   const files = names.filter((file) => !file.includes("/"));
   const ordinary =
-    /^(package(-lock)?\.json|asconfig\.json|tsconfig(\.build)?\.json|biome\.json|knip\.json|eslint\.config\.js|vitest\.config\.ts|\.dependency-cruiser\.cjs|\.gitignore|\.npmrc|\.editorconfig|LICENSE|[A-Z]+\.md|gateway\.example\.yaml)$/;
+    /^(package(-lock)?\.json|asconfig\.json|tsconfig(\.build)?\.json|biome\.json|knip\.jsonc|eslint\.config\.js|vitest\.config\.ts|\.dependency-cruiser\.cjs|\.gitignore|\.npmrc|\.editorconfig|LICENSE|[A-Z]+\.md|gateway\.example\.yaml)$/;
   expect(files.filter((file) => !ordinary.test(file))).toEqual([]);
 });
 
