@@ -92,7 +92,9 @@ function compensateDouble({ T, P, H }: Trimming, raw: { t: number; p: number; h:
 
 function measure(host: ModuleHost) {
   host.deliver("tick", 1, { kind: "event" });
-  const readings = host.takeSent("readings").map((reading) => Object.fromEntries(reading as never) as Record<string, unknown>);
+  const readings = host
+    .takeSent("readings")
+    .map((reading) => Object.fromEntries(reading as never) as Record<string, unknown>);
   return Object.fromEntries(readings.map((reading) => [reading["quantity"], reading["value"] as number]));
 }
 

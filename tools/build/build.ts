@@ -64,7 +64,9 @@ export async function moduleFolders(root: string = MODULES_FOLDER): Promise<stri
   const folders: string[] = [];
   for (const group of GROUPS) {
     const files = existsSync(join(root, group)) ? await readdir(join(root, group), { recursive: true }) : [];
-    folders.push(...files.filter((file) => basename(file) === "module.yaml").map((file) => join(root, group, dirname(file))));
+    folders.push(
+      ...files.filter((file) => basename(file) === "module.yaml").map((file) => join(root, group, dirname(file))),
+    );
   }
   return folders.sort();
 }
@@ -106,7 +108,9 @@ async function buildOne(
 ): Promise<BuiltModule> {
   const wasm = join(output, `${base}.wasm`);
   const started = performance.now();
-  const identity = digest(`${generateSlots(manifest)}${generateEntry(manifest, file.entry)}${JSON.stringify(manifest)}`);
+  const identity = digest(
+    `${generateSlots(manifest)}${generateEntry(manifest, file.entry)}${JSON.stringify(manifest)}`,
+  );
   const fresh = !force && (await isFresh(wasm, identity));
   if (!fresh) await compileTo(wasm, file, manifest, identity);
   return {

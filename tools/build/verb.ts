@@ -27,7 +27,9 @@ export const buildCommand: Command = {
     try {
       parsed = parseArguments(args);
     } catch (error) {
-      io.stderr(`${error instanceof Error ? error.message : String(error)}\nbulkhead build --help says what there is\n`);
+      io.stderr(
+        `${error instanceof Error ? error.message : String(error)}\nbulkhead build --help says what there is\n`,
+      );
       return 2;
     }
     if (parsed.values.help) {
@@ -65,7 +67,11 @@ async function build(folders: readonly string[], values: Values, io: Io): Promis
     ...(values["dev-keys"] === undefined ? {} : { developmentKeys: values["dev-keys"] }),
     ...(values.output === undefined ? {} : { output: values.output }),
   };
-  const report = values.json ? () => undefined : (built: BuiltModule) => { io.stdout(`${describe(built)}\n`); };
+  const report = values.json
+    ? () => undefined
+    : (built: BuiltModule) => {
+        io.stdout(`${describe(built)}\n`);
+      };
   try {
     const built = folders.length === 0 ? await buildAll(options, report) : await buildEach(folders, options, report);
     if (values.json) io.stdout(`${JSON.stringify(built)}\n`);

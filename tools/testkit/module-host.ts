@@ -80,7 +80,12 @@ export class ModuleHost {
   readonly #fakes: Readonly<Record<string, FakeSlot>>;
   readonly #sent = new Map<string, Uint8Array[]>();
   readonly #timers = new Map<string, { readonly operation: string; readonly milliseconds: number }>();
-  readonly #published: { readonly slot: string; readonly topic: string; readonly payload: Uint8Array; readonly flags: number }[] = [];
+  readonly #published: {
+    readonly slot: string;
+    readonly topic: string;
+    readonly payload: Uint8Array;
+    readonly flags: number;
+  }[] = [];
   #wallClock = 1_700_000_000_000n;
 
   /**
