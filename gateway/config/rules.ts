@@ -107,7 +107,7 @@ function fromMatches(from: string, module: string, slot: string): boolean {
 }
 
 /** How a statement is compared with what a grant reaches: a denial hits what it touches, an allowance what it covers. */
-function toMatches(to: string, target: string, decision: Decision): boolean {
+export function targetMatches(to: string, target: string, decision: Decision): boolean {
   if (to === "*" || to === target) return true;
   const colon = target.indexOf(":");
   if (colon < 0) {
@@ -133,27 +133,25 @@ export function decidingRule(
   return rules.find(
     (rule) =>
       fromMatches(rule.from, module, slot) &&
-      toMatches(rule.to, target, rule.decision) &&
+      targetMatches(rule.to, target, rule.decision) &&
       (rule.rights.length === 0 || rule.rights.includes(right)),
   );
 }
 
-/** True where the module, as configured, reaches what the statement names. */
-export function reaches(modules: readonly ModuleSpec[], { from, to, decision }: PolicyStatement): boolean {
-  return modules.some((module) =>
-    module.grants.some(
-      (grant) =>
-        fromMatches(from, module.name, grant.slot) &&
-        grantTargets(grant).some(
-          ({ text }) => toMatches(to, text, decision) || (decision === "allow" && covered(text, to)),
-        ),
-    ),
-  );
+/** True where what a grant reaches is, or wholly contains, what is asked for: `mqtt:site/#` reaches `mqtt:site/7/x`. */
+export function reachesTarget(granted: string, asked: string): boolean {
+  const [kind, filter] = ["mqtt:", asked.slice("mqtt:".length)];
+  if (!asked.startsWith(kind) || filter === "*") return targetMatches(asked, granted, "allow");
+  return granted.startsWith(kind) && filterCovers(granted.slice(kind.length), filter);
 }
 
-/** `mqtt:site/#` that is granted allows `mqtt:site/7/x` that is asked for. */
-function covered(granted: string, asked: string): boolean {
-  return granted.startsWith("mqtt:") && asked.startsWith("mqtt:") && filterCovers(granted.slice(5), asked.slice(5));
+/** True where the module, as configured, reaches what the statement names: all of it to allow, any of it to deny. */
+export function reaches(modules: readonly ModuleSpec[], { from, to, decision }: PolicyStatement): boolean {
+  const hits = ({ text }: Target): boolean =>
+    decision === "allow" ? reachesTarget(text, to) : targetMatches(to, text, "deny");
+  return modules.some((module) =>
+    module.grants.some((grant) => fromMatches(from, module.name, grant.slot) && grantTargets(grant).some(hits)),
+  );
 }
 
 interface Remaining {

@@ -5,7 +5,7 @@ import { ConfigurationError, parseLayers } from "../../gateway/config/index.ts";
 import { FILE, VALID } from "./support.ts";
 
 const PIECES = [
-  ..."{}[]:,-?&*!|>'\"%@`#\n\t \u0000\u0007\ud800\ufeff",
+  ...Array.from("{}[]:,-?&*!|>'\"%@`#\n\t \u0000\u0007\ud800\ufeff"),
   "__proto__",
   "constructor",
   "toString",
