@@ -1,0 +1,179 @@
+/** Publishes in order: straight to the broker while it answers quickly, through the outbox while it does not. */
+import type { MqttClient } from "mqtt";
+import type { HostAnswer } from "../wire/host-process.ts";
+import { failed } from "../wire/host-process.ts";
+import type { Outbox, OutgoingMessage } from "./outbox.ts";
+
+export const FLAG_QOS_1 = 1;
+export const FLAG_RETAIN = 2;
+
+/** Messages on the way to the broker at one time; brokers accept so many by default. */
+const WINDOW = 20;
+/** A message that the broker has not acknowledged by then goes to the disk, and its caller goes on. */
+const PATIENCE_MS = 250;
+/** Appends and removals of so long share one commit, for each one wears the SD card. */
+const COMMIT_MS = 20;
+const TRIM_MS = 60_000;
+
+/**
+ * A message under way. It is answered once it is safe: acknowledged by the broker, or on the disk. `id` is its row
+ * there, and `isSent` tells that this connection has carried it.
+ */
+interface Flight {
+  readonly message: OutgoingMessage;
+  id: number | undefined;
+  answer: ((answer: HostAnswer) => void) | undefined;
+  timer: NodeJS.Timeout | undefined;
+}
+
+export class Publisher {
+  readonly #outbox: Outbox;
+  readonly #onProblem: (text: string) => void;
+  readonly #trimmer: NodeJS.Timeout;
+  #client: MqttClient | undefined;
+  /** On the way to the broker, oldest first. */
+  readonly #flights = new Set<Flight>();
+  /** Waiting for the next commit, oldest first; all of them younger than the flights. */
+  #unsaved: Flight[] = [];
+  #acknowledged: number[] = [];
+  #commit: NodeJS.Timeout | undefined;
+  /** The youngest row that this connection has sent. */
+  #sentId = 0;
+
+  constructor(outbox: Outbox, onProblem: (text: string) => void) {
+    this.#outbox = outbox;
+    this.#onProblem = onProblem;
+    this.#trimmer = setInterval(() => {
+      this.#guarded(() => {
+        this.#outbox.trim(Date.now());
+      });
+    }, TRIM_MS);
+    this.#trimmer.unref();
+  }
+
+  /** Resolves with 0 once the message cannot be lost any more, short of the outbox overflowing. */
+  publish(message: OutgoingMessage): Promise<HostAnswer> {
+    return new Promise((answer) => {
+      const flight: Flight = { message, id: undefined, answer, timer: undefined };
+      if (this.#isDirect()) this.#sendDirect(flight);
+      else this.#save(flight);
+    });
+  }
+
+  online(client: MqttClient): void {
+    this.#client = client;
+    this.#sentId = 0;
+    this.#pump();
+  }
+
+  /** What was on the way is on the way no more: it is kept, in its order, and sent again by the next connection. */
+  offline(): void {
+    this.#client = undefined;
+    this.#flush();
+    this.#flights.clear();
+  }
+
+  /** Puts what is not safe yet on the disk. */
+  stop(): void {
+    clearInterval(this.#trimmer);
+    this.#client = undefined;
+    this.#flush();
+    this.#outbox.close();
+  }
+
+  #isDirect(): boolean {
+    const isNothingBefore = this.#outbox.count === 0 && this.#unsaved.length === 0;
+    return this.#client !== undefined && isNothingBefore && this.#flights.size < WINDOW;
+  }
+
+  #sendDirect(flight: Flight): void {
+    flight.timer = setTimeout(() => {
+      this.#flush();
+    }, PATIENCE_MS);
+    this.#send(flight);
+  }
+
+  #send(flight: Flight): void {
+    const { topic, payload, flags } = flight.message;
+    const client = this.#client;
+    this.#flights.add(flight);
+    const options = { qos: (flags & FLAG_QOS_1) as 0 | 1, retain: (flags & FLAG_RETAIN) !== 0 };
+    client?.publish(topic, Buffer.from(payload), options, (error) => {
+      if (this.#client !== client) return;
+      if (error !== undefined && error !== null) this.#onProblem(`the broker refuses ${topic}: ${error.message}`);
+      this.#settle(flight);
+    });
+  }
+
+  /** Acknowledged, or refused for good (MQTT 5 reason codes): in neither case it is to be sent again. */
+  #settle(flight: Flight): void {
+    if (!this.#flights.delete(flight)) return;
+    clearTimeout(flight.timer);
+    flight.answer?.({ result: 0 });
+    flight.answer = undefined;
+    if (flight.id !== undefined) {
+      this.#acknowledged.push(flight.id);
+      this.#scheduleCommit();
+    }
+    this.#pump();
+  }
+
+  #save(flight: Flight): void {
+    this.#unsaved.push(flight);
+    this.#scheduleCommit();
+  }
+
+  #scheduleCommit(): void {
+    this.#commit ??= setTimeout(() => {
+      this.#flush();
+      this.#pump();
+    }, COMMIT_MS);
+  }
+
+  /** One commit for all: flights without a row first, for they are older than anything that waits. */
+  #flush(): void {
+    clearTimeout(this.#commit);
+    this.#commit = undefined;
+    const fresh = [...[...this.#flights].filter(({ id }) => id === undefined), ...this.#unsaved];
+    this.#unsaved = [];
+    const isSaved = this.#guarded(() => {
+      this.#outbox.remove(this.#acknowledged);
+      this.#acknowledged = [];
+      if (fresh.length === 0) return;
+      const ids = this.#outbox.append(
+        fresh.map(({ message }) => message),
+        Date.now(),
+      );
+      fresh.forEach((flight, index) => {
+        flight.id = ids[index];
+      });
+      // Those under way have been carried by this connection; the pump goes on behind them.
+      for (const { id } of this.#flights) this.#sentId = Math.max(this.#sentId, id ?? 0);
+    });
+    for (const flight of fresh) {
+      clearTimeout(flight.timer);
+      flight.answer?.(isSaved ? { result: 0 } : failed("quota"));
+      flight.answer = undefined;
+    }
+  }
+
+  /** Sends stored messages while there is room in the window. */
+  #pump(): void {
+    const room = WINDOW - this.#flights.size;
+    if (this.#client === undefined || room <= 0 || this.#outbox.count === 0) return;
+    for (const { id, ...message } of this.#outbox.after(this.#sentId, room)) {
+      this.#sentId = id;
+      this.#send({ message, id, answer: undefined, timer: undefined });
+    }
+  }
+
+  #guarded(work: () => void): boolean {
+    try {
+      work();
+      return true;
+    } catch (error) {
+      this.#onProblem(`the store of waiting messages fails: ${error instanceof Error ? error.message : String(error)}`);
+      return false;
+    }
+  }
+}
