@@ -1,0 +1,183 @@
+/** Rules withdraw what grants bind; assertions hold or stop the boot; layers decide in the order of their names. */
+import { describe, expect, it } from "vitest";
+import { type GatewayConfiguration, parseLayers } from "../../gateway/config/index.ts";
+import { parse, refusalOf, VALID } from "../config/support.ts";
+
+function withRules(...rules: readonly string[]): GatewayConfiguration {
+  return parse(`${VALID}rules:\n${rules.map((rule) => `  - ${rule}\n`).join("")}`);
+}
+
+function grantOf({ system }: GatewayConfiguration, module: string, slot: string): unknown {
+  return system.modules.find(({ name }) => name === module)?.grants.find((grant) => grant.slot === slot);
+}
+
+function layered(...texts: readonly string[]): GatewayConfiguration {
+  return parseLayers(
+    [...texts, VALID].map((text, index) => ({ name: `${index}.yaml`, text })),
+    "/etc/bulkhead",
+  );
+}
+
+describe("a rule that denies", () => {
+  it("takes one target from a grant and leaves the others", () => {
+    const configuration = withRules("deny: bme280 -> uplink.readings");
+    expect(grantOf(configuration, "bme280", "readings")).toMatchObject({
+      to: [{ module: "threshold", port: "readings" }],
+    });
+    expect(configuration.withdrawn).toMatchObject([
+      {
+        module: "bme280",
+        slot: "readings",
+        target: "uplink.readings",
+        rights: ["send"],
+        rule: { at: { line: 41, column: 11 } },
+      },
+    ]);
+  });
+
+  it("takes the grant where nothing is left of it", () => {
+    expect(grantOf(withRules("deny: bme280 -> i2c-device:1/0x76"), "bme280", "sensor")).toBeUndefined();
+  });
+
+  it("takes single rights where it names them", () => {
+    const configuration = withRules("{ deny: threshold -> uplink, rights: [call] }");
+    expect(grantOf(configuration, "threshold", "alarms")).toMatchObject({ rights: ["send"] });
+  });
+
+  it("drops a target whole where several targets share the rights of which it loses one", () => {
+    const text = VALID.replace("badge: 7", "rights: [send, pass]");
+    const configuration = parse(`${text}rules:\n  - { deny: bme280 -> uplink, rights: [pass] }\n`);
+    expect(grantOf(configuration, "bme280", "readings")).toMatchObject({
+      to: [{ module: "threshold", port: "readings" }],
+      rights: ["send", "pass"],
+    });
+  });
+
+  it.each([
+    ["'* -> gpio-line:0/17'", "uplink", "relay"],
+    ["'uplink -> gpio-line:*'", "uplink", "relay"],
+    ["uplink -> gpio-line", "uplink", "relay"],
+    ["'uplink.relay -> *'", "uplink", "relay"],
+    ["'uplink.* -> gpio-line'", "uplink", "relay"],
+    ["'threshold → store:thresh*'", "threshold", "state"],
+    ["'threshold -> uplink.*'", "threshold", "alarms"],
+  ])("matches by %s", (route, module, slot) => {
+    expect(grantOf(withRules(`deny: ${route}`), module, slot)).toBeUndefined();
+  });
+
+  it("takes every topic filter that it touches, even by one topic", () => {
+    const configuration = withRules("deny: 'uplink -> mqtt:+/7/alarm'");
+    expect(grantOf(configuration, "uplink", "north")).toMatchObject({
+      rights: ["subscribe"],
+      parameters: { subscribe: ["site/7/set"] },
+    });
+  });
+
+  it("is told as a warning at the grant, with its reason", () => {
+    const { warnings } = withRules("{ deny: bme280 -> i2c-device, reason: sensor is broken }");
+    expect(warnings).toMatchObject([{ code: "E_CAP", hint: "sensor is broken", at: { line: 22, column: 7 } }]);
+  });
+});
+
+describe("the first rule that matches", () => {
+  it("decides: an allowance before a denial keeps the grant", () => {
+    const configuration = withRules("allow: uplink -> gpio-line:0/17", "deny: '* -> gpio-line'");
+    expect(grantOf(configuration, "uplink", "relay")).toBeDefined();
+    expect(configuration.withdrawn).toEqual([]);
+  });
+
+  it("decides: an allowance after a denial comes too late", () => {
+    const configuration = withRules("deny: '* -> gpio-line'", "allow: uplink -> gpio-line:0/17");
+    expect(grantOf(configuration, "uplink", "relay")).toBeUndefined();
+  });
+
+  it("does not grant: an allowance without a grant binds nothing", () => {
+    const configuration = withRules("allow: threshold -> gpio-line:0/17");
+    expect(configuration.system.modules.flatMap(({ grants }) => grants).length).toBe(
+      parse(VALID).system.modules.flatMap(({ grants }) => grants).length,
+    );
+  });
+
+  it("does not cover what is wider than it: an allowance of one topic saves no filter", () => {
+    const configuration = withRules("allow: uplink -> mqtt:site/7/x", "deny: uplink -> mqtt");
+    expect(grantOf(configuration, "uplink", "north")).toBeUndefined();
+  });
+});
+
+describe("an assertion", () => {
+  const holds = [
+    "deny: uplink -> bme280.control",
+    "deny: threshold -> bme280",
+    "allow: bme280 -> threshold.readings",
+    "allow: bme280.readings -> uplink",
+    "deny: bme280.tick -> uplink",
+    "deny: 'threshold -> mqtt:*'",
+    "allow: uplink -> mqtt:site/7/alarms",
+    "deny: uplink -> mqtt:site/8/alarms",
+    "allow: uplink -> gpio-line:0/17",
+    "deny: '* -> http'",
+  ];
+  it.each(holds)("holds: %s", (assertion) => {
+    expect(parse(`${VALID}tests:\n  - ${assertion}\n`).tests).toHaveLength(1);
+  });
+
+  it.each(holds)("stops the boot where it does not hold: the contrary of %s", (assertion) => {
+    const contrary = assertion.startsWith("deny")
+      ? assertion.replace("deny", "allow")
+      : assertion.replace("allow", "deny");
+    const { problems } = refusalOf(`${VALID}tests:\n  - ${contrary}\n`);
+    expect(problems).toMatchObject([{ code: "E_CAP", at: { line: 41 } }]);
+  });
+
+  it("asks for all of a filter to allow it and for none of it to deny it", () => {
+    expect(refusalOf(`${VALID}tests:\n  - allow: uplink -> mqtt:site/#\n`).code).toBe("E_CAP");
+    expect(refusalOf(`${VALID}tests:\n  - deny: uplink -> mqtt:site/#\n`).code).toBe("E_CAP");
+  });
+
+  it("sees what rules withdrew", () => {
+    const text = `${VALID}rules:\n  - deny: uplink -> gpio-line\ntests:\n  - deny: uplink -> gpio-line:0/17\n`;
+    expect(parse(text).tests).toHaveLength(1);
+  });
+});
+
+describe("layers", () => {
+  it("decide a setting by the first file that says it", () => {
+    const { system } = layered(
+      "modules: { uplink: { priority: 0 } }",
+      "modules: { uplink: { priority: 1, memory: 3MiB } }",
+    );
+    expect(system.modules.find(({ name }) => name === "uplink")).toMatchObject({ priority: 0, memoryPages: 48 });
+  });
+
+  it("take a grant whole from the first file that has it", () => {
+    const layer = "modules: { bme280: { grants: { readings: { endpoint: { to: threshold.readings } } } } }";
+    expect(grantOf(layered(layer), "bme280", "readings")).toMatchObject({ to: [{ module: "threshold" }], badge: 0 });
+  });
+
+  it("join rules in the order of the files", () => {
+    const first = "rules: [{ allow: uplink -> gpio-line }]";
+    const second = "rules: [{ deny: '* -> gpio-line' }]";
+    expect(grantOf(layered(first, second), "uplink", "relay")).toBeDefined();
+    expect(grantOf(layered(second, first), "uplink", "relay")).toBeUndefined();
+  });
+
+  it("add modules, partitions and assertions", () => {
+    const { system, tests } = layered("modules: { extra: }\npartitions: { more: }\ntests: [{ deny: extra -> uplink }]");
+    expect(system.modules.map(({ name }) => name)).toContain("extra");
+    expect(system.partitions.map(({ name }) => name)).toContain("more");
+    expect(tests).toHaveLength(1);
+  });
+
+  it("may be empty", () => {
+    expect(layered("", "# nothing\n").system).toEqual(parse(VALID).system);
+  });
+
+  it("are named by their own file in errors", () => {
+    try {
+      layered("modules:\n  uplink:\n    prioritty: 1\n");
+      expect.unreachable();
+    } catch (error) {
+      expect(String(error)).toContain("0.yaml:3:5: E_UNKNOWN: unknown key 'prioritty'");
+    }
+  });
+});
