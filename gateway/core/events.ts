@@ -1,0 +1,72 @@
+/** What a gateway says of itself while it runs: one line an event, as text for people or as JSON for programs. */
+import type { KernelEvent } from "../../kernel/index.ts";
+
+/** An event of the kernel, of a host process, of an update, or of the gateway as a whole. */
+export type GatewayEvent =
+  | KernelEvent
+  | { readonly type: "gateway"; readonly state: "starting" | "running" | "stopping" | "stopped"; readonly text: string }
+  | { readonly type: "host"; readonly process: "device" | "link"; readonly state: string; readonly text: string }
+  | { readonly type: "refused"; readonly module: string; readonly code: string; readonly text: string }
+  | { readonly type: "finding" | "warning"; readonly text: string }
+  | {
+      readonly type: "update";
+      readonly plan: string;
+      readonly state: string;
+      readonly percent: number;
+      readonly code: string;
+      readonly reason: string;
+    };
+
+const LEVELS = ["error", "warning", "information", "debug"] as const;
+
+/** One line without its end. Control characters of modules and brokers are shown, never obeyed. */
+export function eventText(event: GatewayEvent): string {
+  return describe(event).replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, escape);
+}
+
+function escape(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+}
+
+function describe(event: GatewayEvent): string {
+  switch (event.type) {
+    case "loaded":
+      return `${event.module}: loaded, generation ${event.generation}${event.restored ? ", state restored" : ""}`;
+    case "fault":
+      return `${event.module}: stopped (${event.cause}): ${event.text}`;
+    case "restarted":
+      return `${event.module}: running again after ${event.milliseconds.toFixed(1)} ms (${event.cause})`;
+    case "held":
+      return `${event.module}: held: ${event.reason}; \`bulkhead restart\` or a new version frees it`;
+    case "granted":
+    case "revoked":
+      return `${event.module}: ${event.type} ${event.slot} (${event.interface})`;
+    case "denied":
+      return `${event.module}: ${event.slot}.${event.operation} refused: ${event.result}`;
+    case "log":
+      return `${event.module}: ${LEVELS[event.level] ?? "debug"}: ${event.text}`;
+    case "partition-lost":
+      return `partition ${event.partition} lost: ${event.reason}`;
+    case "partition-replaced":
+      return `partition ${event.partition} replaced after ${event.milliseconds.toFixed(0)} ms`;
+    case "partition-unkillable":
+      return `partition ${event.partition} cannot be ended: the process must be restarted`;
+    case "swapped":
+      return `swapped ${event.modules.join(", ")}; pause ${event.pauseMs.toFixed(2)} ms, ${event.held} messages waited`;
+    case "swap-reverted":
+      return `${event.module}: went back to the old version (${event.cause}): ${event.text}`;
+    case "committed":
+      return `committed ${event.modules.join(", ")}`;
+    case "gateway":
+      return `gateway ${event.state}${event.text === "" ? "" : `: ${event.text}`}`;
+    case "host":
+      return `${event.process}: ${event.state}: ${event.text}`;
+    case "refused":
+      return `${event.module}: refused: ${event.text}`;
+    case "finding":
+    case "warning":
+      return `${event.type}: ${event.text}`;
+    case "update":
+      return `update ${event.plan.slice(0, 12)}: ${event.state} ${event.percent}%${event.code === "" ? "" : ` ${event.code}`} ${event.reason}`;
+  }
+}

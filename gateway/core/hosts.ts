@@ -1,0 +1,72 @@
+/** The world outside the partitions as the kernel sees it: each interface goes to the process that answers it. */
+import type { AnsweredBy, HostReply, InterfaceName, KernelHost, ResourceBinding } from "../../kernel/index.ts";
+import { interfaceDefinition, RESULT } from "../../kernel/index.ts";
+import type { HostProcess } from "../wire/child.ts";
+import type { HostBinding } from "../wire/protocol.ts";
+
+/** Longer than any bus adapter's or broker's own limit, so that their own error comes first. */
+const REQUEST_MS = 10_000;
+const NOTHING = new Uint8Array(0);
+
+/** What answers the `store` interface: the trust worker. */
+export interface StoreService {
+  request(owner: string, binding: HostBinding, operation: string, bytes: readonly Uint8Array[]): Promise<HostReply>;
+}
+
+export class Hosts implements KernelHost {
+  readonly #bindings = new Map<number, ResourceBinding>();
+  readonly #processes = new Map<AnsweredBy, HostProcess>();
+  readonly #store: StoreService;
+
+  constructor(store: StoreService) {
+    this.#store = store;
+  }
+
+  /** The bindings that a process must be started with, or is asked to take. */
+  bindingsOf(answeredBy: AnsweredBy): HostBinding[] {
+    return [...this.#bindings.values()].filter((binding) => answering(binding.interface) === answeredBy).map(toHost);
+  }
+
+  /** From now on bindings of that kind go to this process as they are made. */
+  attach(answeredBy: AnsweredBy, process: HostProcess): void {
+    this.#processes.set(answeredBy, process);
+  }
+
+  bind(bindings: readonly ResourceBinding[]): void {
+    for (const binding of bindings) {
+      this.#bindings.set(binding.id, binding);
+      this.#processes.get(answering(binding.interface))?.bind([toHost(binding)]);
+    }
+  }
+
+  unbind(ids: readonly number[]): void {
+    for (const id of ids) {
+      const binding = this.#bindings.get(id);
+      if (binding === undefined) continue;
+      this.#bindings.delete(id);
+      this.#processes.get(answering(binding.interface))?.unbind([id]);
+    }
+  }
+
+  async request(
+    binding: ResourceBinding,
+    operation: string,
+    numbers: readonly number[],
+    bytes: readonly Uint8Array[],
+    capacity: number,
+  ): Promise<HostReply> {
+    const answeredBy = answering(binding.interface);
+    if (answeredBy === "trust") return await this.#store.request(binding.module, toHost(binding), operation, bytes);
+    const process = this.#processes.get(answeredBy);
+    if (process === undefined) return { result: RESULT.unsupported, bytes: NOTHING };
+    return await process.request({ binding: binding.id, operation, numbers, bytes, capacity, timeoutMs: REQUEST_MS });
+  }
+}
+
+function answering(name: InterfaceName): AnsweredBy {
+  return interfaceDefinition(name).answeredBy;
+}
+
+function toHost({ id, interface: interfaceName, module, slot, rights, parameters }: ResourceBinding): HostBinding {
+  return { id, interface: interfaceName, owner: `${module}.${slot}`, rights, parameters };
+}

@@ -1,0 +1,40 @@
+/** What the link process is told: the core reads certificates and passwords, so that the exposed process opens no files. */
+import { readFileSync } from "node:fs";
+import type { CborInput } from "../../kernel/index.ts";
+import { Refusal } from "../../kernel/index.ts";
+import type { BrokerSettings } from "../config/index.ts";
+
+export interface Will {
+  readonly topic: string;
+  readonly payload: Uint8Array;
+  readonly retain: boolean;
+}
+
+/** @throws Refusal E_CONFIG for a file that cannot be read. */
+export function linkSettings(broker: BrokerSettings, will: Will, storePath: string): CborInput {
+  const { url, clientId, username, keepAliveMs, bufferBytes } = broker;
+  const tls = {
+    ca: readSecret(broker.caFile),
+    cert: readSecret(broker.certificateFile),
+    key: readSecret(broker.keyFile),
+  };
+  const password = readSecret(broker.passwordFile)?.trimEnd() ?? null;
+  return {
+    broker: { url, username, password, tls, keepAliveMs },
+    clientId,
+    will: { ...will },
+    store: { path: storePath, bytes: bufferBytes },
+  };
+}
+
+function readSecret(path: string | null): string | null {
+  if (path === null) return null;
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    throw new Refusal("E_CONFIG", `${path} cannot be read`, {
+      found: error instanceof Error ? error.message : "",
+      hint: "check the path and its permissions",
+    });
+  }
+}

@@ -1,0 +1,75 @@
+/** `bulkhead run`: the gateway, until it is told to stop. */
+import { parseArgs } from "node:util";
+import { loadConfiguration } from "../../gateway/config/index.ts";
+import type { GatewayEvent } from "../../gateway/core/events.ts";
+import { eventText } from "../../gateway/core/events.ts";
+import { Gateway } from "../../gateway/core/gateway.ts";
+import type { Command, Io } from "../command.ts";
+
+const HELP = `usage: bulkhead run [gateway.yaml] [--check] [--json] [--quiet]
+
+Runs the gateway that the configuration describes, until Ctrl-C. A broker that is absent is not an error: the gateway
+says so and goes on trying.
+
+  --check   read and check the configuration, then stop; nothing is started
+  --json    print each event as one JSON object a line
+  --quiet   print warnings and errors only
+
+Exit codes: 0 stopped cleanly, 1 a failure, 2 a configuration that is not valid.
+`;
+
+export const runVerb: Command = { name: "run", summary: "run a gateway until Ctrl-C", help: HELP, run };
+
+async function run(args: string[], io: Io): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args,
+    options: {
+      json: { type: "boolean" },
+      quiet: { type: "boolean" },
+      check: { type: "boolean" },
+      // For the demo and tests: milliseconds of an update's probation. Not in the help, because a real gateway needs its time.
+      "probation-ms": { type: "string" },
+    },
+    allowPositionals: true,
+  });
+  const [file = "gateway.yaml", ...others] = positionals;
+  if (others.length > 0) {
+    io.stderr(`bulkhead run: name one configuration\n${HELP}`);
+    return 2;
+  }
+  const configuration = await loadConfiguration(file);
+  if (values.check === true) {
+    io.stdout(`${file} is valid\n`);
+    return 0;
+  }
+  const probationMs = Number(values["probation-ms"]);
+  const gateway = new Gateway(configuration, {
+    onEvent: (event) => {
+      print(event, io, values.json === true, values.quiet === true);
+    },
+    ...(probationMs > 0 ? { updateTimes: { probationMs } } : {}),
+  });
+  await gateway.start();
+  await aborted(io.signal);
+  await gateway.stop();
+  return 0;
+}
+
+function print(event: GatewayEvent, io: Io, isJson: boolean, isQuiet: boolean): void {
+  if (isJson) io.stdout(`${JSON.stringify({ time: Date.now(), ...event })}\n`);
+  else if (!isQuiet || isWarning(event)) io.stdout(`${new Date().toISOString()} ${eventText(event)}\n`);
+}
+
+function isWarning(event: GatewayEvent): boolean {
+  if (event.type === "log") return event.level <= 1;
+  return ["fault", "held", "denied", "refused", "finding", "warning", "partition-lost", "swap-reverted"].includes(event.type);
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => {
+    signal.addEventListener("abort", () => {
+      resolve();
+    });
+  });
+}
