@@ -224,8 +224,16 @@ describe("the command bulkhead", () => {
     expect(outcome.stderr).toContain("ERR_UNSUPPORTED_NODE_MODULES_TYPE_STRIPPING");
   });
 
-  test("is executable, and the package names it", () => {
-    const outcome = spawnSync(path.join(ROOT, "tools/launch/launch.js"), ["-e", "process.exit(4)"]);
-    expect(outcome.status).toBe(4);
+  test("says what is wrong with a package that was made without compiling", () => {
+    const outcome = run(install({}));
+    expect(outcome).toMatchObject({ status: 1, stdout: "" });
+    expect(outcome.stderr).toMatch(
+      /^bulkhead: .*dist\/tools\/cli.js is missing; a package of Bulkhead is made by npm run pack\n$/,
+    );
+  });
+
+  test("is executable", () => {
+    const outcome = spawnSync(path.join(ROOT, "tools/launch/bulkhead.js"), ["--no-such-verb"]);
+    expect(outcome.status).toBe(2);
   });
 });

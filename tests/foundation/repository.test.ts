@@ -90,13 +90,21 @@ test("the top level is the folders of the design, and ordinary root files", () =
 });
 
 describe("npm scripts", () => {
-  test.each(Object.entries(manifest.scripts))("%s goes through the launcher", (_name, command) => {
+  /** Scripts that npm itself carries out, by way of others: .npmrc switches life-cycle scripts off, so packing asks for them. */
+  const BY_NPM = { pack: "npm pack --ignore-scripts=false" };
+  const own = Object.entries(manifest.scripts).filter(([name]) => !(name in BY_NPM));
+
+  test.each(own)("%s goes through the launcher", (_name, command) => {
     for (const part of command.split(" && ")) expect(part).toMatch(/^node tools\/launch\/(launch|bulkhead)\.js \S/);
+  });
+
+  test("that npm carries out are as expected", () => {
+    expect(manifest.scripts).toMatchObject(BY_NPM);
   });
 
   test("are there for everything that the README tells a newcomer", () => {
     expect(Object.keys(manifest.scripts)).toEqual(
-      expect.arrayContaining(["demo", "start", "build", "test", "check", "generate", "format"]),
+      expect.arrayContaining(["demo", "start", "build", "test", "check", "generate", "format", "pack"]),
     );
   });
 

@@ -35,8 +35,8 @@ export function launch(argv) {
   });
 }
 
-/** @param {string} problem */
-function fail(problem) {
+/** @param {string} problem one line that says what to do */
+export function fail(problem) {
   process.stderr.write(`bulkhead: ${problem}\n`);
   process.exitCode = 1;
 }
