@@ -138,7 +138,7 @@ async function replace(path: string, bytes: Uint8Array): Promise<boolean> {
   if (!(await isReplaceable(path))) return false;
   const temporary = replacementPath(path);
   await unlink(temporary).catch(() => undefined);
-  const file = await open(temporary, CREATE_FLAGS, 0o640);
+  const file = await open(temporary, CREATE_FLAGS, 0o600);
   try {
     await file.writeFile(bytes);
   } finally {

@@ -1,5 +1,5 @@
 /** The queue of messages that wait for the broker: on disk, bounded in bytes and age, oldest dropped first and counted. */
-import { renameSync } from "node:fs";
+import { existsSync, renameSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import type { StatementSync } from "node:sqlite";
 import type { StoreSettings } from "./settings.ts";
@@ -168,7 +168,10 @@ function openDatabase(path: string | null, onBroken: (keptAs: string) => void): 
   } catch (error) {
     if (path === null || !isBroken(error)) throw error;
     const keptAs = `${path}.broken-${Date.now()}`;
-    renameSync(path, keptAs);
+    // Its write-ahead log goes with it: a new database must not take it for its own.
+    for (const suffix of ["", "-wal", "-shm"]) {
+      if (existsSync(path + suffix)) renameSync(path + suffix, keptAs + suffix);
+    }
     onBroken(keptAs);
     return prepared(path);
   }

@@ -61,6 +61,8 @@ export function failed(name: ResultName): HostAnswer {
 
 /** Runs this process as a host of the core at descriptor 3. Returns at once; the process ends when the core says so or goes. */
 export function runHostProcess(configure: Configure): void {
+  // What this process writes is nobody else's to read.
+  process.umask(0o077);
   const stream = new Socket({ fd: CORE_DESCRIPTOR, readable: true, writable: true });
   const server = new HostServer(stream, configure, (code) => process.exit(code));
   process.on("uncaughtException", (error) => {
