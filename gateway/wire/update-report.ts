@@ -2,6 +2,7 @@
 
 import {
   decodeCbor,
+  decodeSign1,
   encodeCbor,
   expectArray,
   expectBoolean,
@@ -10,8 +11,12 @@ import {
   expectMap,
   expectText,
   expectUnsigned,
+  keyIdOf,
   REFUSAL_CODES,
   Refusal,
+  toBeSigned,
+  toHex,
+  verifyEd25519,
 } from "../../kernel/index.ts";
 import type { CborInput, CborMap, CborValue, RefusalCode } from "../../kernel/index.ts";
 
@@ -207,4 +212,32 @@ function readModules(map: CborMap): ReadonlyMap<string, ReportedModule> {
       ];
     }),
   );
+}
+
+/**
+ * The payload of a report that this gateway's key signed. Whoever can publish at the broker can forge everything else.
+ * @throws Refusal E_CBOR, E_SIZE, E_KEY, E_SIG
+ */
+export function openReport(
+  bytes: Uint8Array,
+  kind: keyof typeof REPORT_CONTENT_TYPES,
+  publicKey: Uint8Array,
+): Uint8Array {
+  const { contentType, keyId, payload, signature } = decodeSign1(bytes);
+  if (contentType !== REPORT_CONTENT_TYPES[kind] || payload === undefined) {
+    throw new Refusal("E_CBOR", `this is not a report of kind ${kind}`, { found: contentType });
+  }
+  if (toHex(keyId) !== toHex(keyIdOf(publicKey))) {
+    const hint = "if the gateway was set up anew, enrol its new gateway.pub";
+    throw new Refusal("E_KEY", "a report is signed by another key than the gateway's", { found: toHex(keyId), hint });
+  }
+  if (verifyEd25519(signature, toBeSigned(contentType, keyId, payload), publicKey)) return payload;
+  throw new Refusal("E_SIG", "the signature on a report does not verify");
+}
+
+/** The payload of a report whose signature nobody has checked: for showing, never for deciding. @throws Refusal E_CBOR */
+export function unverifiedReport(bytes: Uint8Array): Uint8Array {
+  const { payload } = decodeSign1(bytes);
+  if (payload === undefined) throw new Refusal("E_CBOR", "a report carries no payload");
+  return payload;
 }

@@ -234,6 +234,8 @@ export interface BenchOptions {
   readonly delivered?: readonly DeliveredModule[];
   readonly times?: Partial<UpdateTimes>;
   readonly broker?: MemoryBroker;
+  /** In place of the in-memory broker. */
+  readonly transport?: Transport;
   readonly runtime?: RecordingRuntime;
   readonly root?: Uint8Array;
 }
@@ -271,7 +273,7 @@ export class Bench {
       store: this.store,
       boot: this.boot,
       key: this.key,
-      transport: this.broker,
+      transport: options.transport ?? this.broker,
       runtime: this.runtime,
       clock: this.clock,
       times: { ...TEST_TIMES, ...options.times },
