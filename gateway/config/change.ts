@@ -16,7 +16,7 @@ export interface GrantChange {
 
 export interface ModuleChange {
   readonly module: string;
-  readonly kind: "added" | "removed" | "restarted";
+  readonly kind: "added" | "removed" | "restarted" | "swapped";
   /** In words: `priority 3 -> 2`. */
   readonly changes: readonly string[];
 }
@@ -208,7 +208,7 @@ function amounts(name: string, { before, after }: Amounts, format: (amount: numb
 
 /** The plan as people read it: `+` is gained, `-` lost, `~` changed. */
 export function describeChange(plan: ChangePlan): string {
-  const marks = { added: "+", removed: "-", restarted: "~" } as const;
+  const marks = { added: "+", removed: "-", restarted: "~", swapped: "~" } as const;
   const lines = [
     ...plan.gained.map((entry) => `+ grant    ${grantText(entry)}`),
     ...plan.lost.map((entry) => `- grant    ${grantText(entry)}`),

@@ -100,6 +100,11 @@ function explainSlot(question: Question, spec: ModuleSpec, first: Hop): Explanat
     const [withdrawal] = taken;
     if (withdrawal !== undefined)
       return denied(question, hops, `change the rule at ${describePosition(withdrawal.rule.at)}`);
+    const slots = manifests.get(module)?.slots;
+    if (slots !== undefined && wanted === undefined) {
+      hops.push(hop(false, `${module} has no slot '${slot}'`));
+      return denied(question, hops, suggestion(slot, slots.keys()));
+    }
     hops.push(hop(false, `'${slot}' is not granted, and what is not granted is denied`));
     const line = wanted === undefined ? `${slot}: { <interface>: { … } }` : grantLine(slot, wanted);
     return denied(question, hops, `add under modules.${module}.grants:  ${line}`);
@@ -183,9 +188,9 @@ function missingTarget({ configuration, module, asked }: Question, spec: ModuleS
       other.name !== module &&
       other.grants.some((grant) => grantTargets(grant).some(({ text }) => targetMatches(asked, text, "deny"))),
   );
-  const who = others.length === 0 ? "nobody does" : `${listNames(others.map(({ name }) => name))} does`;
+  const who = others.length === 0 ? "reached by nobody" : `reached by ${others.map(({ name }) => name).join(", ")}`;
   const slots =
-    spec.grants.length === 0 ? "it has no grants" : `its grants are ${listNames(spec.grants.map(({ slot }) => slot))}`;
+    spec.grants.length === 0 ? "it has no grants" : `its grants: ${spec.grants.map(({ slot }) => slot).join(", ")}`;
   return [
     ...hops,
     hop(false, `no grant of ${module} reaches ${asked} (${slots}; ${who}), and what is not granted is denied`),

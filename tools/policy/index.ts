@@ -1,0 +1,4 @@
+/** The verbs about policy. */
+export { graphCommand } from "./graph.ts";
+export { planCommand } from "./plan.ts";
+export { whyCommand } from "./why.ts";
