@@ -58,6 +58,7 @@ function runCi(pretended: Pretended): { status: number | null; last: string | un
   const commands = {
     "bin/npm": pretendedNpm(pretended),
     "bin/mosquitto": "",
+    "bin/openssl": "",
     "bin/node": `#!/bin/sh\nexec "${process.execPath}" "$@"\n`,
   };
   plant(folder, commands);
