@@ -21,6 +21,8 @@ export interface TestKernel {
     predicate?: (event: Extract<KernelEvent, { type: Type }>) => boolean,
     timeoutMs?: number,
   ): Promise<Extract<KernelEvent, { type: Type }>>;
+  /** Waits until `probe` gives something; it is asked again after every event and every call of the host. */
+  until<Result>(probe: () => Result | undefined, what: string, timeoutMs?: number): Promise<Result>;
   /** Waits until at least `count` events of the log have come from that module, and gives their texts. */
   logs(module: string, count: number, timeoutMs?: number): Promise<string[]>;
   stop(): Promise<void>;
@@ -49,6 +51,7 @@ export async function startKernel(
       request: async (binding, operation, numbers, bytes, capacity) => {
         const call = { binding, operation, numbers, bytes, capacity };
         calls.push(call);
+        for (const listener of listeners) listener();
         return (await options.reply?.(call)) ?? { result: 0, bytes: new Uint8Array(0) };
       },
     },
@@ -81,6 +84,7 @@ export async function startKernel(
     events,
     calls,
     bindings,
+    until: (probe, what, timeoutMs = 5000) => until(probe, what, timeoutMs),
     waitFor: (type, predicate = () => true, timeoutMs = 5000) =>
       until(() => events.find((event) => event.type === type && predicate(event as never)) as never, type, timeoutMs),
     logs: (module, count, timeoutMs = 5000) =>
