@@ -313,10 +313,7 @@ describe("the envelope around a document", () => {
 
 function decodeEnvelopeMap(bytes: Uint8Array): ReadonlyMap<CborKey, CborInput> {
   const limits = { maxBytes: 1 << 20, maxDepth: 8, maxItems: 1000, tags: [107], deterministic: true };
-  return expectMap(expectTag(decodeCbor(bytes, limits), 107, "envelope"), "envelope") as ReadonlyMap<
-    CborKey,
-    CborInput
-  >;
+  return expectMap(expectTag(decodeCbor(bytes, limits), 107, "envelope"), "envelope");
 }
 
 describe("replay, rollback and freeze", () => {
