@@ -1,6 +1,7 @@
 /** Digests, key ids and comparisons of byte strings. */
 
 import { createHash, timingSafeEqual } from "node:crypto";
+import { compareBytes } from "../cbor/index.ts";
 import { KEY_ID_BYTES } from "./limits.ts";
 
 export function sha256(bytes: Uint8Array): Uint8Array {
@@ -11,8 +12,18 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && timingSafeEqual(a, b);
 }
 
-export function includesBytes(list: readonly Uint8Array[], wanted: Uint8Array): boolean {
-  return list.some((bytes) => equalBytes(bytes, wanted));
+/** Is it in a list that is in ascending bytewise order? The lists of a root are, and may have thousands of entries. */
+export function isListed(sorted: readonly Uint8Array[], wanted: Uint8Array): boolean {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const order = compareBytes(sorted[middle] ?? wanted, wanted);
+    if (order === 0) return true;
+    if (order < 0) low = middle + 1;
+    else high = middle;
+  }
+  return false;
 }
 
 /** The id under which a public key is named in signatures, revocations and floors: 16 bytes of its SHA-256. */

@@ -2,7 +2,7 @@
 
 import { compareBytes } from "../cbor/index.ts";
 import { Refusal } from "../errors.ts";
-import { includesBytes, toHex } from "./bytes.ts";
+import { isListed, toHex } from "./bytes.ts";
 import type { Role, RootDocument } from "./documents/root.ts";
 import { verifyEd25519 } from "./ed25519.ts";
 import type { EnvelopeSignature, UnverifiedEnvelope } from "./envelope.ts";
@@ -96,8 +96,7 @@ function refuseRepeated(signatures: readonly EnvelopeSignature[]): void {
 
 function refuseKey(root: RootDocument, role: Role, keyId: Uint8Array): void {
   const found = toHex(keyId);
-  if (includesBytes(root.revokedKeys, keyId))
-    throw new Refusal("E_REVOKED", "the signing key has been revoked", { found });
+  if (isListed(root.revokedKeys, keyId)) throw new Refusal("E_REVOKED", "the signing key has been revoked", { found });
   const entry = keyDirectory(root).get(found);
   if (entry === undefined) {
     const hint = "sign with a key of the gateway's root, or send the root that lists this key first";

@@ -3,7 +3,7 @@
 import { encodeCbor, expectArray, expectBytes, expectMap } from "../cbor/index.ts";
 import type { CborInput, CborMap, CborValue } from "../cbor/index.ts";
 import { Refusal } from "../errors.ts";
-import { includesBytes, keyIdOf, toHex } from "./bytes.ts";
+import { isListed, keyIdOf, toHex } from "./bytes.ts";
 import { decodeExactly, expectCounter, expectDate, FORMAT_VERSION } from "./documents/document.ts";
 import type { Role, RootDocument } from "./documents/root.ts";
 import { decodeRoot, encodeRoot, ROLES } from "./documents/root.ts";
@@ -58,7 +58,7 @@ export function trustedTime(trust: TrustState, now: number): number {
 
 /** @throws Refusal E_REVOKED where the root has revoked this digest of an envelope or of wasm */
 export function refuseRevoked(root: RootDocument, digest: Uint8Array, what: string): void {
-  if (!includesBytes(root.revokedDigests, digest)) return;
+  if (!isListed(root.revokedDigests, digest)) return;
   throw new Refusal("E_REVOKED", `${what} has been revoked by the root`, { found: toHex(digest) });
 }
 

@@ -3,6 +3,7 @@
 import { describe, expect, test } from "vitest";
 import {
   commitTrust,
+  compareBytes,
   decodeTrustState,
   encodeTrustState,
   initialTrust,
@@ -153,6 +154,17 @@ describe("the state of trust", () => {
     const revoking = rootDocument({ version: 2, revokedDigests: [sha256(WASM)] });
     const { trust } = verifyRoot(signRoot(revoking, rootKeys), committed);
     refusal("E_REVOKED", () => verifyModule(moduleBytes, trust, boot));
+  });
+
+  test("finds each of thousands of revoked digests, and takes no other for one", () => {
+    const digests = Array.from({ length: 3000 }, (_, index) => sha256(Buffer.from(String(index)))).sort(compareBytes);
+    const { trust } = verifyRoot(signRoot(rootDocument({ version: 2, revokedDigests: digests }), rootKeys), trusted());
+    const plan = (digest: Uint8Array) => {
+      const modules = new Map([["threshold", { sequence: 9, digest }]]);
+      return verifyPlan(signPlan(planDocument({ modules }), [deploy]), trust, here);
+    };
+    for (const index of [0, 1, 1499, 1500, 2998, 2999]) refusal("E_REVOKED", () => plan(digests[index] ?? WASM));
+    for (const other of ["3000", "x", ""]) expect(plan(sha256(Buffer.from(other))).document.version).toBe(3);
   });
 
   test("forgets the plan floors of a revoked deploy key", () => {

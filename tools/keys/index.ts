@@ -12,5 +12,4 @@ export const commands: readonly Command[] = Object.freeze([keygen, sign, verify,
 export * from "./key.ts";
 export * from "./key-file.ts";
 export * from "./sign.ts";
-export type { ReleaseFacts } from "./sign-command.ts";
 export { describeModule } from "./sign-command.ts";

@@ -3,7 +3,7 @@
 import { compareBytes, encodeCbor, expectArray, expectBytes, expectMap, expectUnsigned } from "../../cbor/index.ts";
 import type { CborInput, CborMap, CborValue } from "../../cbor/index.ts";
 import { Refusal } from "../../errors.ts";
-import { includesBytes, keyIdOf, toHex } from "../bytes.ts";
+import { isListed, keyIdOf, toHex } from "../bytes.ts";
 import { isSoundPublicKey } from "../ed25519.ts";
 import { DIGEST_BYTES, KEY_ID_BYTES, PUBLIC_KEY_BYTES, TRUST_LIMITS } from "../limits.ts";
 import { decodeExactly, expectCounter, expectDate, expectName, FORMAT_VERSION } from "./document.ts";
@@ -126,7 +126,7 @@ function checkKey(key: Uint8Array, role: Role, root: RootDocument, seen: Set<str
   const id = keyIdOf(key);
   const found = toHex(id);
   if (!isSoundPublicKey(key)) throw new Refusal("E_KEY", `a key of role ${role} is not a sound Ed25519 key`, { found });
-  if (includesBytes(root.revokedKeys, id)) throw new Refusal("E_KEY", `role ${role} holds a revoked key`, { found });
+  if (isListed(root.revokedKeys, id)) throw new Refusal("E_KEY", `role ${role} holds a revoked key`, { found });
   if (seen.has(found)) {
     const hint = "give each role keys of its own";
     throw new Refusal("E_KEY", `a key of role ${role} holds another role too`, { found, hint });
