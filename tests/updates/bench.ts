@@ -21,6 +21,7 @@ import type { GatewayReport, ResultCode, UpdateEvent, UpdateState } from "../../
 import { BLOCK_BYTES, blockCount, topics } from "../../gateway/wire/update-topics.ts";
 import { decodeEnvelope, decodeSign1, sha256 } from "../../kernel/index.ts";
 import type { ModuleClaims, ModuleDocument, PlanDocument, Refusal } from "../../kernel/index.ts";
+import { MemoryBroker } from "../../tools/powercut/memory-broker.ts";
 import type { SigningKey } from "../../tools/keys/key.ts";
 import { signModule, signPlan, withoutWasm } from "../../tools/keys/sign.ts";
 import { DAY, deploy, GATEWAY, moduleDocument, NOW, planDocument, release, rootBytes } from "../trust/fixture.ts";
@@ -97,55 +98,12 @@ export function makePlan(
   return signPlan(planDocument({ version, modules: new Map(set), rollout: undefined, ...changes }), keys);
 }
 
-/** Retained messages and subscriptions, as a broker keeps them; deliveries are asynchronous. */
-export class MemoryBroker implements Transport {
-  readonly retained = new Map<string, Uint8Array>();
-  readonly published: { topic: string; payload: Uint8Array }[] = [];
-  readonly #subscriptions = new Set<string>();
-  /** May change, drop (undefined) or repeat what is delivered: the broker is the attacker. */
-  intercept: (topic: string, payload: Uint8Array) => readonly Uint8Array[] = (_topic, payload) => [payload];
-  agent: UpdateAgent | undefined;
-
-  subscribe(topic: string): void {
-    this.#subscriptions.add(topic);
-    const payload = this.retained.get(topic);
-    if (payload !== undefined) this.#deliver(topic, payload);
-  }
-
-  unsubscribe(topic: string): void {
-    this.#subscriptions.delete(topic);
-  }
-
-  publish(topic: string, payload: Uint8Array): void {
-    this.published.push({ topic, payload });
-  }
-
-  /** What a client publishes with retain. */
-  retain(topic: string, payload: Uint8Array): void {
-    this.retained.set(topic, payload);
-    if (this.#subscriptions.has(topic)) this.#deliver(topic, payload);
-  }
-
-  /** Subscriptions at this moment. */
-  get subscriptions(): ReadonlySet<string> {
-    return this.#subscriptions;
-  }
-
-  publishModule(module: Made): void {
-    this.retain(topics.module(module.digest), module.envelope);
-    for (let index = 0; index < blockCount(module.wasm.length); index++) {
-      const start = index * BLOCK_BYTES;
-      this.retain(topics.block(module.blob, index), module.wasm.subarray(start, start + BLOCK_BYTES));
-    }
-  }
-
-  #deliver(topic: string, payload: Uint8Array): void {
-    const { agent } = this;
-    if (agent === undefined) return;
-    setImmediate(() => {
-      if (agent !== this.agent || !this.#subscriptions.has(topic)) return;
-      for (const bytes of this.intercept(topic, payload)) agent.message(topic, bytes);
-    });
+/** Publishes a module as `bulkhead push` does. */
+export function publishModule(broker: MemoryBroker, module: Made): void {
+  broker.retain(topics.module(module.digest), module.envelope);
+  for (let index = 0; index < blockCount(module.wasm.length); index++) {
+    const start = index * BLOCK_BYTES;
+    broker.retain(topics.block(module.blob, index), module.wasm.subarray(start, start + BLOCK_BYTES));
   }
 }
 
@@ -303,7 +261,7 @@ export class Bench {
 
   /** Publishes modules and the plan that names them (and `others`, which are there already). */
   push(version: number, modules: readonly Made[], others: readonly Made[] = []): string {
-    for (const module of modules) this.broker.publishModule(module);
+    for (const module of modules) publishModule(this.broker, module);
     return this.publishPlan(makePlan(version, [...modules, ...others]));
   }
 

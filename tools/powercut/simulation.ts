@@ -1,0 +1,224 @@
+/** A gateway that is updated again and again: real documents, real store, real agent; only modules and broker are simulated. */
+
+import { createHash } from "node:crypto";
+import { UpdateAgent } from "../../gateway/trust/agent.ts";
+import { bootVerify } from "../../gateway/trust/boot.ts";
+import type { BootResult, DeliveredModule } from "../../gateway/trust/boot.ts";
+import { systemClock } from "../../gateway/trust/effects.ts";
+import type { Runtime } from "../../gateway/trust/effects.ts";
+import type { FileSystem } from "../../gateway/trust/file-system.ts";
+import { openGatewayKey } from "../../gateway/trust/gateway-key.ts";
+import type { UpdateTimes } from "../../gateway/trust/limits.ts";
+import { Store } from "../../gateway/trust/store.ts";
+import { sha256Hex } from "../../gateway/wire/digest.ts";
+import { BLOCK_BYTES, blockCount, topics } from "../../gateway/wire/update-topics.ts";
+import type { Role } from "../../kernel/index.ts";
+import { ABI_VERSION, classId, compareBytes, sha256, vendorId } from "../../kernel/index.ts";
+import type { SigningKey } from "../keys/key.ts";
+import { keyFromSeed } from "../keys/key.ts";
+import { signModule, signPlan, signRoot, withoutWasm } from "../keys/sign.ts";
+import { MemoryBroker } from "./memory-broker.ts";
+
+export const IDENTITY = Object.freeze({ gatewayId: "powercut", vendor: "bulkhead.example", class: "simulated" });
+
+/** The modules of the set: every version changes both, so that a mixture shows. */
+export const MODULE_NAMES = ["driver", "service"] as const;
+
+const TIMES: UpdateTimes = Object.freeze({
+  documentMs: 2_000,
+  stallMs: 2_000,
+  downloadMs: 20_000,
+  perBlockMs: 100,
+  stageMs: 2_000,
+  swapMs: 2_000,
+  probationMs: 1,
+  probationMessages: 0,
+  probationLimitMs: 2_000,
+  retryMs: 5,
+  retryMaximumMs: 50,
+  deferMs: 5,
+});
+
+const ISSUED = Math.floor(Date.UTC(2026, 0, 1) / 1000);
+const EXPIRES = Math.floor(Date.UTC(2099, 0, 1) / 1000);
+/** Bytes of a simulated wasm: between one block and six. */
+const LARGEST_WASM = 6 * BLOCK_BYTES;
+
+const keys: Readonly<Record<Role, SigningKey>> = Object.freeze({
+  root: keyOf("root"),
+  release: keyOf("release"),
+  deploy: keyOf("deploy"),
+  operator: keyOf("operator"),
+});
+
+function keyOf(role: Role): SigningKey {
+  return keyFromSeed(role, sha256(new TextEncoder().encode(`bulkhead power cuts, ${role}`)));
+}
+
+const roleOf = (role: Role) => ({ threshold: 1, keys: [keys[role].publicKey].sort(compareBytes) });
+
+export const ROOT = signRoot(
+  {
+    version: 1,
+    issued: ISSUED,
+    expires: EXPIRES,
+    roles: { root: roleOf("root"), release: roleOf("release"), deploy: roleOf("deploy"), operator: roleOf("operator") },
+    floors: new Map(),
+    revokedKeys: [],
+    revokedDigests: [],
+  },
+  [keys.root],
+);
+
+export interface SimulatedModule {
+  readonly name: string;
+  readonly whole: Uint8Array;
+  readonly envelope: Uint8Array;
+  readonly digest: string;
+  readonly wasm: Uint8Array;
+  readonly blob: string;
+}
+
+/** Version `sequence` of a module: the same bytes in every process. */
+export function simulatedModule(name: string, sequence: number): SimulatedModule {
+  const wasm = bytesOf(`${name} ${sequence}`);
+  const vendor = vendorId(IDENTITY.vendor);
+  const whole = signModule(
+    {
+      name,
+      sequence,
+      vendor,
+      class: classId(vendor, IDENTITY.class),
+      wasmDigest: sha256(wasm),
+      wasmSize: wasm.length,
+      claims: {
+        abi: ABI_VERSION,
+        version: `${sequence}.0.0`,
+        capabilities: [],
+        memoryPages: 1,
+        released: ISSUED,
+        expires: EXPIRES,
+        stateSchema: 1,
+        provenance: undefined,
+      },
+    },
+    [keys.release],
+    wasm,
+  );
+  const envelope = withoutWasm(whole);
+  return { name, whole, envelope, digest: sha256Hex(envelope), wasm, blob: sha256Hex(wasm) };
+}
+
+function bytesOf(text: string): Uint8Array {
+  const seed = createHash("sha256").update(text).digest();
+  const bytes = new Uint8Array(1 + (seed.readUInt32LE(0) % LARGEST_WASM));
+  for (let at = 0; at < bytes.length; at += seed.length) {
+    seed.writeUInt32LE(at, 0);
+    bytes.set(seed.subarray(0, Math.min(seed.length, bytes.length - at)), at);
+  }
+  return bytes;
+}
+
+/** The set of this version, as the gateway was delivered with it. */
+export function deliveredSet(sequence: number): readonly DeliveredModule[] {
+  return MODULE_NAMES.map((name) => ({ name, bytes: simulatedModule(name, sequence).whole }));
+}
+
+export function simulatedPlan(sequence: number): Uint8Array {
+  const modules = MODULE_NAMES.map((name) => {
+    return [name, { sequence, digest: Uint8Array.fromHex(simulatedModule(name, sequence).digest) }] as const;
+  });
+  return signPlan(
+    {
+      gateway: IDENTITY.gatewayId,
+      version: sequence,
+      issued: ISSUED,
+      expires: EXPIRES,
+      rootVersion: 1,
+      modules: new Map(modules),
+      configuration: undefined,
+      rollout: undefined,
+    },
+    [keys.deploy],
+  );
+}
+
+/** Everything of version `sequence`, retained at the broker; the plan last. */
+export function publishSet(broker: MemoryBroker, sequence: number): void {
+  for (const name of MODULE_NAMES) {
+    const module = simulatedModule(name, sequence);
+    for (let index = 0; index < blockCount(module.wasm.length); index++) {
+      const block = module.wasm.subarray(index * BLOCK_BYTES, (index + 1) * BLOCK_BYTES);
+      broker.retain(topics.block(module.blob, index), block);
+    }
+    broker.retain(topics.module(module.digest), module.envelope);
+  }
+  broker.retain(topics.gateway(IDENTITY.gatewayId, "desired"), simulatedPlan(sequence));
+}
+
+/** Starts what it is told to start, and is always well. */
+const runtime: Runtime = Object.freeze({
+  policy: () => Promise.resolve([]),
+  stage: () => Promise.resolve(),
+  swap: () => Promise.resolve({ pauseMs: 0 }),
+  probation: () => Promise.resolve(),
+  commit: () => Promise.resolve(),
+  rollback: () => Promise.resolve(),
+});
+
+/** One life of a gateway, from a boot to a cut. */
+export class SimulatedGateway {
+  readonly store: Store;
+  readonly boot: BootResult;
+  readonly agent: UpdateAgent;
+  readonly broker: MemoryBroker;
+  onCommitted: (sequence: number) => void = () => undefined;
+
+  /** @throws Refusal where nothing can be booted */
+  constructor(fileSystem: FileSystem, folder: string, broker: MemoryBroker) {
+    this.broker = broker;
+    this.store = new Store(fileSystem, folder);
+    this.boot = bootVerify({
+      store: this.store,
+      identity: IDENTITY,
+      rootEnvelope: ROOT,
+      delivered: deliveredSet(1),
+    });
+    this.agent = new UpdateAgent({
+      identity: IDENTITY,
+      store: this.store,
+      boot: this.boot,
+      key: openGatewayKey(fileSystem, folder),
+      transport: broker,
+      runtime,
+      clock: systemClock,
+      times: TIMES,
+      onNotice: ({ state, code }) => {
+        if (state === "committed" && code === "OK") this.onCommitted(this.version ?? 0);
+      },
+    });
+  }
+
+  start(): void {
+    this.broker.agent = this.agent;
+    this.agent.start();
+  }
+
+  async stop(): Promise<void> {
+    await this.agent.stop();
+    this.broker.agent = undefined;
+  }
+
+  /** The version of the set that runs; undefined where modules of several versions are mixed, or one is missing. */
+  get version(): number | undefined {
+    return versionOf(this.agent.running.modules);
+  }
+}
+
+/** The one version of a complete set. */
+export function versionOf(
+  modules: ReadonlyMap<string, { readonly document: { readonly sequence: number } }>,
+): number | undefined {
+  const versions = MODULE_NAMES.map((name) => modules.get(name)?.document.sequence);
+  return versions.every((version) => version === versions[0]) ? versions[0] : undefined;
+}
