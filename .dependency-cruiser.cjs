@@ -94,7 +94,7 @@ module.exports = {
     {
       name: "every-import-resolves",
       severity: "error",
-      from: { pathNot: "^modules/" },
+      from: { pathNot: "^(modules|tests/sdk/fixtures)/" },
       to: { couldNotResolve: true },
     },
   ],

@@ -20,7 +20,10 @@ const FORWARDED = /** @type {const} */ (["SIGINT", "SIGTERM", "SIGHUP"]);
  */
 export function launch(argv) {
   const runtime = findRuntime();
-  if ("problem" in runtime) return fail(runtime.problem);
+  if ("problem" in runtime) {
+    fail(runtime.problem);
+    return;
+  }
   const child = spawn(runtime.path, [...FLAGS, ...argv], { stdio: "inherit" });
   const forwarders = FORWARDED.map((signal) => {
     const forward = () => void child.kill(signal);

@@ -1,0 +1,108 @@
+/** The packed Bulkhead: compiled JavaScript under node_modules, complete, and with nothing native in it. */
+import { spawnSync } from "node:child_process";
+import { cpSync, existsSync, globSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { pack, renameSourceUrls } from "../../tools/launch/pack.ts";
+import { ROOT } from "./support.ts";
+
+describe("what tsc leaves alone is renamed", () => {
+  test.each([
+    ['new Worker(new URL("./worker.ts", import.meta.url))', 'new Worker(new URL("./worker.js", import.meta.url))'],
+    ['new URL(\n  "../a/b.ts",\n  import.meta.url\n)', 'new URL(\n  "../a/b.js",\n  import.meta.url\n)'],
+    ['new URL("data.json", import.meta.url)', 'new URL("data.json", import.meta.url)'],
+    ['"generated/slots.ts"', '"generated/slots.ts"'],
+    ['new URL("./worker.ts", base)', 'new URL("./worker.ts", base)'],
+  ])("%s", (source, expected) => {
+    expect(renameSourceUrls(source)).toBe(expected);
+  });
+});
+
+describe("an installed package", () => {
+  let consumer: string;
+  let installed: string;
+
+  beforeAll(() => {
+    consumer = mkdtempSync(path.join(tmpdir(), "bulkhead-package-"));
+    installed = path.join(consumer, "node_modules/bulkhead");
+    pack(ROOT, path.join(installed, "dist"));
+    for (const name of ["package.json", "gateway.example.yaml", "modules", "tools/launch"]) {
+      cpSync(path.join(ROOT, name), path.join(installed, name), { recursive: true });
+    }
+    // Hoisted, as npm does it.
+    for (const name of readdirSync(path.join(ROOT, "node_modules")).filter((entry) => !entry.startsWith("."))) {
+      symlinkSync(path.join(ROOT, "node_modules", name), path.join(consumer, "node_modules", name));
+    }
+  }, 120_000);
+
+  afterAll(() => rmSync(consumer, { recursive: true, force: true }));
+
+  const bulkhead = (...parameters: string[]) =>
+    spawnSync(process.execPath, [path.join(installed, "tools/launch/bulkhead.js"), ...parameters], {
+      cwd: consumer,
+      encoding: "utf8",
+    });
+
+  test("holds JavaScript and declarations, and nothing that only authors of Bulkhead use", () => {
+    const files = globSync("**/*", { cwd: path.join(installed, "dist") });
+    expect(files.filter((file) => file.endsWith(".ts") && !file.endsWith(".d.ts"))).toEqual([]);
+    expect(
+      files.filter((file) => /^(tests|modules)\/|^tools\/(check|fuzz|generate|launch|left-out)\//.test(file)),
+    ).toEqual([]);
+    for (const file of ["kernel/index.js", "kernel/index.d.ts", "kernel/partition/worker.js", "tools/cli.js"]) {
+      expect(files).toContain(file);
+    }
+  });
+
+  test("has every file that its own code imports or starts by its URL", () => {
+    const dist = path.join(installed, "dist");
+    const relative = /(?:from |import\(|import |new URL\(\s*)"(\.{1,2}\/[^"]+)"/g;
+    const missing = globSync("**/*.js", { cwd: dist }).flatMap((file) =>
+      [...readFileSync(path.join(dist, file), "utf8").matchAll(relative)]
+        .map(([, target]) => path.join(dist, path.dirname(file), String(target)))
+        .filter((target) => !target.endsWith("package.json") && !existsSync(target))
+        .map((target) => `${file}: ${path.relative(dist, target)}`),
+    );
+    expect(missing).toEqual([]);
+  });
+
+  test("runs the command", () => {
+    const { version } = JSON.parse(readFileSync(path.join(ROOT, "package.json"), "utf8")) as { version: string };
+    expect(bulkhead("--version")).toMatchObject({ status: 0, stdout: `bulkhead ${version}\n`, stderr: "" });
+    const help = bulkhead("--help");
+    expect(help).toMatchObject({ status: 0, stderr: "" });
+    expect(help.stdout).toMatch(/^ {2}run {2,}\S/m);
+  });
+
+  test("names its entry, its command and its runtime", () => {
+    const manifest = JSON.parse(readFileSync(path.join(installed, "package.json"), "utf8")) as {
+      readonly bin: Record<string, string>;
+      readonly exports: Record<string, string>;
+    };
+    for (const target of [...Object.values(manifest.bin), ...Object.values(manifest.exports)]) {
+      expect(existsSync(path.join(installed, target)), target).toBe(true);
+    }
+  });
+});
+
+test("the tarball brings cbor-x together with the stand-in for its native helper, and no tests", () => {
+  const listing = spawnSync("npm", ["pack", "--dry-run", "--json", "--ignore-scripts"], {
+    cwd: ROOT,
+    encoding: "utf8",
+  });
+  const [{ files }] = JSON.parse(listing.stdout) as [{ files: readonly { readonly path: string }[] }];
+  const names = files.map((file) => file.path);
+  expect(names).toEqual(
+    expect.arrayContaining([
+      "node_modules/cbor-x/dist/index-no-eval.cjs",
+      "node_modules/cbor-extract/package.json",
+      "tools/launch/bulkhead.js",
+      "tools/launch/launch.js",
+      "tools/launch/runtime.js",
+      "LICENSE",
+      "gateway.example.yaml",
+    ]),
+  );
+  expect(names.filter((name) => /\.node$|^tests\/|^node_modules\/(?!cbor-)/.test(name))).toEqual([]);
+});
