@@ -1,4 +1,5 @@
 /** Lint rules: typescript-eslint's strict set with types, and the few globals and packages that belong to one file. */
+import { defineConfig } from "eslint/config";
 import tseslint from "typescript-eslint";
 
 const BINARY_GLOBALS = ["WebAssembly"];
@@ -28,7 +29,7 @@ const NO_GLOBAL_OBJECT = ["globalThis", "global", "window", "self"].flatMap((obj
   })),
 );
 
-export default tseslint.config(
+export default defineConfig(
   { ignores: ["dist/", "build/", "coverage/", ...ASSEMBLY_SCRIPT, ".dependency-cruiser.cjs", "**/*.d.ts"] },
   ...tseslint.configs.strictTypeChecked,
   {

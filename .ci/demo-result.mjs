@@ -4,6 +4,16 @@ import { readFileSync } from "node:fs";
 
 const [, , file = "demo.json"] = process.argv;
 const text = readFileSync(file, "utf8").trim();
+
+/**
+ * @type {{
+ *   readings: { received: number, lost: number, duplicated: number, reordered: number },
+ *   swap: { committed: boolean, pauseMs: number, lost: number },
+ *   refused: { attempt: string, code: string }[],
+ *   recovered: { module: string, cause: string, ms: number }[],
+ *   seconds: number,
+ * }}
+ */
 const { readings, swap, refused, recovered, seconds } = JSON.parse(text);
 
 assert.ok(readings.received > 0, "readings were received");
