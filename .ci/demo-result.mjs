@@ -6,15 +6,16 @@ const [, , file = "demo.json"] = process.argv;
 const text = readFileSync(file, "utf8").trim();
 
 /**
- * @type {{
+ * @typedef {{
  *   readings: { received: number, lost: number, duplicated: number, reordered: number },
  *   swap: { committed: boolean, pauseMs: number, lost: number },
  *   refused: { attempt: string, code: string }[],
  *   recovered: { module: string, cause: string, ms: number }[],
  *   seconds: number,
- * }}
+ * }} Summary
  */
-const { readings, swap, refused, recovered, seconds } = JSON.parse(text);
+const summary = /** @type {Summary} */ (JSON.parse(text));
+const { readings, swap, refused, recovered, seconds } = summary;
 
 assert.ok(readings.received > 0, "readings were received");
 assert.deepEqual(
