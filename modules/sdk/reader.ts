@@ -46,8 +46,8 @@ export namespace Type {
 /** Arrays, maps and tags that `skip` follows into one another. */
 export const MAXIMUM_DEPTH: i32 = 16;
 
-/** For `skip`: items still to come at each depth. */
-const remaining = memory.data(64);
+/** For `skip`: items still to come at each depth, the outermost included. */
+const remaining = memory.data(68);
 
 export class Reader {
   private at: usize = 0;
@@ -293,7 +293,7 @@ export class Reader {
       store<u32>(remaining + (<usize>depth << 2), left - 1);
       const inner = this.one();
       if (inner == 0) continue;
-      if (++depth >= MAXIMUM_DEPTH) this.fail(Fault.depth);
+      if (++depth > MAXIMUM_DEPTH) this.fail(Fault.depth);
       else store<u32>(remaining + (<usize>depth << 2), inner);
     }
     if (this.ok) into.point(start, <i32>(this.at - start));
