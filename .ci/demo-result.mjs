@@ -14,8 +14,10 @@ const text = readFileSync(file, "utf8").trim();
  *   seconds: number,
  * }} Summary
  */
-const summary = /** @type {Summary} */ (JSON.parse(text));
-const { readings, swap, refused, recovered, seconds } = summary;
+
+/** @type {unknown} */
+const parsed = JSON.parse(text);
+const { readings, swap, refused, recovered, seconds } = /** @type {Summary} */ (parsed);
 
 assert.ok(readings.received > 0, "readings were received");
 assert.deepEqual(
