@@ -11,6 +11,13 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     controller.abort(signal);
   });
 }
+// Whoever started this process with a channel wants it to end with them.
+if (process.channel !== undefined) {
+  process.once("disconnect", () => {
+    controller.abort("disconnect");
+  });
+  process.channel.unref();
+}
 // A reader that goes away (`bulkhead … | head`) ends the command quietly.
 process.stdout.on("error", () => {
   controller.abort("SIGPIPE");

@@ -51,7 +51,8 @@ export class Gateway {
     this.#worker = new Worker(TRUST_WORKER, { name: "trust" });
     this.#hosts = new Hosts({
       request: async (_owner, { parameters }, operation, [key = NOTHING, value = NOTHING]) => {
-        if (operation !== "get" && operation !== "set" && operation !== "delete") throw new Refusal("E_UNKNOWN", operation);
+        if (operation !== "get" && operation !== "set" && operation !== "delete")
+          throw new Refusal("E_UNKNOWN", operation);
         const binding = { prefix: String(parameters["prefix"]), quota: Number(parameters["quota"]) };
         return await this.#trust.store(operation, binding, key, value);
       },
@@ -215,7 +216,11 @@ export class Gateway {
     await Promise.all(starting);
   }
 
-  #process(name: "device" | "link", settings: CborInput, permissions: ReturnType<typeof devicePermissions>): HostProcess {
+  #process(
+    name: "device" | "link",
+    settings: CborInput,
+    permissions: ReturnType<typeof devicePermissions>,
+  ): HostProcess {
     return new HostProcess({
       name,
       ...hostEntry(name),

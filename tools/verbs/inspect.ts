@@ -57,7 +57,9 @@ function asText({ manifest, imports, exports, bytes }: ModuleInspection, digest:
     `  fuel     at most ${manifest.fuel} an activation`,
     `  exports  ${exports.join(", ")}`,
     "  ports",
-    ...manifest.ports.map(({ name, contract }, index) => `    ${index} ${name}${contract === null ? "" : `: ${contract}`}`),
+    ...manifest.ports.map(
+      ({ name, contract }, index) => `    ${index} ${name}${contract === null ? "" : `: ${contract}`}`,
+    ),
     "  authority",
   ];
   for (const [name, { interface: interfaceName, rights, port }] of manifest.slots) {

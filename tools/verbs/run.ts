@@ -62,7 +62,9 @@ function print(event: GatewayEvent, io: Io, isJson: boolean, isQuiet: boolean): 
 
 function isWarning(event: GatewayEvent): boolean {
   if (event.type === "log") return event.level <= 1;
-  return ["fault", "held", "denied", "refused", "finding", "warning", "partition-lost", "swap-reverted"].includes(event.type);
+  return ["fault", "held", "denied", "refused", "finding", "warning", "partition-lost", "swap-reverted"].includes(
+    event.type,
+  );
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -16,6 +16,7 @@ function keyVerb(name: string): [string, Load] {
 }
 
 export const COMMANDS: ReadonlyMap<string, Load> = new Map<string, Load>([
+  ["demo", async () => (await import("../demo/verb.ts")).demoVerb],
   ["run", async () => (await import("./run.ts")).runVerb],
   ["build", async () => (await import("../build/verb.ts")).buildCommand],
   ["inspect", async () => (await import("./inspect.ts")).inspectVerb],
