@@ -22,7 +22,7 @@ const KEY_AUTHENTICATION = 2;
 const KEY_PAYLOAD = 3;
 const KEY_WASM = "#wasm";
 /** COSE algorithm number of SHA-256 (RFC 9054). */
-const SHA_256 = -16;
+export const SHA_256 = -16;
 
 const nested = {
   maxBytes: TRUST_LIMITS.authenticationBytes,

@@ -32,3 +32,5 @@ export const KEY_ID_BYTES = 16;
 export const DIGEST_BYTES = 32;
 export const PUBLIC_KEY_BYTES = 32;
 export const SIGNATURE_BYTES = 64;
+/** Ids of vendors and classes (RFC 9562). */
+export const UUID_BYTES = 16;

@@ -1,10 +1,10 @@
 /** What a gateway trusts: its root, the floors below which nothing is installed, and the clock's floor. */
 
-import { encodeCbor, expectArray, expectBytes, expectMap } from "../cbor/index.ts";
-import type { CborInput, CborMap, CborValue } from "../cbor/index.ts";
+import { expectBytes } from "../cbor/index.ts";
 import { Refusal } from "../errors.ts";
 import { isListed, keyIdOf, toHex } from "./bytes.ts";
-import { decodeExactly, expectCounter, expectDate, FORMAT_VERSION } from "./documents/document.ts";
+import type { Field } from "./documents/fields.ts";
+import { bytes, codec, counter, date, FORMAT, identifier, mapOf, record, tuple } from "./documents/fields.ts";
 import type { Role, RootDocument } from "./documents/root.ts";
 import { decodeRoot, encodeRoot, ROLES } from "./documents/root.ts";
 import { DIGEST_BYTES } from "./limits.ts";
@@ -100,59 +100,24 @@ export function underRoot(trust: TrustState, root: RootDocument, rootDigest: Uin
   };
 }
 
-const STATE = Object.freeze({
-  format: 1,
-  root: 2,
-  rootDigest: 3,
-  clockFloor: 4,
-  planFloors: 5,
-  configurationFloors: 6,
-  moduleFloors: 7,
-});
+const floors = mapOf(identifier, tuple<Floor>({ version: [0, counter], digest: [1, bytes(DIGEST_BYTES)] }));
+const root: Field<RootDocument> = {
+  read: (value, name) => decodeRoot(expectBytes(value, name)),
+  write: encodeRoot,
+};
 
-/** The state as deterministic CBOR: equal states are equal bytes. */
-export function encodeTrustState(trust: TrustState): Uint8Array {
-  return encodeCbor(
-    new Map<number, CborInput>([
-      [STATE.format, FORMAT_VERSION],
-      [STATE.root, encodeRoot(trust.root)],
-      [STATE.rootDigest, trust.rootDigest],
-      [STATE.clockFloor, trust.clockFloor],
-      [STATE.planFloors, encodeFloors(trust.planFloors)],
-      [STATE.configurationFloors, encodeFloors(trust.configurationFloors)],
-      [STATE.moduleFloors, encodeFloors(trust.moduleFloors)],
-    ]),
-  );
-}
-
-/** @throws Refusal E_CBOR, E_SIZE, E_KEY, E_THRESHOLD: the state file was not written by `encodeTrustState` */
-export function decodeTrustState(bytes: Uint8Array): TrustState {
-  return decodeExactly(bytes, "trust state", readTrustState, encodeTrustState);
-}
-
-function readTrustState(map: CborMap): TrustState {
-  return {
-    root: decodeRoot(expectBytes(map.get(STATE.root), "root")),
-    rootDigest: expectBytes(map.get(STATE.rootDigest), "root digest", DIGEST_BYTES),
-    clockFloor: expectDate(map.get(STATE.clockFloor), "clock floor"),
-    planFloors: readFloors(map.get(STATE.planFloors), "plan floors"),
-    configurationFloors: readFloors(map.get(STATE.configurationFloors), "configuration floors"),
-    moduleFloors: readFloors(map.get(STATE.moduleFloors), "module floors"),
-  };
-}
-
-function encodeFloors(floors: Floors): ReadonlyMap<string, CborInput> {
-  return new Map(Array.from(floors, ([name, floor]) => [name, [floor.version, floor.digest]]));
-}
-
-function readFloors(value: CborValue | undefined, field: string): Floors {
-  const floors = new Map<string, Floor>();
-  for (const [name, entry] of expectMap(value, field)) {
-    const [version, digest] = expectArray(entry, field, 2);
-    floors.set(String(name), {
-      version: expectCounter(version, field),
-      digest: expectBytes(digest, field, DIGEST_BYTES),
-    });
-  }
-  return floors;
-}
+/** The state as deterministic CBOR: equal states are equal bytes. Decoding refuses what was not written by encoding. */
+export const { encode: encodeTrustState, decode: decodeTrustState } = codec(
+  "trust state",
+  record<TrustState>(
+    {
+      root: [2, root],
+      rootDigest: [3, bytes(DIGEST_BYTES)],
+      clockFloor: [4, date],
+      planFloors: [5, floors],
+      configurationFloors: [6, floors],
+      moduleFloors: [7, floors],
+    },
+    FORMAT,
+  ),
+);

@@ -1,9 +1,9 @@
 /** The configuration document: the operator's `gateway.yaml` for one gateway or for a class of them. */
 
-import { encodeCbor, expectBytes, expectText } from "../../cbor/index.ts";
-import type { CborInput, CborMap } from "../../cbor/index.ts";
-import { TRUST_LIMITS } from "../limits.ts";
-import { decodeExactly, expectCounter, expectDate, expectIdentifier, FORMAT_VERSION } from "./document.ts";
+import { expectText } from "../../cbor/index.ts";
+import { TRUST_LIMITS, UUID_BYTES } from "../limits.ts";
+import type { Field } from "./fields.ts";
+import { bytes, codec, counter, date, FORMAT, identifier, record } from "./fields.ts";
 
 export interface ConfigurationDocument {
   /** A gateway's id, or the 16 bytes of a class (`classId`). */
@@ -15,33 +15,20 @@ export interface ConfigurationDocument {
   readonly content: string;
 }
 
-const CONFIGURATION = Object.freeze({ format: 1, target: 2, version: 3, issued: 4, content: 5 });
-const CLASS_BYTES = 16;
+const target: Field<string | Uint8Array> = {
+  read: (value, name) => (value instanceof Uint8Array ? bytes(UUID_BYTES) : identifier).read(value, name),
+  write: (value) => value,
+};
 
-export function encodeConfiguration(configuration: ConfigurationDocument): Uint8Array {
-  return encodeCbor(
-    new Map<number, CborInput>([
-      [CONFIGURATION.format, FORMAT_VERSION],
-      [CONFIGURATION.target, configuration.target],
-      [CONFIGURATION.version, configuration.version],
-      [CONFIGURATION.issued, configuration.issued],
-      [CONFIGURATION.content, configuration.content],
-    ]),
-  );
-}
+const content: Field<string> = {
+  read: (value, name) => expectText(value, name, TRUST_LIMITS.payloadBytes),
+  write: (value) => value,
+};
 
-/** @throws Refusal E_CBOR, E_SIZE */
-export function decodeConfiguration(payload: Uint8Array): ConfigurationDocument {
-  return decodeExactly(payload, "configuration document", readConfiguration, encodeConfiguration);
-}
-
-function readConfiguration(map: CborMap): ConfigurationDocument {
-  const target = map.get(CONFIGURATION.target);
-  const isClass = target instanceof Uint8Array;
-  return {
-    target: isClass ? expectBytes(target, "target class", CLASS_BYTES) : expectIdentifier(target, "target gateway"),
-    version: expectCounter(map.get(CONFIGURATION.version), "configuration version"),
-    issued: expectDate(map.get(CONFIGURATION.issued), "issue date"),
-    content: expectText(map.get(CONFIGURATION.content), "content", TRUST_LIMITS.payloadBytes),
-  };
-}
+export const { encode: encodeConfiguration, decode: decodeConfiguration } = codec(
+  "configuration document",
+  record<ConfigurationDocument>(
+    { target: [2, target], version: [3, counter], issued: [4, date], content: [5, content] },
+    FORMAT,
+  ),
+);

@@ -1,13 +1,28 @@
 /** The module document: a SUIT manifest whose command sequences are constants, with the release engineer's claims. */
 
 import { createHash } from "node:crypto";
-import { encodeCbor, expectArray, expectBytes, expectMap, expectText, expectUnsigned } from "../../cbor/index.ts";
-import type { CborInput, CborMap, CborValue } from "../../cbor/index.ts";
+import { encodeCbor, expectArray, expectBytes } from "../../cbor/index.ts";
+import type { CborInput } from "../../cbor/index.ts";
 import { Refusal } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
-import { encodeDigest } from "../envelope.ts";
-import { DIGEST_BYTES, TRUST_LIMITS } from "../limits.ts";
-import { decodeExactly, decodeNested, expectCounter, expectDate, expectName, FORMAT_VERSION } from "./document.ts";
+import { SHA_256 } from "../envelope.ts";
+import { DIGEST_BYTES, TRUST_LIMITS, UUID_BYTES } from "../limits.ts";
+import type { Field } from "./fields.ts";
+import {
+  bytes,
+  codec,
+  counter,
+  date,
+  FORMAT,
+  kernelName,
+  listOf,
+  nested,
+  optional,
+  record,
+  text,
+  tuple,
+  unsigned,
+} from "./fields.ts";
 
 /** One slot that the module asks for. Asking grants nothing: the operator's configuration does. */
 export interface AskedCapability {
@@ -44,146 +59,108 @@ export interface ModuleDocument {
   readonly claims: ModuleClaims;
 }
 
-/** SUIT manifest keys (draft-ietf-suit-manifest section 11.2); claims have a private one. */
-const MANIFEST = Object.freeze({ version: 1, sequence: 2, common: 3, validate: 7, install: 20, claims: -65_537 });
-const COMMON = Object.freeze({ components: 2, sharedSequence: 4 });
-const PARAMETER = Object.freeze({ vendor: 1, class: 2, imageDigest: 3, imageSize: 14, uri: 21 });
-const CLAIM = Object.freeze({
-  abi: 1,
-  version: 2,
-  capabilities: 3,
-  memoryPages: 4,
-  released: 5,
-  expires: 6,
-  stateSchema: 7,
-  provenance: 8,
-});
+/** SUIT's numbers (draft-ietf-suit-manifest section 11): directives, conditions, and the policy to report everything. */
 const OVERRIDE_PARAMETERS = 20;
+const FETCH = 21;
 const CONDITION_VENDOR = 1;
 const CONDITION_CLASS = 2;
 const CONDITION_IMAGE_MATCH = 3;
-const DIRECTIVE_FETCH = 21;
-/** Report success and failure, records and system information. */
 const REPORT_ALL = 15;
-const UUID_BYTES = 16;
+const PARAMETER_URI = 21;
+
+const FETCH_SEQUENCE = [FETCH, REPORT_ALL, CONDITION_IMAGE_MATCH, REPORT_ALL];
+const VALIDATE = encodeCbor([CONDITION_IMAGE_MATCH, REPORT_ALL]);
+const INSTALL = encodeCbor([OVERRIDE_PARAMETERS, new Map([[PARAMETER_URI, "#wasm"]]), ...FETCH_SEQUENCE]);
+
 const SEMANTIC_VERSION = /^(?:0|[1-9]\d{0,8})(?:\.(?:0|[1-9]\d{0,8})){2}(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?$/;
 
-const VALIDATE = encodeCbor([CONDITION_IMAGE_MATCH, REPORT_ALL]);
-const INSTALL = encodeCbor([
-  OVERRIDE_PARAMETERS,
-  new Map([[PARAMETER.uri, "#wasm"]]),
-  DIRECTIVE_FETCH,
-  REPORT_ALL,
-  CONDITION_IMAGE_MATCH,
-  REPORT_ALL,
-]);
+const semanticVersion = text(
+  (found) => SEMANTIC_VERSION.test(found),
+  TRUST_LIMITS.versionLength,
+  "a semantic version such as 1.4.0",
+);
 
-export function encodeModule(module: ModuleDocument): Uint8Array {
-  const parameters = new Map<number, CborInput>([
-    [PARAMETER.vendor, module.vendor],
-    [PARAMETER.class, module.class],
-    [PARAMETER.imageDigest, encodeDigest(module.wasmDigest)],
-    [PARAMETER.imageSize, module.wasmSize],
-  ]);
-  const shared = [OVERRIDE_PARAMETERS, parameters, CONDITION_VENDOR, REPORT_ALL, CONDITION_CLASS, REPORT_ALL];
-  const common = new Map<number, CborInput>([
-    [COMMON.components, [[new TextEncoder().encode(module.name)]]],
-    [COMMON.sharedSequence, encodeCbor(shared)],
-  ]);
-  return encodeCbor(
-    new Map<number, CborInput>([
-      [MANIFEST.version, FORMAT_VERSION],
-      [MANIFEST.sequence, module.sequence],
-      [MANIFEST.common, encodeCbor(common)],
-      [MANIFEST.validate, VALIDATE],
-      [MANIFEST.install, INSTALL],
-      [MANIFEST.claims, encodeClaims(module.claims)],
-    ]),
-  );
-}
+const capability = tuple<AskedCapability>({
+  slot: [0, kernelName],
+  interface: [1, kernelName],
+  rights: [2, listOf(kernelName, TRUST_LIMITS.rights)],
+});
 
-function encodeClaims(claims: ModuleClaims): Uint8Array {
-  const map = new Map<number, CborInput>([
-    [CLAIM.abi, claims.abi],
-    [CLAIM.version, claims.version],
-    [CLAIM.capabilities, claims.capabilities.map((asked) => [asked.slot, asked.interface, asked.rights])],
-    [CLAIM.memoryPages, claims.memoryPages],
-    [CLAIM.released, claims.released],
-    [CLAIM.expires, claims.expires],
-    [CLAIM.stateSchema, claims.stateSchema],
-  ]);
-  if (claims.provenance !== undefined) map.set(CLAIM.provenance, claims.provenance);
-  return encodeCbor(map);
-}
+const capabilityList = listOf(capability, TRUST_LIMITS.capabilities);
+const capabilities: typeof capabilityList = {
+  ...capabilityList,
+  read: (value, name) => {
+    const list = capabilityList.read(value, name);
+    const isAscending = list.every(({ slot }, index) => index === 0 || (list[index - 1]?.slot ?? "") < slot);
+    if (isAscending) return list;
+    throw new Refusal("E_CBOR", "capabilities are not in ascending order of slots, each once");
+  },
+};
 
-/** @throws Refusal E_CBOR, E_SIZE */
-export function decodeModule(payload: Uint8Array): ModuleDocument {
-  return decodeExactly(payload, "module document", readModule, encodeModule);
-}
+const claims = record<ModuleClaims>({
+  abi: [1, counter],
+  version: [2, semanticVersion],
+  capabilities: [3, capabilities],
+  memoryPages: [4, unsigned(LIMITS.memoryPages)],
+  released: [5, date],
+  expires: [6, date],
+  stateSchema: [7, counter],
+  provenance: [8, optional(bytes(DIGEST_BYTES))],
+});
 
-function readModule(map: CborMap): ModuleDocument {
-  const common = expectNestedMap(map.get(MANIFEST.common), "common");
-  const components = expectArray(common.get(COMMON.components), "components", 1);
-  const component = expectBytes(expectArray(components[0], "component", 1)[0], "component");
-  const shared = expectArray(
-    decodeNested(expectBytes(common.get(COMMON.sharedSequence), "shared sequence")),
-    "shared sequence",
-  );
-  const parameters = expectMap(shared[1], "parameters");
-  const digest = expectArray(
-    decodeNested(expectBytes(parameters.get(PARAMETER.imageDigest), "image digest")),
-    "image digest",
-    2,
-  );
-  return {
-    name: expectName(Buffer.from(component).toString("latin1"), "module name"),
-    sequence: expectCounter(map.get(MANIFEST.sequence), "sequence number"),
-    vendor: expectBytes(parameters.get(PARAMETER.vendor), "vendor", UUID_BYTES),
-    class: expectBytes(parameters.get(PARAMETER.class), "class", UUID_BYTES),
-    wasmDigest: expectBytes(digest[1], "image digest", DIGEST_BYTES),
-    wasmSize: expectUnsigned(parameters.get(PARAMETER.imageSize), "image size", LIMITS.binaryBytes),
-    claims: readClaims(expectNestedMap(map.get(MANIFEST.claims), "claims")),
-  };
-}
+/** `[-16, hash]`, as SUIT writes the digest of an image. */
+const imageDigest: Field<Uint8Array> = {
+  read: (value, name) => bytes(DIGEST_BYTES).read(expectArray(value, name, 2)[1], name),
+  write: (digest) => [SHA_256, digest],
+};
 
-function expectNestedMap(value: CborValue | undefined, field: string): CborMap {
-  return expectMap(decodeNested(expectBytes(value, field)), field);
-}
+type Parameters = Pick<ModuleDocument, "vendor" | "class" | "wasmDigest" | "wasmSize">;
 
-function readClaims(map: CborMap): ModuleClaims {
-  const version = expectText(map.get(CLAIM.version), "version", TRUST_LIMITS.versionLength);
-  if (!SEMANTIC_VERSION.test(version)) throw new Refusal("E_CBOR", "version is not a semantic version");
-  const provenance = map.get(CLAIM.provenance);
-  return {
-    abi: expectCounter(map.get(CLAIM.abi), "ABI"),
-    version,
-    capabilities: readCapabilities(expectArray(map.get(CLAIM.capabilities), "capabilities")),
-    memoryPages: expectUnsigned(map.get(CLAIM.memoryPages), "memory pages", LIMITS.memoryPages),
-    released: expectDate(map.get(CLAIM.released), "release date"),
-    expires: expectDate(map.get(CLAIM.expires), "expiry"),
-    stateSchema: expectCounter(map.get(CLAIM.stateSchema), "state schema"),
-    provenance: provenance === undefined ? undefined : expectBytes(provenance, "provenance", DIGEST_BYTES),
-  };
-}
+const parameters = record<Parameters>({
+  vendor: [1, bytes(UUID_BYTES)],
+  class: [2, bytes(UUID_BYTES)],
+  wasmDigest: [3, nested(imageDigest)],
+  wasmSize: [14, unsigned(LIMITS.binaryBytes)],
+});
 
-function readCapabilities(list: readonly CborValue[]): readonly AskedCapability[] {
-  if (list.length > TRUST_LIMITS.capabilities) throw new Refusal("E_CBOR", "too many capabilities");
-  const capabilities = list.map((value) => {
-    const [slot, interfaceName, rights] = expectArray(value, "capability", 3);
-    const names = expectArray(rights, "rights");
-    if (names.length > TRUST_LIMITS.rights) throw new Refusal("E_CBOR", "too many rights");
-    return {
-      slot: expectName(slot, "slot"),
-      interface: expectName(interfaceName, "interface"),
-      rights: names.map((name) => expectName(name, "right")),
-    };
-  });
-  const isAscending = capabilities.every(
-    (asked, index) => index === 0 || (capabilities[index - 1]?.slot ?? "") < asked.slot,
-  );
-  if (!isAscending) throw new Refusal("E_CBOR", "capabilities are not in ascending order of slots, each once");
-  return capabilities;
-}
+/** Sets the parameters, then checks vendor and class. */
+const sharedSequence: Field<Parameters> = {
+  read: (value, name) => parameters.read(expectArray(value, name)[1], name),
+  write: (module) => {
+    const conditions = [CONDITION_VENDOR, REPORT_ALL, CONDITION_CLASS, REPORT_ALL];
+    return [OVERRIDE_PARAMETERS, parameters.write(module) ?? null, ...conditions];
+  },
+};
+
+/** One component, whose identifier is the module's name. */
+const components: Field<string> = {
+  read: (value, name) => {
+    const component = expectBytes(expectArray(expectArray(value, name, 1)[0], name, 1)[0], name);
+    return kernelName.read(Buffer.from(component).toString("latin1"), "module name");
+  },
+  write: (name) => [[new TextEncoder().encode(name)]],
+};
+
+const common = record<{ readonly name: string; readonly parameters: Parameters }>({
+  name: [2, components],
+  parameters: [4, nested(sharedSequence)],
+});
+
+/** A SUIT manifest; the claims stand under a key for private use. */
+const manifest = record(
+  { sequence: [2, counter], common: [3, nested(common)], claims: [-65_537, nested(claims)] },
+  new Map<number, CborInput>([...FORMAT, [7, VALIDATE], [20, INSTALL]]),
+);
+
+const document: Field<ModuleDocument> = {
+  read: (value, what) => {
+    const { sequence, common: found, claims: claimed } = manifest.read(value, what);
+    return { name: found.name, sequence, ...found.parameters, claims: claimed };
+  },
+  write: (module) => manifest.write({ ...module, common: { name: module.name, parameters: module } }),
+};
+
+export const { encode: encodeModule, decode: decodeModule } = codec("module document", document);
 
 /** UUID of a vendor: version 5 of its domain name (draft-ietf-suit-manifest section 8.4.8.1). 16 bytes. */
 export function vendorId(domain: string): Uint8Array {
