@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { Bme280 } from "../../gateway/device/simulator/bme280.ts";
 import { RESULT } from "../../kernel/index.ts";
 import { ModuleHost } from "../../tools/testkit/module-host.ts";
+import { measure } from "./support.ts";
 import type { FakeSlot } from "../../tools/testkit/module-host.ts";
 
 const WASM = "build/modules/bme280.wasm";
@@ -90,14 +91,6 @@ function compensateDouble({ T, P, H }: Trimming, raw: { t: number; p: number; h:
   return { temperature: fine / 5120, pressure, humidity: Math.max(0, Math.min(100, humidity)) };
 }
 
-function measure(host: ModuleHost) {
-  host.deliver("tick", 1, { kind: "event" });
-  const readings = host
-    .takeSent("readings")
-    .map((reading) => Object.fromEntries(reading as never) as Record<string, unknown>);
-  return Object.fromEntries(readings.map((reading) => [reading["quantity"], reading["value"] as number]));
-}
-
 function started(fake: FakeSlot): ModuleHost {
   const host = new ModuleHost(WASM, { sensor: fake });
   host.start();
@@ -141,7 +134,7 @@ describe("the driver bme280", () => {
 
   it("reads what the simulated chip is made to feel", () => {
     let now = 0;
-    const chip = new Bme280({ temperature: 31.5, pressure: 987.65, humidity: 44 }, () => (now += 20));
+    const chip = new Bme280({ chip: "bme280", temperature: 31.5, pressure: 987.65, humidity: 44 }, () => (now += 20));
     const { temperature, pressure, humidity } = measure(started(chipFake(chip)));
     expect(temperature).toBeCloseTo(31.5, 1);
     expect(pressure).toBeCloseTo(98765, -2);

@@ -1,11 +1,8 @@
 /** The services threshold (both versions), uplink and control, and the saboteur, one module at a time. */
 import { describe, expect, it } from "vitest";
 import { encodeCbor, RESULT } from "../../kernel/index.ts";
-import type { CborValue } from "../../kernel/index.ts";
 import { ModuleHost, ModuleTrap } from "../../tools/testkit/module-host.ts";
-
-const built = (name: string) => `build/modules/${name}.wasm`;
-const plain = (value: CborValue | undefined) => Object.fromEntries(value as never) as Record<string, unknown>;
+import { built, plain, started } from "./support.ts";
 
 function reading(value: number, sequence = 0) {
   return {
@@ -16,12 +13,6 @@ function reading(value: number, sequence = 0) {
     unit: "Cel",
     time: 1_700_000_000_000 + sequence,
   };
-}
-
-function started(name: string): ModuleHost {
-  const host = new ModuleHost(built(name));
-  host.start();
-  return host;
 }
 
 describe("the service threshold", () => {

@@ -1,6 +1,6 @@
 /** The driver system-monitor, against texts of /proc. */
 import { describe, expect, it } from "vitest";
-import { ModuleHost } from "../../tools/testkit/module-host.ts";
+import { started, takeReadings } from "./support.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);
 const file = (texts: string[]) => ({ read: () => encode(texts.length > 1 ? (texts.shift() ?? "") : (texts[0] ?? "")) });
@@ -11,13 +11,11 @@ const FIRST = "cpu  100 0 100 800 0 0 0 0 0 0\ncpu0 100 0 100 800 0 0 0 0 0 0\n"
 const SECOND = "cpu  150 0 125 900 25 0 0 0 0 0\ncpu0 150 0 125 900 25 0 0 0 0 0\n";
 
 function monitor(loadavg = LOAD, meminfo = MEMORY, stat = [FIRST, SECOND]) {
-  const host = new ModuleHost("build/modules/system-monitor.wasm", {
+  return started("system-monitor", {
     loadavg: file([loadavg]),
     meminfo: file([meminfo]),
     stat: file(stat),
   });
-  host.start();
-  return host;
 }
 
 describe("the driver system-monitor", () => {
@@ -31,13 +29,13 @@ describe("the driver system-monitor", () => {
   it("emits load and memory at once, and processor use from the second look on", () => {
     const host = monitor();
     host.deliver("tick", 1, { kind: "event" });
-    const first = host.takeSent("readings").map((reading) => Object.fromEntries(reading as never));
+    const first = takeReadings(host);
     expect(first).toEqual([
       { sensor: "system-monitor", sequence: 0, quantity: "load", value: 0.52, unit: "1", time: 1_700_000_000_000 },
       { sensor: "system-monitor", sequence: 1, quantity: "memory-used", value: 25, unit: "%", time: 1_700_000_000_000 },
     ]);
     host.deliver("tick", 1, { kind: "event" });
-    const second = host.takeSent("readings").map((reading) => Object.fromEntries(reading as never));
+    const second = takeReadings(host);
     expect(second[2]).toMatchObject({ sequence: 4, quantity: "processor", value: 37.5, unit: "%" });
   });
 });

@@ -1,13 +1,13 @@
 /** Runs the AssemblyScript compiler on one module, with the generated files and the SDK mounted where it looks for them. */
 import { readdir, readFile } from "node:fs/promises";
-import { dirname, join, relative, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
+import { basename, join, relative, resolve } from "node:path";
 import { Refusal } from "../../kernel/index.ts";
+import { PACKAGE_ROOT } from "../root.ts";
 import { generateEntry, generateSlots } from "./generate.ts";
 import type { ManifestDocument } from "./module-file.ts";
 
 /** The package's own `modules/` folder: modules import it as `bulkhead/sdk` and `bulkhead/interfaces/...`. */
-export const MODULES_FOLDER = resolve(dirname(fileURLToPath(import.meta.url)), "../../modules");
+export const MODULES_FOLDER = join(PACKAGE_ROOT, "modules");
 
 export interface CompileRequest {
   readonly folder: string;
@@ -26,7 +26,7 @@ export interface Compiled {
 
 /** What is used of the compiler's API. Its own declarations would put AssemblyScript's globals into the whole program. */
 interface Compiler {
-  main(
+  readonly main: (
     options: readonly string[],
     api: {
       readonly stdout: { write(chunk: string | Uint8Array): unknown };
@@ -35,13 +35,16 @@ interface Compiler {
       listFiles(name: string, base: string): Promise<string[] | null>;
       writeFile(name: string, content: Uint8Array | string): Promise<void>;
     },
-  ): Promise<{ readonly error: Error | null }>;
+  ) => Promise<{ readonly error: Error | null }>;
 }
 
 const COMPILER: string = "assemblyscript/asc";
 const ENTRY_FILE = "generated/entry.ts";
 const SLOTS_FILE = "generated/slots.ts";
 const OUTPUT_FILE = "module.wasm";
+/** A module's own options, or the package's where it has none. */
+const CONFIG_FILE = "asconfig.json";
+const SHARED_CONFIG = join(PACKAGE_ROOT, CONFIG_FILE);
 
 /**
  * Compiles one module.
@@ -76,13 +79,11 @@ export async function compileModule(request: CompileRequest): Promise<Compiled> 
   };
 }
 
-/** `minimal` collects only when the SDK asks, between activations; sizes and limits come from the manifest. */
+/** What is the same for every module stands in `asconfig.json`: the SDK collects garbage itself, between activations. */
 function compilerArguments({ folder, manifest, checkOnly }: CompileRequest): string[] {
   return [
-    ENTRY_FILE,
-    ...["--baseDir", folder, "--runtime", "minimal", "--exportStart", "_initialize"],
-    ...["--use", "abort=~lib/bulkhead/sdk/abort/abort", "--maximumMemory", String(manifest.memory)],
-    ...["--optimizeLevel", "3", "--shrinkLevel", "2", "--converge", "--noColors"],
+    ...[ENTRY_FILE, "--baseDir", folder, "--noColors", "--maximumMemory", String(manifest.memory)],
+    ...["--use", "abort=~lib/bulkhead/sdk/abort/abort"],
     ...(checkOnly === true ? ["--noEmit"] : ["--outFile", OUTPUT_FILE, "--sourceMap"]),
   ];
 }
@@ -107,6 +108,10 @@ class VirtualFiles {
     if (path === null) return null;
     const generated = this.#generated.get(path);
     if (generated !== undefined) return generated;
+    return (await this.#readInput(path)) ?? (basename(path) === CONFIG_FILE ? this.#readInput(SHARED_CONFIG) : null);
+  }
+
+  async #readInput(path: string): Promise<string | null> {
     try {
       const text = await readFile(path, "utf8");
       this.inputs.add(path);

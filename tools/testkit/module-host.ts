@@ -6,6 +6,7 @@ import {
   encodeCbor,
   findOperation,
   HEADER,
+  inspectModule,
   interfaceDefinition,
   KERNEL_PORT,
   KIND,
@@ -14,9 +15,7 @@ import {
   Refusal,
   RESULT,
 } from "../../kernel/index.ts";
-import type { CborInput, CborValue, InterfaceName, MessageKind, Operation } from "../../kernel/index.ts";
-import { inspectModule } from "../../kernel/admission.ts";
-import type { Manifest } from "../../kernel/manifest.ts";
+import type { CborInput, CborValue, InterfaceName, Manifest, MessageKind, Operation } from "../../kernel/index.ts";
 
 /** What one operation was called with: its byte parameters, its numbers, and the room of its buffer. */
 export interface OperationCall {
@@ -76,7 +75,8 @@ export class ModuleHost {
   /** Everything written to a log slot. */
   readonly logs: { readonly level: number; readonly text: string }[] = [];
   readonly #exports: ModuleExports;
-  readonly #inbox: number;
+  /** 0 until the module was asked. */
+  #inbox = 0;
   readonly #fakes: Readonly<Record<string, FakeSlot>>;
   readonly #sent = new Map<string, Uint8Array[]>();
   readonly #timers = new Map<string, { readonly operation: string; readonly milliseconds: number }>();
@@ -205,7 +205,7 @@ export class ModuleHost {
     try {
       return enter();
     } catch (error) {
-      if (error instanceof Refusal || this.#inbox === undefined) throw error;
+      if (error instanceof Refusal || this.#inbox === 0) throw error;
       throw this.#trap(error);
     }
   }

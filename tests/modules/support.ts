@@ -1,0 +1,32 @@
+/** What tests of modules share: built binaries by name, and decoded maps as plain objects. */
+import type { CborValue } from "../../kernel/index.ts";
+import { ModuleHost } from "../../tools/testkit/module-host.ts";
+import type { FakeSlot } from "../../tools/testkit/module-host.ts";
+
+/** Path of a module's binary; `tests/global-setup.ts` has built it. */
+export const built = (name: string): string => `build/modules/${name}.wasm`;
+
+/** An instance that has had its first notice. */
+export function started(name: string, fakes: Readonly<Record<string, FakeSlot>> = {}): ModuleHost {
+  const host = new ModuleHost(built(name), fakes);
+  host.start();
+  return host;
+}
+
+/** A decoded CBOR map with text keys as an object. */
+export function plain(value: CborValue | undefined): Record<string, unknown> {
+  if (!(value instanceof Map)) throw new TypeError("not a map");
+  return Object.fromEntries(value as ReadonlyMap<string, unknown>);
+}
+
+/** What was sent to `readings` since the last time, as objects. */
+export function takeReadings(host: ModuleHost): Record<string, unknown>[] {
+  return host.takeSent("readings").map(plain);
+}
+
+/** One tick, and the values that it led to by quantity. */
+export function measure(host: ModuleHost): Record<string, number> {
+  host.deliver("tick", 1, { kind: "event" });
+  const entries = takeReadings(host).map(({ quantity, value }) => [quantity, value] as [string, number]);
+  return Object.fromEntries(entries);
+}
