@@ -2,49 +2,136 @@
 import { existsSync } from "node:fs";
 import { performance } from "node:perf_hooks";
 import { Refusal } from "../../kernel/index.ts";
-import type { HostPort, HostTable } from "../wire/host-process.ts";
+import type { HostPort, HostSetup } from "../wire/host-process.ts";
 import { FileHost } from "./file.ts";
+import { GpioHost } from "./gpio.ts";
+import type { GpioChip } from "./gpio.ts";
 import { I2cHost, SharedI2cBus } from "./i2c.ts";
 import type { I2cBus } from "./i2c.ts";
-import { parseDeviceSettings } from "./settings.ts";
+import { OneWireHost } from "./onewire.ts";
+import type { OneWireBus } from "./onewire.ts";
+import { parseDeviceSettings, UNNAMED_BUS } from "./settings.ts";
 import type { BusSettings } from "./settings.ts";
-import { makeI2cChip } from "./simulator/chips.ts";
-import { FaultScript } from "./simulator/faults.ts";
+import { makeI2cChip, makeSpiChip } from "./simulator/chips.ts";
+import { SimulatedOneWireBus } from "./simulator/ds18b20.ts";
+import { SimulatedGpioChip } from "./simulator/gpio-chip.ts";
 import { SimulatedI2cBus } from "./simulator/i2c-bus.ts";
+import { SimulatedModbusLine } from "./simulator/modbus-slave.ts";
+import { SimulatedSpiBus } from "./simulator/spi-bus.ts";
+import { SpiHost } from "./spi.ts";
+import type { SpiBus } from "./spi.ts";
+import { UartHost } from "./uart.ts";
+import type { SerialBackend } from "./uart.ts";
+
+/** Anything that can stand behind a bus number. */
+interface Backed {
+  readonly description: string;
+}
+
+/** A simulator whose parts can be turned live. */
+interface Simulator extends Backed {
+  simulate(part: string, quantity: string, script: unknown): boolean;
+}
+
+/** What one kind of bus needs to be made: where the hardware would be, and both ways of making it. */
+interface Kind<Bus extends Backed> {
+  readonly path: (key: string) => string;
+  readonly linux: (path: string) => Bus;
+  readonly simulator: (settings: BusSettings) => Bus & Simulator;
+}
+
+const now = () => performance.now();
 
 /** @throws Refusal E_CONFIG */
-export function configureDevices(settings: unknown, port: HostPort): Promise<HostTable> {
-  const { i2c } = parseDeviceSettings(settings);
-  const named = new Map(i2c.map((bus) => [bus.number, makeI2cBus(bus, port)]));
-  const i2cHost = new I2cHost(
-    (number) => named.get(number) ?? makeI2cBus({ number, backend: "auto", simulate: [] }, port),
-  );
-  return Promise.resolve({ file: new FileHost(), "i2c-device": i2cHost });
+export function configureDevices(settings: unknown, port: HostPort): Promise<HostSetup> {
+  const { i2c, spi, gpio, uart, onewire } = parseDeviceSettings(settings);
+  const buses = new Buses(port);
+  const i2cBus = buses.kind<I2cBus>("i2c", i2c, {
+    path: (key) => `/dev/i2c-${key}`,
+    linux: noHardware,
+    simulator: ({ simulate }) => new SimulatedI2cBus(simulate.map((device) => makeI2cChip(device, now))),
+  });
+  const spiBus = buses.kind<SpiBus>("spi", spi, {
+    path: (key) => `/dev/spidev${key}.0`,
+    linux: noHardware,
+    simulator: ({ simulate }) => new SimulatedSpiBus(simulate.map((device) => makeSpiChip(device, now))),
+  });
+  const gpioChip = buses.kind<GpioChip>("gpio", gpio, {
+    path: (key) => `/dev/gpiochip${key}`,
+    linux: noHardware,
+    simulator: ({ simulate }) => new SimulatedGpioChip(simulate),
+  });
+  const serialLine = buses.kind<SerialBackend>("uart", uart, {
+    path: (key) => key,
+    linux: noHardware,
+    simulator: ({ simulate }) => new SimulatedModbusLine(simulate, now),
+  });
+  const oneWireBus = buses.kind<OneWireBus>("w1", onewire, {
+    path: () => "/sys/bus/w1/devices",
+    linux: noHardware,
+    simulator: ({ simulate }) => new SimulatedOneWireBus(simulate, now),
+  });
+  return Promise.resolve({
+    interfaces: {
+      file: new FileHost(),
+      "i2c-device": new I2cHost((number) => new SharedI2cBus(`i2c-${number}`, i2cBus(String(number)))),
+      "spi-device": new SpiHost((number) => spiBus(String(number))),
+      "gpio-line": new GpioHost((number) => gpioChip(String(number)), port),
+      uart: new UartHost((path) => serialLine(path).open, port),
+      onewire: new OneWireHost(() => oneWireBus("bus")),
+    },
+    simulate: (device, quantity, script) => buses.simulate(device, quantity, script),
+  });
 }
 
-function makeI2cBus(settings: BusSettings, port: HostPort): SharedI2cBus {
-  const name = `i2c-${settings.number}`;
-  const path = `/dev/${name}`;
-  const isThere = existsSync(path);
-  const bus =
-    settings.backend === "simulator" || (settings.backend === "auto" && !isThere) ? simulate(settings) : linux(path);
-  const reason = settings.backend === "auto" && !isThere ? `; ${path} is not there` : "";
-  port.status("bus", `${name}: ${bus.description}${reason}`);
-  return new SharedI2cBus(name, bus);
+/** Every bus that has been made, by kind and key; those that the settings name are made at once, so that a mistake shows. */
+class Buses {
+  readonly #port: HostPort;
+  readonly #simulators = new Map<string, Simulator>();
+
+  constructor(port: HostPort) {
+    this.#port = port;
+  }
+
+  kind<Bus extends Backed>(
+    name: string,
+    settings: ReadonlyMap<string, BusSettings>,
+    kind: Kind<Bus>,
+  ): (key: string) => Bus {
+    const made = new Map<string, Bus>();
+    const get = (key: string): Bus => {
+      const bus = made.get(key) ?? this.#make(name, key, settings.get(key) ?? UNNAMED_BUS, kind);
+      made.set(key, bus);
+      return bus;
+    };
+    for (const key of settings.keys()) get(key);
+    return get;
+  }
+
+  /** `i2c-1/0x76`, `spi-0/0`, `gpio-0/17`, `uart-/dev/ttyAMA0/1`, `w1-bus/28-…`: the bus, then the part of it. */
+  simulate(device: string, quantity: string, script: unknown): boolean {
+    const slash = device.lastIndexOf("/");
+    return this.#simulators.get(device.slice(0, slash))?.simulate(device.slice(slash + 1), quantity, script) ?? false;
+  }
+
+  #make<Bus extends Backed>(name: string, key: string, settings: BusSettings, kind: Kind<Bus>): Bus {
+    const path = kind.path(key);
+    const isMissing = settings.backend === "auto" && !existsSync(path);
+    const label = `${name}-${key}`;
+    if (settings.backend === "linux" || (settings.backend === "auto" && !isMissing)) {
+      const bus = kind.linux(path);
+      this.#port.status("bus", `${label}: ${bus.description}`);
+      return bus;
+    }
+    const bus = kind.simulator(settings);
+    this.#simulators.set(label, bus);
+    this.#port.status("bus", `${label}: ${bus.description}${isMissing ? `; ${path} is not there` : ""}`);
+    return bus;
+  }
 }
 
-function simulate({ simulate: devices }: BusSettings): I2cBus {
-  const now = () => performance.now();
-  const chips = devices.map((device) => ({
-    address: device.address,
-    chip: makeI2cChip(device, now),
-    faults: new FaultScript(device.faults),
-  }));
-  return new SimulatedI2cBus(chips, now);
-}
-
-function linux(path: string): I2cBus {
-  throw new Refusal("E_CONFIG", `${path} cannot be opened yet: this version simulates I2C only`, {
+function noHardware(path: string): never {
+  throw new Refusal("E_CONFIG", `${path} cannot be used yet: this version simulates devices only`, {
     hint: "set backend: simulator",
   });
 }

@@ -3,4 +3,4 @@ import { runHostProcess } from "../wire/host-process.ts";
 import { MqttHost } from "./mqtt-host.ts";
 import { parseLinkSettings } from "./settings.ts";
 
-runHostProcess((settings, port) => Promise.resolve({ mqtt: new MqttHost(parseLinkSettings(settings), port) }));
+runHostProcess((settings, port) => Promise.resolve({ interfaces: { mqtt: new MqttHost(parseLinkSettings(settings), port) } }));

@@ -16,6 +16,7 @@ const WATCH_MILLISECONDS = 500;
 /** Loading takes some hundred milliseconds on a laptop and a few seconds on a Pi. */
 const START_MILLISECONDS = 30_000;
 const STOP_MILLISECONDS = 2000;
+const SIMULATE_MILLISECONDS = 5000;
 const KILL_MILLISECONDS = 1000;
 const FIRST_BACKOFF_MILLISECONDS = 50;
 const MAXIMUM_BACKOFF_MILLISECONDS = 30_000;
@@ -175,8 +176,7 @@ export class HostProcess {
     if (!this.#isListening()) return Promise.resolve(failure("dead-peer"));
     if (signal?.aborted === true) return Promise.resolve(failure("cancelled"));
     if ((this.#stream?.writableLength ?? 0) > BACKLOG_BYTES) return Promise.resolve(failure("busy"));
-    const id = this.#nextRequest;
-    this.#nextRequest = id === 0xffff_ffff ? 1 : id + 1;
+    const id = this.#takeId();
     return new Promise((resolve) => {
       const giveUp = (result: HostResult) => {
         if (!this.#pending.has(id)) return;
@@ -197,6 +197,25 @@ export class HostProcess {
         },
       });
       this.#sendRequest(id, fields);
+    });
+  }
+
+  /** Turns a quantity of a simulated device live: 0, not-found, invalid, or dead-peer. */
+  simulate(device: string, quantity: string, script: CborInput): Promise<number> {
+    if (!this.#isListening()) return Promise.resolve(RESULT["dead-peer"]);
+    return new Promise((resolve) => {
+      const id = this.#takeId();
+      const timer = setTimeout(() => {
+        this.#settle(id, failure("timeout"));
+      }, SIMULATE_MILLISECONDS);
+      this.#pending.set(id, {
+        capacity: 0,
+        timer,
+        resolve: ({ result }) => {
+          resolve(result);
+        },
+      });
+      this.#send({ kind: "simulate", id, device, quantity, script });
     });
   }
 
@@ -383,6 +402,12 @@ export class HostProcess {
     if (now - this.#heardAt <= limit) return;
     child.kill("SIGKILL");
     this.#gone(child, `was silent for ${Math.round(limit / 1000)} s`);
+  }
+
+  #takeId(): number {
+    const id = this.#nextRequest;
+    this.#nextRequest = id === 0xffff_ffff ? 1 : id + 1;
+    return id;
   }
 
   #isListening(): boolean {

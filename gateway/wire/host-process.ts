@@ -51,8 +51,15 @@ export interface HostPort {
   log(level: number, text: string): void;
 }
 
+/** What a process offers once it is configured. */
+export interface HostSetup {
+  readonly interfaces: HostTable;
+  /** Turns a simulated quantity live; false where there is no such device or quantity. @throws Refusal on a bad script. */
+  readonly simulate?: (device: string, quantity: string, script: unknown) => boolean;
+}
+
 /** Makes the interface hosts from the settings. @throws Refusal on settings that are not valid. */
-export type Configure = (settings: unknown, port: HostPort) => Promise<HostTable>;
+export type Configure = (settings: unknown, port: HostPort) => Promise<HostSetup>;
 
 /** An answer that only says how it failed. */
 export function failed(name: ResultName): HostAnswer {
@@ -82,7 +89,7 @@ export class HostServer implements HostPort {
   readonly #bindings = new Map<number, HostBinding>();
   readonly #running = new Map<number, AbortController>();
   readonly #heartbeat: NodeJS.Timeout;
-  #table: HostTable = {};
+  #setup: HostSetup = { interfaces: {} };
   /** Messages are handled in the order of arrival; only configuring takes time. */
   #order: Promise<void> = Promise.resolve();
   #isStopping = false;
@@ -128,7 +135,7 @@ export class HostServer implements HostPort {
     this.#isStopping = true;
     clearInterval(this.#heartbeat);
     for (const controller of this.#running.values()) controller.abort();
-    const hosts = Object.values(this.#table).map((host) => host.stop?.());
+    const hosts = Object.values(this.#setup.interfaces).map((host) => host.stop?.());
     const limit = new Promise((resolve) => setTimeout(resolve, STOP_MILLISECONDS).unref());
     await Promise.race([Promise.allSettled(hosts), limit]);
     this.#stream.end(() => {
@@ -157,7 +164,7 @@ export class HostServer implements HostPort {
   async #handle(message: CoreToHost): Promise<void> {
     switch (message.kind) {
       case "configure":
-        this.#table = await this.#configure(message.settings, this);
+        this.#setup = await this.#configure(message.settings, this);
         this.#bind(message.bindings);
         this.#send({ kind: "ready" });
         return;
@@ -173,15 +180,29 @@ export class HostServer implements HostPort {
       case "cancel":
         this.#running.get(message.id)?.abort();
         return;
+      case "simulate":
+        this.#simulate(message);
+        return;
       case "stop":
         void this.stop(0);
     }
   }
 
+  #simulate({ id, device, quantity, script }: Extract<CoreToHost, { kind: "simulate" }>): void {
+    let result: ResultName | undefined;
+    try {
+      result = this.#setup.simulate?.(device, quantity, script) === true ? undefined : "not-found";
+    } catch (error) {
+      this.log(1, error instanceof Refusal ? error.describe() : String(error));
+      result = "invalid";
+    }
+    this.#send({ kind: "reply", id, result: result === undefined ? 0 : RESULT[result], bytes: new Uint8Array() });
+  }
+
   #bind(bindings: readonly HostBinding[]): void {
     for (const binding of bindings) {
       try {
-        const host = this.#table[binding.interface];
+        const host = this.#setup.interfaces[binding.interface];
         if (host === undefined) throw new Refusal("E_UNKNOWN", `this process has no interface ${binding.interface}`);
         host.bind(binding);
         this.#bindings.set(binding.id, binding);
@@ -196,7 +217,7 @@ export class HostServer implements HostPort {
     const binding = this.#bindings.get(id);
     if (binding === undefined) return;
     this.#bindings.delete(id);
-    this.#table[binding.interface]?.unbind(binding);
+    this.#setup.interfaces[binding.interface]?.unbind(binding);
   }
 
   async #serve(message: Extract<CoreToHost, { kind: "request" }>): Promise<void> {
@@ -216,7 +237,7 @@ export class HostServer implements HostPort {
 
   async #answer(message: Extract<CoreToHost, { kind: "request" }>, signal: AbortSignal): Promise<HostAnswer> {
     const binding = this.#bindings.get(message.binding);
-    const host = binding === undefined ? undefined : this.#table[binding.interface];
+    const host = binding === undefined ? undefined : this.#setup.interfaces[binding.interface];
     if (binding === undefined || host === undefined) return failed("not-found");
     const operation = findOperation(binding.interface, message.operation);
     if (operation === undefined) return failed("unsupported");

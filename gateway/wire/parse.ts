@@ -52,6 +52,15 @@ export function parseCoreToHost(value: CborValue): CoreToHost {
     case "cancel":
       only(map, ["id"]);
       return { kind, id: expectUnsigned(map.get("id"), "id", U32) };
+    case "simulate":
+      only(map, ["id", "device", "quantity", "script"]);
+      return {
+        kind,
+        id: expectUnsigned(map.get("id"), "id", U32),
+        device: expectText(map.get("device"), "device", PATH_CHARACTERS),
+        quantity: expectText(map.get("quantity"), "quantity", LIMITS.nameLength),
+        script: plain(map.get("script"), "script"),
+      };
     case "stop":
       only(map, []);
       return { kind };

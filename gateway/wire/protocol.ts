@@ -30,6 +30,14 @@ export type CoreToHost =
       readonly capacity: number;
     }
   | { readonly kind: "cancel"; readonly id: number }
+  /** Turns a quantity of a simulated device live; `script` is plain data. Answered by a reply like a request. */
+  | {
+      readonly kind: "simulate";
+      readonly id: number;
+      readonly device: string;
+      readonly quantity: string;
+      readonly script: unknown;
+    }
   | { readonly kind: "stop" };
 
 /**

@@ -8,21 +8,18 @@ import {
   invert,
   TYPICAL_TRIMMING,
 } from "../../gateway/device/simulator/bme280-compensation.ts";
-import { FaultScript } from "../../gateway/device/simulator/faults.ts";
 import { SimulatedI2cBus } from "../../gateway/device/simulator/i2c-bus.ts";
 import { DeviceFailure } from "../../gateway/device/failure.ts";
 
 const ADDRESS = 0x76;
 let now = 0;
 let chip: Bme280;
-let faults: FaultScript;
 let bus: SimulatedI2cBus;
 
 beforeEach(() => {
   now = 0;
-  chip = new Bme280({ temperature: 21.5, pressure: 1000, humidity: 40 }, () => now);
-  faults = new FaultScript([]);
-  bus = new SimulatedI2cBus([{ address: ADDRESS, chip, faults }], () => now);
+  chip = new Bme280({ chip: "bme280", temperature: 21.5, pressure: 1000, humidity: 40 }, () => now);
+  bus = new SimulatedI2cBus([chip]);
 });
 
 function write(...bytes: number[]): Promise<Uint8Array> {
@@ -172,7 +169,7 @@ describe("measuring", () => {
     await write(0xf5, 0x04);
     const lowest: number[] = [];
     for (const temperature of [21.51, 21.53, 21.57, 21.61]) {
-      chip.set("temperature", temperature);
+      chip.quantities.set("temperature", temperature);
       await write(0xf4, 0xb5);
       now += 100;
       lowest.push((await read(0xf7, 6))[2] ?? 0);
@@ -185,7 +182,7 @@ describe("measuring", () => {
     await write(0xf4, 0x27);
     now += 100;
     expect((await measured()).temperature).toBeCloseTo(21.5, 1);
-    chip.set("temperature", 31.5);
+    chip.quantities.set("temperature", 31.5);
     now += 4;
     const first = (await measured()).temperature;
     expect(first).toBeGreaterThan(21.6);
@@ -209,7 +206,7 @@ describe("the bus", () => {
   });
 
   it("plays faults when their time has come, and recovers", async () => {
-    faults.set([
+    chip.quantities.faults.set([
       { kind: "nack", from: 1, until: 2, probability: 1 },
       { kind: "stuck", from: 2, until: 3, probability: 1 },
       { kind: "noise", from: 3, until: 4, probability: 1 },
@@ -226,11 +223,11 @@ describe("the bus", () => {
   });
 
   it("turns values and faults live, by name", async () => {
-    expect(bus.set(ADDRESS, "temperature", -10)).toBe(true);
-    expect(bus.set(ADDRESS, "colour", 1)).toBe(false);
-    expect(bus.set(0x10, "temperature", 1)).toBe(false);
-    expect(bus.set(ADDRESS, "faults", [{ kind: "nack" }])).toBe(true);
+    expect(bus.simulate("0x76", "temperature", -10)).toBe(true);
+    expect(bus.simulate("0x76", "colour", 1)).toBe(false);
+    expect(bus.simulate("0x10", "temperature", 1)).toBe(false);
+    expect(bus.simulate("0x76", "faults", [{ kind: "nack" }])).toBe(true);
     expect(await failureOf(byte(0xd0))).toBe("not-acknowledged");
-    expect(() => bus.set(ADDRESS, "temperature", { bass: 1 })).toThrow("temperature is not a value over time");
+    expect(() => bus.simulate("0x76", "temperature", { bass: 1 })).toThrow("temperature is not a value over time");
   });
 });

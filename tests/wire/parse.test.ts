@@ -37,6 +37,7 @@ const coreToHost: readonly CoreToHost[] = [
     capacity: 8,
   },
   { kind: "cancel", id: 1 },
+  { kind: "simulate", id: 2, device: "i2c-1/0x76", quantity: "temperature", script: { base: 20 } },
   { kind: "stop" },
 ];
 
@@ -63,7 +64,7 @@ describe.each([
       for (const field of Object.keys(message)) {
         const { [field as "kind"]: _removed, ...rest } = message;
         expect(() => parse(decoded(rest)), `${message.kind} without ${field}`).toThrow(Refusal);
-        if (field === "settings") continue;
+        if (field === "settings" || field === "script") continue;
         expect(() => parse(decoded({ ...message, [field]: 1.5 })), `${message.kind} ${field}`).toThrow(Refusal);
       }
     }

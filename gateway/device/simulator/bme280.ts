@@ -1,5 +1,8 @@
 /** A Bosch BME280 at the level of its registers (BST-BME280-DS002): what a driver gets wrong on silicon fails here too. */
+import type { SimulatedDevice } from "../settings.ts";
+import { checkOptions, Quantities } from "./chip.ts";
 import type { I2cChip, SimulatorClock } from "./chip.ts";
+import { i2cAddress } from "./i2c-bus.ts";
 import {
   compensateHumidity,
   compensatePressure,
@@ -8,8 +11,6 @@ import {
   TYPICAL_TRIMMING,
 } from "./bme280-compensation.ts";
 import type { Bme280Trimming } from "./bme280-compensation.ts";
-import { parseValueScript, ScriptedValue } from "./script.ts";
-import type { ValueScript } from "./script.ts";
 
 const REGISTER = Object.freeze({
   calibrationLow: 0x88,
@@ -39,14 +40,12 @@ const SKIPPED_16 = 0x8000;
 const STANDBY_MS = [0.5, 62.5, 125, 250, 500, 1000, 10, 20] as const;
 const FILTER_COEFFICIENT = [1, 2, 4, 8, 16, 16, 16, 16] as const;
 
-export interface Bme280Settings {
-  /** °C, -40 to 85. */
-  readonly temperature?: ValueScript;
-  /** hPa, 300 to 1100. */
-  readonly pressure?: ValueScript;
-  /** Percent relative humidity, 0 to 100. */
-  readonly humidity?: ValueScript;
-}
+/** °C, hPa, percent relative humidity. */
+const QUANTITIES = {
+  temperature: { minimum: -40, maximum: 85, usual: { base: 21, swing: 2, period: 120, noise: 0.02 } },
+  pressure: { minimum: 300, maximum: 1100, usual: { base: 1013.25, swing: 3, period: 600 } },
+  humidity: { minimum: 0, maximum: 100, usual: { base: 45, swing: 5, period: 240 } },
+};
 
 interface Converted {
   readonly temperature: number;
@@ -56,9 +55,10 @@ interface Converted {
 
 export class Bme280 implements I2cChip {
   readonly name = "bme280";
+  readonly address: number;
+  readonly quantities: Quantities<keyof typeof QUANTITIES>;
   readonly #now: SimulatorClock;
   readonly #trimming: Bme280Trimming;
-  readonly #quantities: Readonly<Record<"temperature" | "pressure" | "humidity", ScriptedValue>>;
   readonly #registers = new Uint8Array(256);
   /** ctrl_hum takes effect only when ctrl_meas is written next (section 5.4.3). */
   #humidityOversampling = 0;
@@ -70,23 +70,13 @@ export class Bme280 implements I2cChip {
   /** Data registers as they were when the burst began (section 4.1, shadowing). */
   #shadow: Uint8Array | undefined;
 
-  constructor(settings: Bme280Settings, now: SimulatorClock, trimming: Bme280Trimming = TYPICAL_TRIMMING) {
+  /** @throws Refusal E_CONFIG on options that it does not have */
+  constructor(device: SimulatedDevice, now: SimulatorClock, trimming: Bme280Trimming = TYPICAL_TRIMMING) {
+    const options = checkOptions(device, ["address", ...Object.keys(QUANTITIES)]);
+    this.address = i2cAddress(options, 0x76);
+    this.quantities = new Quantities(QUANTITIES, options, now);
     this.#now = now;
     this.#trimming = trimming;
-    this.#quantities = {
-      temperature: new ScriptedValue(settings.temperature ?? { base: 21, swing: 2, period: 120, noise: 0.02 }, {
-        minimum: -40,
-        maximum: 85,
-      }),
-      pressure: new ScriptedValue(settings.pressure ?? { base: 1013.25, swing: 3, period: 600 }, {
-        minimum: 300,
-        maximum: 1100,
-      }),
-      humidity: new ScriptedValue(settings.humidity ?? { base: 45, swing: 5, period: 240 }, {
-        minimum: 0,
-        maximum: 100,
-      }),
-    };
     this.#copyingUntil = 0;
     this.#reset();
   }
@@ -118,12 +108,6 @@ export class Bme280 implements I2cChip {
   stop(): void {
     this.#isPointerNext = true;
     this.#shadow = undefined;
-  }
-
-  set(quantity: string, script: unknown): boolean {
-    if (!Object.hasOwn(this.#quantities, quantity)) return false;
-    this.#quantities[quantity as keyof Converted].set(parseValueScript(script, quantity));
-    return true;
   }
 
   #status(): number {
@@ -197,14 +181,13 @@ export class Bme280 implements I2cChip {
   }
 
   #convert(atMs: number): void {
-    const seconds = atMs / 1000;
     const oversampling = this.#oversampling();
     const trimming = this.#trimming;
-    const target = this.#quantities.temperature.at(seconds) * FINE_PER_DEGREE;
+    const target = this.quantities.value("temperature", atMs) * FINE_PER_DEGREE;
     const temperature = invert((adc) => compensateTemperature(adc, trimming).fine, target, 20);
     const { fine } = compensateTemperature(temperature, trimming);
-    const pascal = this.#quantities.pressure.at(seconds) * 100 * 256;
-    const percent = this.#quantities.humidity.at(seconds) * 1024;
+    const pascal = this.quantities.value("pressure", atMs) * 100 * 256;
+    const percent = this.quantities.value("humidity", atMs) * 1024;
     const exact = {
       temperature,
       pressure: invert((adc) => compensatePressure(adc, fine, trimming), pascal, 20),

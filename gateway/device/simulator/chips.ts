@@ -1,37 +1,37 @@
-/** The simulated I2C chips by name. */
+/** The simulated chips by bus and name. */
 import { Refusal } from "../../../kernel/index.ts";
-import { record } from "../settings.ts";
 import type { SimulatedDevice } from "../settings.ts";
+import { Ads1115 } from "./ads1115.ts";
 import { Bme280 } from "./bme280.ts";
-import type { I2cChip, SimulatorClock } from "./chip.ts";
-import { parseValueScript } from "./script.ts";
-import type { ValueScript } from "./script.ts";
+import type { I2cChip, SimulatorClock, SpiChip } from "./chip.ts";
+import { Mcp3008 } from "./mcp3008.ts";
 
-type ChipMaker = (options: SimulatedDevice["options"], now: SimulatorClock) => I2cChip;
+type Makers<Chip> = Readonly<Record<string, (device: SimulatedDevice, now: SimulatorClock) => Chip>>;
 
-const CHIPS: Readonly<Record<string, ChipMaker>> = Object.freeze({
-  bme280: (options, now) => new Bme280(scripts(options, ["temperature", "pressure", "humidity"]), now),
+const I2C_CHIPS: Makers<I2cChip> = Object.freeze({
+  ads1115: (device, now) => new Ads1115(device, now),
+  bme280: (device, now) => new Bme280(device, now),
+});
+
+const SPI_CHIPS: Makers<SpiChip> = Object.freeze({
+  mcp3008: (device, now) => new Mcp3008(device, now),
 });
 
 /** @throws Refusal E_CONFIG */
-export function makeI2cChip({ chip, options }: SimulatedDevice, now: SimulatorClock): I2cChip {
-  const make = Object.hasOwn(CHIPS, chip) ? CHIPS[chip] : undefined;
-  if (make === undefined) {
-    throw new Refusal("E_CONFIG", "there is no simulator of this chip", {
-      expected: Object.keys(CHIPS).join(", "),
-      found: chip,
-    });
-  }
-  return make(options, now);
+export function makeI2cChip(device: SimulatedDevice, now: SimulatorClock): I2cChip {
+  return makeChip(I2C_CHIPS, device, now);
 }
 
-/** The value scripts among a simulated device's options, under the names of its quantities; nothing else may be there. */
-function scripts<Q extends string>(
-  options: SimulatedDevice["options"],
-  quantities: readonly Q[],
-): Partial<Record<Q, ValueScript>> {
-  const entries = Object.entries(record(options, "simulate", quantities));
-  return Object.fromEntries(entries.map(([name, script]) => [name, parseValueScript(script, name)])) as Partial<
-    Record<Q, ValueScript>
-  >;
+/** @throws Refusal E_CONFIG */
+export function makeSpiChip(device: SimulatedDevice, now: SimulatorClock): SpiChip {
+  return makeChip(SPI_CHIPS, device, now);
+}
+
+function makeChip<Chip>(makers: Makers<Chip>, device: SimulatedDevice, now: SimulatorClock): Chip {
+  const make = Object.hasOwn(makers, device.chip) ? makers[device.chip] : undefined;
+  if (make !== undefined) return make(device, now);
+  throw new Refusal("E_CONFIG", "there is no simulator of this chip on this bus", {
+    expected: Object.keys(makers).join(", "),
+    found: device.chip,
+  });
 }

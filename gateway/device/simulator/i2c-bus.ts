@@ -2,72 +2,62 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { DeviceFailure } from "../failure.ts";
 import type { I2cBus, I2cMessage } from "../i2c.ts";
-import type { I2cChip, SimulatorClock } from "./chip.ts";
-import { FaultScript, parseFaults } from "./faults.ts";
+import { badSetting, integerSetting } from "../settings.ts";
+import type { SimulatedDevice } from "../settings.ts";
+import type { I2cChip } from "./chip.ts";
 
 /** What a Linux adapter waits for a bus that is held, before it answers ETIMEDOUT. */
 const ADAPTER_TIMEOUT_MS = 100;
 
-export interface AttachedChip {
-  readonly address: number;
-  readonly chip: I2cChip;
-  readonly faults: FaultScript;
-}
-
 export class SimulatedI2cBus implements I2cBus {
-  readonly #chips: ReadonlyMap<number, AttachedChip>;
-  readonly #now: SimulatorClock;
+  readonly #chips: ReadonlyMap<number, I2cChip>;
 
-  constructor(chips: readonly AttachedChip[], now: SimulatorClock) {
-    this.#chips = new Map(chips.map((attached) => [attached.address, attached]));
-    this.#now = now;
+  /** @throws Refusal E_CONFIG where two chips have one address */
+  constructor(chips: readonly I2cChip[]) {
+    this.#chips = new Map(chips.map((chip) => [chip.address, chip]));
+    if (this.#chips.size < chips.length) throw badSetting("two simulated chips have the same I2C address");
   }
 
   get description(): string {
-    const chips = Array.from(this.#chips.values(), ({ chip, address }) => `${chip.name} at 0x${address.toString(16)}`);
+    const chips = Array.from(this.#chips.values(), ({ name, address }) => `${name} at 0x${address.toString(16)}`);
     return `simulator (${chips.join(", ") || "no chips"})`;
   }
 
   async transfer(address: number, messages: readonly I2cMessage[]): Promise<Uint8Array> {
-    const seconds = this.#now() / 1000;
-    for (const { faults } of this.#chips.values()) {
-      if (!faults.strikes("stuck", seconds)) continue;
+    if ([...this.#chips.values()].some(({ quantities }) => quantities.strikes("stuck"))) {
       await sleep(ADAPTER_TIMEOUT_MS);
       throw new DeviceFailure("timeout", "the bus is held low");
     }
-    const attached = this.#chips.get(address);
-    if (attached === undefined || attached.faults.strikes("nack", seconds)) throw notAcknowledged(address);
+    const chip = this.#chips.get(address);
+    if (chip === undefined || chip.quantities.strikes("nack")) throw notAcknowledged(address);
     try {
-      return this.#noisy(attached, Buffer.concat(messages.map((message) => carry(attached, message))), seconds);
+      const read = Buffer.concat(messages.map((message) => carry(chip, message)));
+      return chip.quantities.strikes("noise") ? chip.quantities.noisy(read) : read;
     } finally {
-      attached.chip.stop();
+      chip.stop();
     }
   }
 
-  /** Turns a quantity of a simulated chip, or its `faults`, live; false where there is no such thing. */
-  set(address: number, quantity: string, script: unknown): boolean {
-    const attached = this.#chips.get(address);
-    if (attached === undefined) return false;
-    if (quantity !== "faults") return attached.chip.set(quantity, script);
-    attached.faults.set(parseFaults(script));
-    return true;
+  /** By address, as in `0x76`. */
+  simulate(chip: string, quantity: string, script: unknown): boolean {
+    return this.#chips.get(Number(chip))?.quantities.set(quantity, script) ?? false;
   }
 
   close(): void {
     // Nothing is open.
   }
-
-  #noisy({ faults }: AttachedChip, bytes: Uint8Array, seconds: number): Uint8Array {
-    if (!faults.strikes("noise", seconds)) return bytes;
-    return bytes.map((byte) => byte ^ (1 << Math.floor(faults.random() * 8)));
-  }
 }
 
-function carry({ chip, address }: AttachedChip, message: I2cMessage): Uint8Array {
-  if (!chip.start(message.kind === "read")) throw notAcknowledged(address);
+/** The address that a simulated chip has on its bus. @throws Refusal E_CONFIG */
+export function i2cAddress(device: SimulatedDevice, usual: number): number {
+  return integerSetting(device["address"], `simulate: ${device.chip}: address`, 0x08, 0x77, usual);
+}
+
+function carry(chip: I2cChip, message: I2cMessage): Uint8Array {
+  if (!chip.start(message.kind === "read")) throw notAcknowledged(chip.address);
   if (message.kind === "read") return Uint8Array.from({ length: message.length }, () => chip.read());
   for (const byte of message.bytes) {
-    if (!chip.write(byte)) throw notAcknowledged(address);
+    if (!chip.write(byte)) throw notAcknowledged(chip.address);
   }
   return new Uint8Array();
 }
