@@ -5,7 +5,8 @@ import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { encodeCbor, MANIFEST_SECTION } from "../../kernel/index.ts";
 import type { CborInput } from "../../kernel/index.ts";
-import { compileModule, MODULES_FOLDER } from "./compile.ts";
+import { compileModule, compilerIdentity, MODULES_FOLDER } from "./compile.ts";
+import type { CompileRequest } from "./compile.ts";
 import { generateEntry, generateSlots } from "./generate.ts";
 import { readModuleFile } from "./module-file.ts";
 import type { ManifestDocument, ModuleBuild, ModuleFile } from "./module-file.ts";
@@ -108,11 +109,11 @@ async function buildOne(
 ): Promise<BuiltModule> {
   const wasm = join(output, `${base}.wasm`);
   const started = performance.now();
-  const identity = digest(
-    `${generateSlots(manifest)}${generateEntry(manifest, file.entry)}${JSON.stringify(manifest)}`,
-  );
+  const request = { folder: file.folder, entry: file.entry, manifest };
+  const generated = `${generateSlots(manifest)}${generateEntry(manifest, file.entry)}`;
+  const identity = digest(`${compilerIdentity(request)}${generated}${JSON.stringify(manifest)}`);
   const fresh = !force && (await isFresh(wasm, identity));
-  if (!fresh) await compileTo(wasm, file, manifest, identity);
+  if (!fresh) await compileTo(wasm, request, identity);
   return {
     name: manifest.name,
     version: manifest.version,
@@ -126,10 +127,10 @@ async function buildOne(
   };
 }
 
-async function compileTo(wasm: string, file: ModuleFile, manifest: ManifestDocument, identity: string): Promise<void> {
-  const { binary, sourceMap, inputs } = await compileModule({ folder: file.folder, entry: file.entry, manifest });
+async function compileTo(wasm: string, request: CompileRequest, identity: string): Promise<void> {
+  const { binary, sourceMap, inputs } = await compileModule(request);
   // SAFETY: a manifest consists of texts, numbers, arrays and plain objects of such.
-  const content = encodeCbor(manifest as unknown as CborInput);
+  const content = encodeCbor(request.manifest as unknown as CborInput);
   await writeWhole(wasm, withCustomSection(binary, MANIFEST_SECTION, content));
   await writeWhole(`${wasm}.map`, sourceMap);
   const digests: Record<string, string> = {};

@@ -1,5 +1,6 @@
 /** Runs the AssemblyScript compiler on one module, with the generated files and the SDK mounted where it looks for them. */
 import { readdir, readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { basename, join, relative, resolve } from "node:path";
 import { Refusal } from "../../kernel/index.ts";
 import { PACKAGE_ROOT } from "../root.ts";
@@ -77,6 +78,12 @@ export async function compileModule(request: CompileRequest): Promise<Compiled> 
     sourceMap: String(files.outputs.get(`${OUTPUT_FILE}.map`) ?? ""),
     inputs: [...files.inputs].sort(),
   };
+}
+
+/** What else decides the binary: the compiler's version and what it is told. */
+export function compilerIdentity(request: CompileRequest): string {
+  const { version } = createRequire(import.meta.url)("assemblyscript/package.json") as { readonly version: string };
+  return [version, ...compilerArguments({ ...request, folder: "" })].join(" ");
 }
 
 /** What is the same for every module stands in `asconfig.json`: the SDK collects garbage itself, between activations. */
