@@ -33,6 +33,10 @@ export const LIMITS = Object.freeze({
   activationFuel: 50_000_000,
   /** Fuel an activation can declare: fits the i32 counter with room below zero. */
   activationFuelMaximum: 1_000_000_000_000,
+  /** Fuel of one entry outside a handler (start, save, restore, health): it can't be sliced, so it holds up its neighbours. */
+  entryFuel: 20_000_000,
+  /** How often an idle module is asked whether it is well, in milliseconds. */
+  healthMilliseconds: 1000,
   /** Wall-clock limit of one activation in milliseconds, waiting included; a module that waits longer is not answering. */
   activationMilliseconds: 60_000,
   /** Messages that wait in one mailbox, where the route names no depth. */

@@ -23,7 +23,7 @@ export interface Activation {
   senderModule: number;
   /** Fuel left to be granted after the slice in progress. */
   fuelLeft: number;
-  /** Fuel granted for the slice in progress. */
+  /** What the fuel counter said when it was last looked at; below 0 it is a debt. */
   granted: number;
   startedAt: number;
 }
@@ -91,6 +91,8 @@ export class ModuleCell {
   /** True while it waits for its next period. */
   throttled = false;
   pendingRequests = 0;
+  /** When it is asked next whether it is well. */
+  healthDue = 0;
   readonly log = { second: 0, lines: 0, suppressed: 0 };
 
   constructor(order: ModuleOrder, discard: (cell: ModuleCell, message: Message, result: number) => void) {
@@ -118,6 +120,11 @@ export class ModuleCell {
   /** True where messages for it make sense: it runs, or is about to run again. */
   get isAlive(): boolean {
     return this.state !== "empty" && this.state !== "held";
+  }
+
+  /** True while a handler is in progress, on the thread or set aside. */
+  get isActive(): boolean {
+    return this.state === "running" || this.state === "suspended";
   }
 
   /** True while a swap keeps its messages waiting. */

@@ -19,12 +19,18 @@ export interface FaultDescription {
   readonly text: string;
 }
 
+/** V8 refuses to suspend what was not entered through `promising`: a blocking import outside a handler. */
+export function isSuspension(error: unknown): boolean {
+  return error instanceof Error && error.name === "SuspendError";
+}
+
 export function describeFault(error: unknown): FaultDescription {
   if (error instanceof GuestStopped) return { cause: error.faultCause, text: error.message };
   if (error instanceof Refusal)
     return { cause: error.code === "E_STATE" ? "state" : "contract", text: error.describe() };
   // V8's own stack check answers where the metered depth does not: host frames on a deep guest stack.
   if (error instanceof RangeError) return { cause: "stack", text: error.message };
+  if (isSuspension(error)) return { cause: "contract", text: "it called a blocking import outside its handler" };
   if (isTrap(error)) return { cause: "trap", text: error.message };
   return { cause: "host", text: error instanceof Error ? error.message : "unknown" };
 }

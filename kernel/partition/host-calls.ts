@@ -45,7 +45,7 @@ export function resourceFunction(
   };
 }
 
-function marshal(context: LinkContext, operation: Operation, parameters: readonly number[]): Marshalled | number {
+function marshal(context: LinkContext, operation: Operation, parameters: readonly (number | bigint)[]): Marshalled | number {
   const { memory } = context.incarnation.instance;
   const call: Marshalled = { numbers: [], bytes: [], address: 0, capacity: 0 };
   let index = 0;

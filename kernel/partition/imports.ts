@@ -24,7 +24,7 @@ export function buildImports(context: LinkContext): WasmImports {
     exhausted: context.isDirect ? context.exhausted : suspending(context.exhausted),
     overflow: context.overflow,
   };
-  return imports as WasmImports;
+  return imports;
 }
 
 type WebAssemblyImport = GuestFunction | ReturnType<typeof suspending>;

@@ -36,6 +36,9 @@ export class ModuleInstance {
   readonly #arm: (fuel: number, depth: number) => void;
   readonly #exports: WebAssemblyExports;
   #inbox = 0;
+  /** Fuel granted to the entry in progress outside a handler, and what such entries have used. */
+  #armed = 0;
+  #spent = 0;
 
   /** @throws whatever instantiation throws; no guest code has run yet. */
   constructor(order: ModuleOrder, imports: WasmImports) {
@@ -125,9 +128,25 @@ export class ModuleInstance {
     return this.#exports.bulkhead_health();
   }
 
-  /** Outside a handler a module runs on one activation's fuel, in one piece. */
+  /** Fuel that entries outside a handler have used since this was last asked. */
+  takeSpent(): number {
+    this.#settle();
+    const spent = this.#spent;
+    this.#spent = 0;
+    return spent;
+  }
+
+  /** Outside a handler a module runs on one activation's fuel, or less, in one piece. */
   #armOnce(): void {
-    this.#arm(Math.min(this.order.fuel, MAXIMUM_COUNTER), LIMITS.stackBytes);
+    this.#settle();
+    this.#armed = Math.min(this.order.fuel, LIMITS.entryFuel);
+    this.#arm(this.#armed, LIMITS.stackBytes);
+  }
+
+  #settle(): void {
+    if (this.#armed === 0) return;
+    this.#spent += this.#armed - this.remaining();
+    this.#armed = 0;
   }
 }
 

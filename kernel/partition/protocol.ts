@@ -105,7 +105,7 @@ export type Order =
   | { readonly type: "freeze" };
 
 /** Why a module was stopped. */
-export type FaultCause = "trap" | "budget" | "stack" | "timeout" | "contract" | "host" | "state";
+export type FaultCause = "trap" | "budget" | "stack" | "timeout" | "contract" | "host" | "state" | "health";
 
 export interface ModuleStatistics {
   readonly module: number;

@@ -8,7 +8,7 @@ import type { Message } from "../ipc/mailbox.ts";
 import { LIMITS } from "../limits.ts";
 import { guestLength, guestPointer } from "../memory.ts";
 import type { CellState, Incarnation, ModuleCell } from "./cell.ts";
-import { describeFault, GuestStopped } from "./fault.ts";
+import { describeFault, GuestStopped, isSuspension } from "./fault.ts";
 import { buildImports } from "./imports.ts";
 import type { HandlerResult } from "./instance.ts";
 import { decodeResult, MAXIMUM_COUNTER, ModuleInstance } from "./instance.ts";
@@ -115,11 +115,18 @@ export class Runner {
 
   /** Runs guest code outside a handler: it can neither be suspended nor interrupted, only stopped by its fuel. */
   synchronously<Result>(incarnation: Incarnation, action: () => Result): Result {
+    const { cell, instance } = incarnation;
     incarnation.synchronous = true;
     try {
       return action();
+    } catch (error) {
+      // A blocking module's meter asks for another slice by suspending, which it can't do here.
+      if (isSuspension(error) && instance.remaining() < 0)
+        throw budgetUsed(Math.min(cell.order.fuel, LIMITS.entryFuel));
+      throw error;
     } finally {
       incarnation.synchronous = false;
+      charge(cell, instance.takeSpent());
     }
   }
 
@@ -161,6 +168,20 @@ export class Runner {
     this.fault(cell, new GuestStopped("timeout", `an activation took more than ${cell.order.activationMs} ms`));
   }
 
+  /** Asks an idle module whether it is well; anything but 0 is a fault. */
+  checkHealth(cell: ModuleCell, now: number): void {
+    const { incarnation } = cell;
+    if (cell.state !== "idle" || cell.isHeld || now < cell.healthDue) return;
+    if (incarnation?.instance.has("bulkhead_health") !== true || this.throttle(cell)) return;
+    cell.healthDue = now + LIMITS.healthMilliseconds;
+    try {
+      const health = this.synchronously(incarnation, () => incarnation.instance.health());
+      if (health !== 0) this.fault(cell, new GuestStopped("health", `its health check gave ${health}`));
+    } catch (error) {
+      this.fault(cell, error);
+    }
+  }
+
   /** Ends an instance for good: its suspension is rejected, its caller answered, its timers and handles closed. */
   stop(cell: ModuleCell, state: CellState & ("dead" | "held" | "empty")): void {
     const { activation } = cell;
@@ -175,7 +196,7 @@ export class Runner {
   /** Takes the instance off the thread and out of force. @returns true where a handler was in progress. */
   halt(cell: ModuleCell): boolean {
     const { wait } = cell;
-    const wasActive = cell.state === "running" || cell.state === "suspended";
+    const wasActive = cell.isActive;
     cell.wait = undefined;
     cell.incarnation = undefined;
     cell.state = "dead";
@@ -192,6 +213,7 @@ export class Runner {
   /** A module is at fault: the old version takes over where it is on probation, else the supervisor decides. */
   fault(cell: ModuleCell, error: unknown): void {
     const { cause, text } = describeFault(error);
+    if (cell.incarnation !== undefined && cell.isActive) this.#account(cell, cell.incarnation);
     if (cell.swap?.phase === "probation") {
       this.onRevert(cell, cause, text);
       return;
@@ -283,8 +305,10 @@ export class Runner {
     cell.state = "running";
     this.running = cell;
     if (wait.isSlice) {
-      activation.granted = Math.min(activation.fuelLeft, this.#environment.sliceFuel);
-      activation.fuelLeft -= activation.granted;
+      const slice = Math.min(activation.fuelLeft, this.#environment.sliceFuel);
+      activation.fuelLeft -= slice;
+      // What the meter charged beyond the last slice is a debt: while any is left, it asks again.
+      activation.granted += slice;
       incarnation.instance.refuel(activation.granted);
     }
     wait.resolve(wait.result);
@@ -313,10 +337,9 @@ export class Runner {
   /** The slice is used up: a direct module has had all it may; a blocking one goes to the end of its queue. */
   #exhausted(incarnation: Incarnation): undefined | Promise<number> {
     const { cell } = incarnation;
+    if (incarnation.synchronous) throw budgetUsed(Math.min(cell.order.fuel, LIMITS.entryFuel));
     this.#account(cell, incarnation);
-    if (incarnation.synchronous || cell.activation.fuelLeft <= 0) {
-      throw new GuestStopped("budget", `one activation may use ${cell.order.fuel} fuel`);
-    }
+    if (cell.activation.fuelLeft <= 0) throw budgetUsed(cell.order.fuel);
     return this.#suspend(
       incarnation,
       (complete) => {
@@ -327,10 +350,9 @@ export class Runner {
   }
 
   #account(cell: ModuleCell, incarnation: Incarnation): void {
-    const used = cell.activation.granted - Math.max(0, incarnation.instance.remaining());
-    cell.activation.granted -= used;
-    cell.fuelUsed += used;
-    cell.periodFuel += used;
+    const remaining = incarnation.instance.remaining();
+    charge(cell, cell.activation.granted - remaining);
+    cell.activation.granted = remaining;
   }
 
   #finish(cell: ModuleCell, packed: number): void {
@@ -385,6 +407,15 @@ export class Runner {
       this.fault(cell, error);
     }
   }
+}
+
+function charge(cell: ModuleCell, fuel: number): void {
+  cell.fuelUsed += fuel;
+  cell.periodFuel += fuel;
+}
+
+function budgetUsed(fuel: number): GuestStopped {
+  return new GuestStopped("budget", `one activation may use ${fuel} fuel`);
 }
 
 /** Direct: nothing that it imports can block, and an activation fits into one slice. */

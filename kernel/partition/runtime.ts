@@ -90,7 +90,7 @@ export class PartitionRuntime {
       if (!cell.isReady || this.#runner.throttle(cell)) continue;
       this.#runner.run(cell);
       // A blocking handler gives control back at a microtask: when it ends or is suspended.
-      while (this.#runner.running !== undefined) await null;
+      while (this.#runner.running !== undefined) await TURN;
     }
     return worked;
   }
@@ -261,10 +261,13 @@ export class PartitionRuntime {
     if (result === RESULT["too-large"]) cell.mailbox.addLost(slot.eventPort, 1);
   }
 
-  /** Stops handlers that have passed their wall-clock limit. */
+  /** Stops handlers that have passed their wall-clock limit, and asks idle modules whether they are well. */
   readonly #sweep = (): void => {
     const now = performance.now();
-    for (const cell of this.#cells.values()) this.#runner.enforceDeadline(cell, now);
+    for (const cell of this.#cells.values()) {
+      this.#runner.enforceDeadline(cell, now);
+      this.#runner.checkHealth(cell, now);
+    }
     this.#timers.at(now + SWEEP_MS, this.#sweep);
   };
 
@@ -274,6 +277,8 @@ export class PartitionRuntime {
 }
 
 const NOTHING = new Uint8Array(0);
+/** Awaiting it gives the microtask queue one turn. */
+const TURN = Promise.resolve();
 
 function statistics(cell: ModuleCell): Extract<Report, { type: "statistics" }>["modules"][number] {
   return {

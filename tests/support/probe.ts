@@ -19,7 +19,6 @@ export const HANDLES_SLOT = { interface: "handles", rights: ["use"], port: null 
 /** Where probes keep what they see; the inbox of `watModule` is at 1024, scratch memory for tests from 8192. */
 const RESULTS_AT = 60_000;
 const PORT_AT = 1020;
-const INBOX_AT = 1024;
 
 export function endpointSlot(rights: string[], port: string | null = null): ManifestFields["slots"][string] {
   return { interface: "endpoint", rights, port };
@@ -99,21 +98,26 @@ export function reportsOf({ calls }: TestKernel, module: string): Uint8Array[] {
   );
 }
 
-/** Waits for `count` reports of a recorder and reads them as messages. */
+/** The messages that a recorder has reported; reports too short to be one are its other findings. */
+function messagesOf(running: TestKernel, module: string): SeenMessage[] {
+  return reportsOf(running, module)
+    .filter(({ length }) => length >= HEADER.size + 8)
+    .map(readSeen);
+}
+
+/** Waits until a recorder has reported `count` messages, notices included. */
 export async function seen(running: TestKernel, module: string, count: number, ms = 5000): Promise<SeenMessage[]> {
-  const enough = (): Uint8Array[] | undefined => {
-    const reports = reportsOf(running, module);
-    return reports.length >= count ? reports : undefined;
+  const enough = (): SeenMessage[] | undefined => {
+    const messages = messagesOf(running, module);
+    return messages.length >= count ? messages : undefined;
   };
-  return (await running.until(enough, `${count} messages seen by ${module}`, ms)).map(readSeen);
+  return await running.until(enough, `${count} messages seen by ${module}`, ms);
 }
 
 /** As `seen`, without the kernel's own notices. */
 export async function messagesSeen(running: TestKernel, module: string, count: number): Promise<SeenMessage[]> {
   const messages = (): SeenMessage[] | undefined => {
-    const found = reportsOf(running, module)
-      .map(readSeen)
-      .filter(({ port }) => port !== KERNEL_PORT);
+    const found = messagesOf(running, module).filter(({ port }) => port !== KERNEL_PORT);
     return found.length >= count ? found : undefined;
   };
   return await running.until(messages, `${count} messages seen by ${module}`);
