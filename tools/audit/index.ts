@@ -1,0 +1,2 @@
+/** The verb about the audit log. */
+export { auditCommand } from "./audit.ts";
