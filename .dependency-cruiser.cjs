@@ -81,7 +81,7 @@ module.exports = {
       name: "no-development-packages-at-run-time",
       comment: "A package that only the authors of Bulkhead install may be used by checks, tests and configuration only.",
       severity: "error",
-      from: { path: "^(kernel|gateway|tools)/", pathNot: "^tools/(check|launch|fuzz)/" },
+      from: { path: "^(kernel|gateway|tools)/", pathNot: "^tools/(check|launch|fuzz|powercut)/" },
       to: { dependencyTypes: ["npm-dev"], dependencyTypesNot: ["type-only"] },
     },
     {

@@ -48,7 +48,7 @@ describe("an installed package", () => {
     const files = globSync("**/*", { cwd: path.join(installed, "dist") });
     expect(files.filter((file) => file.endsWith(".ts") && !file.endsWith(".d.ts"))).toEqual([]);
     expect(
-      files.filter((file) => /^(tests|modules)\/|^tools\/(check|fuzz|generate|launch|left-out)\//.test(file)),
+      files.filter((file) => /^(tests|modules)\/|^tools\/(check|fuzz|generate|launch|left-out|powercut)\//.test(file)),
     ).toEqual([]);
     for (const file of ["kernel/index.js", "kernel/index.d.ts", "kernel/partition/worker.js", "tools/cli.js"]) {
       expect(files).toContain(file);
