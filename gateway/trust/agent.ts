@@ -48,6 +48,7 @@ export class UpdateAgent {
   readonly #steps: Steps;
   readonly #ledger: PlanLedger;
   readonly #signatures: SignatureLimiter;
+  readonly #arrivals: TokenBucket;
   #trust: TrustState;
   #running: Running;
   /** The version of the plan whose set runs. */
@@ -58,6 +59,8 @@ export class UpdateAgent {
   #cancelRetry: () => void = () => undefined;
   #cancelDeferred: () => void = () => undefined;
   #stopListeningForRoot: () => void = () => undefined;
+  /** The newest of the plans that came too fast. */
+  #deferred: Uint8Array | undefined;
   /** A plan made under a root that has not arrived. */
   #awaitingRoot: Uint8Array | undefined;
   #stopped = false;
@@ -70,7 +73,8 @@ export class UpdateAgent {
     this.#inbox = new Inbox(options.transport, clock);
     this.#reporter = new Reporter({ ...options, gatewayId: options.identity.gatewayId });
     const now = () => clock.monotonic();
-    const { signatureBurst, signaturesPerSecond } = UPDATE_LIMITS;
+    const { arrivalBurst, arrivalsPerSecond, signatureBurst, signaturesPerSecond } = UPDATE_LIMITS;
+    this.#arrivals = new TokenBucket({ capacity: arrivalBurst, perSecond: arrivalsPerSecond, now });
     this.#signatures = new TokenBucket({ capacity: signatureBurst, perSecond: signaturesPerSecond, now });
     this.#ledger = new PlanLedger(store, now);
     this.#steps = new Steps({ ...options, inbox: this.#inbox, limiter: this.#signatures });
@@ -125,7 +129,12 @@ export class UpdateAgent {
     return this.#trust;
   }
 
+  /** The cheap checks first: a flood must not even make us hash. */
   #desired(payload: Uint8Array): void {
+    if (!this.#arrivals.take(1)) {
+      this.#defer(payload);
+      return;
+    }
     const digest = sha256Hex(payload);
     if (digest === this.#current?.digest || digest === this.#next?.digest) return;
     const known = this.#ledger.result(digest, this.#running.set.plan === digest);
@@ -153,7 +162,6 @@ export class UpdateAgent {
   #accept(payload: Uint8Array, plan: VerifiedPlan): void {
     this.#ledger.see(plan);
     this.#cancelRetry();
-    this.#cancelDeferred();
     this.#awaitingRoot = undefined;
     this.#begin(new Attempt(payload, plan));
   }
@@ -263,7 +271,7 @@ export class UpdateAgent {
   /** A plan that was not even verified: nothing of it is stored, so that forgers cannot wear the disk. */
   #refusePlan(payload: Uint8Array, digest: string, refusal: Refusal): void {
     if (refusal.code === "E_BUSY") {
-      this.#defer(payload, digest);
+      this.#defer(payload);
       return;
     }
     if (refusal.code === "E_ROOT_GAP") this.#awaitingRoot = payload;
@@ -275,12 +283,17 @@ export class UpdateAgent {
   }
 
   /** Too many signatures at once: the newest plan waits, and the broker is asked for the retained one when it is calm. */
-  #defer(payload: Uint8Array, digest: string): void {
+  #defer(payload: Uint8Array): void {
     const { clock, times, identity } = this.#options;
-    this.#cancelDeferred();
+    const isWaiting = this.#deferred !== undefined;
+    this.#deferred = payload;
+    // The timer is never put off: a flood that lasts must not keep the retained plan from being asked for.
+    if (isWaiting) return;
     this.#cancelDeferred = clock.after(times.deferMs * (1 + clock.random()), () => {
-      if (this.#stopped) return;
-      if (this.#current?.digest !== digest) this.#desired(payload);
+      const newest = this.#deferred;
+      this.#deferred = undefined;
+      if (this.#stopped || newest === undefined) return;
+      this.#desired(newest);
       this.#inbox.ask(topics.gateway(identity.gatewayId, "desired"));
     });
   }
@@ -294,6 +307,7 @@ export class UpdateAgent {
 
   /** Check first, persist then, and only then use it. */
   #root(payload: Uint8Array): void {
+    if (payload.length > UPDATE_LIMITS.documentBytes || !this.#arrivals.take(1)) return;
     const digest = sha256Hex(payload);
     if (this.#ledger.result(digest, false) !== undefined) return;
     try {

@@ -41,8 +41,8 @@ export interface Runtime {
   stage(changed: readonly NewModule[], proposal: Proposal): Promise<void>;
   /** Puts them in place of the old ones as one set; the old ones stay warm. */
   swap(): Promise<{ readonly pauseMs: number }>;
-  /** Resolves when the set has run so long, has handled so many messages and is well; rejects when it has failed. */
-  probation(milliseconds: number, messages: number): Promise<void>;
+  /** Resolves when these modules have run so long, have handled so many messages and are well; rejects when one failed. */
+  probation(milliseconds: number, messages: number, modules: readonly string[]): Promise<void>;
   /** Lets go of the old modules. */
   commit(): Promise<void>;
   /** Drops what is staged, or puts the old modules back; not an error where there is nothing. */

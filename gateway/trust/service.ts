@@ -150,8 +150,8 @@ export class TrustService {
         await this.#ask({ question: "stage", changed, set });
       },
       swap: async () => (await this.#ask({ question: "swap" })) as { pauseMs: number },
-      probation: async (milliseconds, messages) => {
-        await this.#ask({ question: "probation", milliseconds, messages });
+      probation: async (milliseconds, messages, modules) => {
+        await this.#ask({ question: "probation", milliseconds, messages, modules });
       },
       commit: async () => {
         await this.#ask({ question: "commit" });

@@ -118,7 +118,8 @@ export class Steps {
   async probation(attempt: Attempt): Promise<void> {
     const { runtime, clock, times } = this.#options;
     const isIdle = attempt.fresh.size === 0 && attempt.configuration === undefined;
-    const proof = runtime.probation(isIdle ? 0 : times.probationMs, isIdle ? 0 : times.probationMessages);
+    const names = [...attempt.fresh.keys()];
+    const proof = isIdle ? Promise.resolve() : runtime.probation(times.probationMs, times.probationMessages, names);
     try {
       await bounded(proof, clock, times.probationLimitMs, attempt.signal, "the probation");
     } catch (error) {

@@ -22,7 +22,7 @@ export interface TrustHandlers {
   policy(set: OfferedSet): Promise<readonly Refusal[]>;
   stage(changed: readonly OfferedBinary[], set: OfferedSet): Promise<void>;
   swap(): Promise<{ readonly pauseMs: number }>;
-  probation(milliseconds: number, messages: number): Promise<void>;
+  probation(milliseconds: number, messages: number, modules: readonly string[]): Promise<void>;
   commit(): Promise<void>;
   rollback(): Promise<void>;
   subscribe(topic: string): void;
@@ -130,7 +130,7 @@ export class TrustClient {
       case "swap":
         return this.#handlers.swap();
       case "probation":
-        return this.#handlers.probation(question.milliseconds, question.messages);
+        return this.#handlers.probation(question.milliseconds, question.messages, question.modules);
       case "commit":
         return this.#handlers.commit();
       case "rollback":

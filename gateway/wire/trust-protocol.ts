@@ -90,8 +90,16 @@ export type TrustQuestion =
   | { readonly question: "stage"; readonly changed: readonly OfferedBinary[]; readonly set: OfferedSet }
   /** Answer: `{ pauseMs: number }`. */
   | { readonly question: "swap" }
-  /** Answer when proven: nothing; a refusal if it failed. Given up by a `rollback`. */
-  | { readonly question: "probation"; readonly milliseconds: number; readonly messages: number }
+  /**
+   * Answer when the modules named have proven themselves: nothing; a refusal if one failed. Given up by a `rollback`.
+   * After a boot that started a candidate it comes without a swap before it.
+   */
+  | {
+      readonly question: "probation";
+      readonly milliseconds: number;
+      readonly messages: number;
+      readonly modules: readonly string[];
+    }
   | { readonly question: "commit" }
   | { readonly question: "rollback" };
 
