@@ -255,8 +255,10 @@ async function layerNames(folder: string): Promise<readonly string[]> {
  * first that says a thing decides. Relative paths start at the folder of `gateway.yaml`. Throws `ConfigurationError`.
  */
 export async function loadConfiguration(path: string): Promise<GatewayConfiguration> {
+  // The file itself first: of two things that cannot be read, it is the one that was named.
+  const own = { name: path, text: await readText(path) };
   const folder = layerFolder(path);
-  const names = [...(await layerNames(folder)).map((name) => join(folder, name)), path];
-  const files = await Promise.all(names.map(async (name) => ({ name, text: await readText(name) })));
-  return parseLayers(files, dirname(resolve(path)));
+  const names = (await layerNames(folder)).map((name) => join(folder, name));
+  const layers = await Promise.all(names.map(async (name) => ({ name, text: await readText(name) })));
+  return parseLayers([...layers, own], dirname(resolve(path)));
 }
