@@ -6,29 +6,65 @@ import { refuseOpcode, refuseProposal, refuseType } from "./proposals.ts";
 import { type FunctionType, type ModuleShape, VALUE_TYPES } from "./reader.ts";
 
 /**
- * What the rewriter has to do at a place of a body. The places come in ascending order.
- * `value` is a function index, a region, or the nesting depth of a return.
+ * What the rewriter has to do at a place of a body. The places come in ascending order; bytes `[at, end)` are replaced,
+ * `at === end` inserts.
  */
 export interface Edit {
-  readonly kind: "call" | "tail-call" | "indirect-call" | "reference" | "charge" | "loop" | "bulk" | "return";
-  /** Bytes `[at, end)` are replaced; `at === end` inserts. */
+  readonly kind:
+    | "call"
+    | "tail-call"
+    | "indirect-call"
+    | "reference"
+    | "charge"
+    | "bulk"
+    | "return"
+    | "label"
+    | "exit"
+    | "loop"
+    | "loop-end";
   readonly at: number;
   readonly end: number;
+  /** A function index, a region, a bulk unit, the nesting depth of a return, a label, or the level a branch goes to. */
   readonly value: number;
+  /** The innermost loop around the place; for a label, the loop that the branch leaves. */
+  readonly loop: LoopShape | undefined;
+}
+
+export interface LoopShape {
+  /** Neither a loop nor a call in it: the loops that a compiler unrolls, and that a call in them would slow down most. */
+  tight: boolean;
 }
 
 /** What is charged per unit of an instruction's length operand. */
 export const BULK = Object.freeze({ bytes: 0, entries: 1, pages: 2 } as const);
 
-/** A stretch of code that is charged at its head. A region without a parent is charged and checked. */
-interface Region {
+/** A stretch of code that is charged at its head: the function's (0), a loop's (no parent), or a conditional one. */
+export interface Region {
   readonly parent: number;
   cost: number;
+  /** Holds a call of its own. */
+  calls: boolean;
+}
+
+/** The innermost part of a body, outside of loops, that holds all its calls: where stack depth is counted. */
+export interface CallPart {
+  /** 0 is the function; branches to this level or below leave the part. */
+  readonly level: number;
+  /** From the head of a region to the `end` or `else` that closes the part. */
+  readonly at: number;
+  readonly end: number;
+  readonly region: number;
 }
 
 export interface BodyScan {
   readonly edits: readonly Edit[];
   readonly regions: readonly Region[];
+  /** Direct calls: which region pays for the entry to which function. */
+  readonly directCalls: readonly { readonly region: number; readonly callee: number }[];
+  /** Undefined for a body without calls. */
+  readonly callPart: CallPart | undefined;
+  /** Conditional branches with the lowest level they go to: they may leave a part without passing its end. */
+  readonly conditionalExits: readonly { readonly at: number; readonly level: number }[];
   /** Parameters and declared locals. */
   readonly locals: number;
   /** `bytes[instructionsAt, end)` are the instructions, the last of which is the body's `end`. */
@@ -41,8 +77,7 @@ export interface BodyScan {
   /** Control instructions, targets of `br_table` counted one by one. */
   readonly controls: number;
   readonly usesVectors: boolean;
-  readonly calls: boolean;
-  readonly loops: boolean;
+  readonly loops: number;
 }
 
 /** How code after a place is reached: by going on, not at all after a trap, or by jumping to a label only. */
@@ -53,10 +88,16 @@ interface Frame {
   readonly base: number;
   readonly parameters: number;
   readonly results: number;
+  /** Level of the outermost loop around, Infinity outside of loops. */
+  readonly outerLoop: number;
+  readonly loop: LoopShape | undefined;
   region: number;
+  /** Where the current region begins; -1 where that is outside of this frame. */
+  head: number;
   reach: Reach;
   /** The first arm of this `if` ended in a jump. */
   armJumped: boolean;
+  closedAt: number;
 }
 
 const NO_PARENT = -1;
@@ -66,20 +107,27 @@ class BodyReader {
   readonly reader: ByteReader;
   readonly edits: Edit[] = [];
   readonly regions: Region[] = [];
+  readonly directCalls: { region: number; callee: number }[] = [];
+  readonly conditionalExits: { at: number; level: number }[] = [];
   readonly frames: Frame[] = [];
+  readonly end: number;
+  callPart: CallPart | undefined;
   locals = 0;
   localGroups = 0;
   localGroupsAt = 0;
   instructionsAt = 0;
   height = 0;
   controls = 0;
+  loops = 0;
   usesVectors = false;
-  calls = false;
-  loops = false;
   #operands = 0;
   #frame: Frame;
-  readonly end: number;
   readonly #globals: number;
+  /** The frames around the first call, as they were then. */
+  #firstCall: { readonly frame: Frame; readonly head: number; readonly region: number }[] = [];
+  /** Level of the innermost frame that holds all calls so far, and the lowest level open since the last one. */
+  #callLevel = 0;
+  #lowest = 0;
 
   constructor(shape: ModuleShape, type: FunctionType, at: number, end: number) {
     this.shape = shape;
@@ -93,9 +141,13 @@ class BodyReader {
       base: 0,
       parameters: 0,
       results: type.results.length,
+      outerLoop: Number.POSITIVE_INFINITY,
+      loop: undefined,
       region: this.#region(NO_PARENT, COST.functionEntry),
+      head: 0,
       reach: "falls",
       armJumped: false,
+      closedAt: 0,
     };
     this.frames.push(this.#frame);
   }
@@ -103,8 +155,14 @@ class BodyReader {
   read(): void {
     this.#declaredLocals();
     this.instructionsAt = this.reader.at;
+    this.#frame.head = this.reader.at;
     while (this.frames.length > 0) this.#instruction();
     this.reader.finish("a function body");
+    // The part begins where a region does, so that one check does for fuel and depth; a level without one is widened.
+    const level = this.#firstCall.findLastIndex(({ head }, index) => head >= 0 && index <= this.#callLevel);
+    const part = this.#firstCall[level];
+    if (part === undefined) return;
+    this.callPart = { level, at: part.head, end: part.frame.closedAt, region: part.region };
   }
 
   #declaredLocals(): void {
@@ -176,23 +234,22 @@ class BodyReader {
       case 0x00:
         return this.#leave("trapped");
       case 0x02:
-        return this.#enter("block");
+        return this.#enter("block", at);
       case 0x03:
-        return this.#enter("loop");
+        return this.#enter("loop", at);
       case 0x04:
         this.#take(1);
-        return this.#enter("if");
+        return this.#enter("if", at);
       case 0x05:
         return this.#else(at);
       case 0x0b:
         return this.#end(at);
       case 0x0c:
-        this.#branch(this.#label());
-        return this.#leave("jumped");
+        return this.#jump(at);
       case 0x0d:
-        return this.#branchIf();
+        return this.#branchIf(at);
       case 0x0e:
-        return this.#branchTable();
+        return this.#branchTable(at);
       case 0x0f:
         return this.#return(at);
       case 0x10:
@@ -210,28 +267,42 @@ class BodyReader {
     }
   }
 
-  #enter(kind: "block" | "loop" | "if"): void {
+  #enter(kind: "block" | "loop" | "if", at: number): void {
     const { parameters, results } = this.#blockType();
     this.#take(parameters);
     this.controls += 1;
-    const outer = this.#frame.region;
+    const { region, loop, outerLoop } = this.#frame;
     if (kind === "if") this.#charge(COST.branch);
-    this.#frame = { kind, base: this.#operands, parameters, results, region: outer, reach: "falls", armJumped: false };
+    this.#frame = {
+      kind,
+      base: this.#operands,
+      parameters,
+      results,
+      outerLoop: kind === "loop" ? Math.min(outerLoop, this.frames.length) : outerLoop,
+      loop: kind === "loop" ? { tight: true } : loop,
+      region,
+      head: -1,
+      reach: "falls",
+      armJumped: false,
+      closedAt: 0,
+    };
     this.frames.push(this.#frame);
     this.#give(parameters);
-    if (kind === "if") this.#open(outer);
-    if (kind === "loop") this.#openLoop();
+    if (kind === "if") this.#open(region);
+    if (kind === "loop") this.#openLoop(at, loop);
   }
 
-  #openLoop(): void {
-    this.loops = true;
+  #openLoop(at: number, outer: LoopShape | undefined): void {
+    if (outer !== undefined) outer.tight = false;
+    this.loops += 1;
     this.#frame.region = this.#region(NO_PARENT, COST.loopHead);
-    this.#edit("loop", this.reader.at, this.reader.at, this.#frame.region);
+    this.#edit("loop", at, this.reader.at, this.#frame.region);
   }
 
   /** Starts a region that is reached only if its parent was, and not always then. */
   #open(parent: number): void {
     this.#frame.region = this.#region(parent, 0);
+    this.#frame.head = this.reader.at;
     this.#edit("charge", this.reader.at, this.reader.at, this.#frame.region);
   }
 
@@ -244,6 +315,7 @@ class BodyReader {
     const armJumped = frame.reach === "jumped";
     this.#frame = { ...frame, kind: "else", region: outer, reach: "falls", armJumped };
     this.frames[this.frames.length - 1] = this.#frame;
+    this.#lowest = Math.min(this.#lowest, this.frames.length - 2);
     this.#operands = frame.base + frame.parameters;
     this.#open(outer);
   }
@@ -252,18 +324,20 @@ class BodyReader {
     const frame = this.#frame;
     this.#close(at);
     this.frames.pop();
+    this.#lowest = Math.min(this.#lowest, this.frames.length - 1);
     const outer = this.frames.at(-1);
     if (outer === undefined) return;
     this.#frame = outer;
     this.#operands = frame.base;
     this.#give(frame.results);
+    if (frame.kind === "loop") return this.#edit("loop-end", this.reader.at, this.reader.at, 0, frame.loop);
     // After a jump the code that follows is reached through a label, or through the other arm of an `if`: not always.
-    const conditional = frame.reach === "jumped" || frame.armJumped;
-    if (conditional && frame.kind !== "loop") this.#open(outer.region);
+    if (frame.reach === "jumped" || frame.armJumped) this.#open(outer.region);
   }
 
   #close(at: number): void {
     const frame = this.#frame;
+    frame.closedAt = at;
     const height = frame.base + frame.results;
     if (frame.reach === "falls" && this.#operands !== height) {
       refuseWasm("a block leaves the wrong number of operands", at, {
@@ -278,34 +352,52 @@ class BodyReader {
     if (this.#frame.reach === "falls") this.#frame.reach = reach;
   }
 
-  #label(): Frame {
+  /** A label, as the level of the frame it names. */
+  #label(): number {
     const at = this.reader.at;
     const depth = this.reader.u32();
-    const frame = this.frames[this.frames.length - 1 - depth];
+    const level = this.frames.length - 1 - depth;
+    const frame = this.frames[level];
     if (frame === undefined) refuseWasm("a branch to an unknown label", at, { found: `${depth}` });
     this.controls += 1;
-    return frame;
+    const { loop } = this.#frame;
+    if (loop !== undefined && frame.loop !== loop) this.#edit("label", at, this.reader.at, depth, loop);
+    return level;
   }
 
   /** Operands that a branch carries. */
-  #branch(frame: Frame): number {
+  #branch(level: number): number {
     this.#charge(COST.branch);
-    const arity = frame.kind === "loop" ? frame.parameters : frame.results;
+    const frame = this.frames[level];
+    const arity = (frame?.kind === "loop" ? frame.parameters : frame?.results) ?? 0;
     this.#take(arity);
     return arity;
   }
 
-  #branchIf(): void {
+  #jump(at: number): void {
+    const place = this.edits.length;
+    const level = this.#label();
+    this.edits.splice(place, 0, { kind: "exit", at, end: at, value: level, loop: undefined });
+    this.#branch(level);
+    this.#leave("jumped");
+  }
+
+  #branchIf(at: number): void {
     this.#take(1);
-    this.#give(this.#branch(this.#label()));
+    const level = this.#label();
+    this.conditionalExits.push({ at, level });
+    this.#give(this.#branch(level));
     this.#open(this.#frame.region);
   }
 
-  #branchTable(): void {
+  #branchTable(at: number): void {
     this.#take(1);
     const count = this.reader.count("branch targets");
-    for (let index = 0; index < count; index += 1) this.#label();
-    this.#branch(this.#label());
+    let lowest = Number.POSITIVE_INFINITY;
+    for (let index = 0; index < count; index += 1) lowest = Math.min(lowest, this.#label());
+    const level = this.#label();
+    this.conditionalExits.push({ at, level: Math.min(lowest, level) });
+    this.#branch(level);
     this.#charge(COST.branch * 2);
     this.#leave("jumped");
   }
@@ -329,6 +421,7 @@ class BodyReader {
     const index = this.#functionIndex();
     this.#edit(kind, at, this.reader.at, index);
     this.#charge(COST.call);
+    this.directCalls.push({ region: this.#frame.region, callee: index });
     this.#invoke(kind, this.shape.types[this.shape.functions[index] ?? 0]);
   }
 
@@ -345,11 +438,26 @@ class BodyReader {
   }
 
   #invoke(kind: "call" | "indirect-call" | "tail-call", type: FunctionType | undefined): void {
-    this.calls = true;
+    this.#markCall();
     this.controls += 1;
     this.#take(type?.parameters.length ?? 0);
     if (kind === "tail-call") this.#leave("jumped");
     else this.#give(type?.results.length ?? 0);
+  }
+
+  #markCall(): void {
+    const { loop, outerLoop, region } = this.#frame;
+    if (loop !== undefined) loop.tight = false;
+    const holder = this.regions[region];
+    if (holder !== undefined) holder.calls = true;
+    const level = this.frames.length - 1;
+    const inner = Math.min(level, outerLoop - 1);
+    if (this.#firstCall.length > 0) this.#callLevel = Math.min(this.#callLevel, this.#lowest, inner);
+    else {
+      this.#callLevel = inner;
+      this.#firstCall = this.frames.map((frame) => ({ frame, head: frame.head, region: frame.region }));
+    }
+    this.#lowest = level;
   }
 
   #typedSelect(): void {
@@ -440,6 +548,7 @@ class BodyReader {
   }
 
   #bulk(unit: number, at: number): void {
+    if (this.#frame.loop !== undefined) this.#frame.loop.tight = false;
     this.#edit("bulk", at, at, unit);
   }
 
@@ -494,11 +603,11 @@ class BodyReader {
   }
 
   #region(parent: number, cost: number): number {
-    return this.regions.push({ parent, cost }) - 1;
+    return this.regions.push({ parent, cost, calls: false }) - 1;
   }
 
-  #edit(kind: Edit["kind"], at: number, end: number, value: number): void {
-    this.edits.push({ kind, at, end, value });
+  #edit(kind: Edit["kind"], at: number, end: number, value: number, loop = this.#frame.loop): void {
+    this.edits.push({ kind, at, end, value, loop });
   }
 }
 

@@ -39,7 +39,7 @@ const EFFECTS: Readonly<Record<string, Effect>> = {
 };
 
 function table(rows: string): readonly (Effect | undefined)[] {
-  return [...rows.replaceAll(/\s/g, "")].map((letter) => EFFECTS[letter]);
+  return Array.from(rows.replaceAll(/\s/g, ""), (letter) => EFFECTS[letter]);
 }
 
 /** Opcodes 0x00 to 0xc4, sixteen a row; `.` is read by `scanBody` case by case, or is no instruction. */
@@ -60,13 +60,16 @@ export const VECTOR = table(`
   uu . q bbb d bbbb uu . q bbb d bbbb uuuuuuuu
 `);
 
-/** Fuel costs of what is not in the tables; a callee charges for its own work. */
+/** A function that costs no more than this before anything conditional leaves the charge to its callers. */
+export const CALLER_PAYS = 24;
+
+/** Fuel costs of what is not in the tables. An indirect call pays for the dearest function that leaves it to callers. */
 export const COST = Object.freeze({
   functionEntry: 3,
   loopHead: 1,
   branch: 1,
   call: 2,
-  indirectCall: 6,
+  indirectCall: 6 + CALLER_PAYS,
   global: 1,
   table: 3,
   bulk: 16,

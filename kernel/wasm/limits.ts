@@ -12,5 +12,5 @@ export const MAXIMUM_ARITY = 128;
 export const MAXIMUM_TABLES = 16;
 /** 2 GiB in pages: a guest's addresses are non-negative as i32, which the ABI's results rely on. */
 export const MAXIMUM_MEMORY_PAGES = 32_768;
-/** A leaf frame of at most this many abstract bytes is covered by the host's headroom and not counted. */
-export const UNCOUNTED_LEAF_FRAME = 1024;
+/** A frame of at most this many abstract bytes is not counted where it calls nothing: the host's headroom covers it. */
+export const UNCOUNTED_FRAME = 1024;

@@ -1,7 +1,8 @@
 /** Rewrites a guest binary so that it counts its work and its stack, and stays within its quota of memory and tables. */
 
 import { Refusal } from "../errors.ts";
-import { BULK, type BodyScan, type Edit, scanBody } from "./body.ts";
+import { BULK, type BodyScan, type CallPart, type Edit, scanBody } from "./body.ts";
+import { CALLER_PAYS } from "./instructions.ts";
 import { ByteReader, ByteWriter, refuseWasm } from "./bytes.ts";
 import {
   MAXIMUM_BODY_BYTES,
@@ -9,7 +10,7 @@ import {
   MAXIMUM_MEMORY_PAGES,
   MAXIMUM_MERGES,
   MAXIMUM_TABLES,
-  UNCOUNTED_LEAF_FRAME,
+  UNCOUNTED_FRAME,
 } from "./limits.ts";
 import { renumberNames } from "./names.ts";
 import { type FunctionType, type Limits, type ModuleShape, readModule, SECTION } from "./reader.ts";
@@ -41,6 +42,8 @@ const OP = Object.freeze({
   else: 0x05,
   end: 0x0b,
   br: 0x0c,
+  brIf: 0x0d,
+  return: 0x0f,
   call: 0x10,
   returnCall: 0x12,
   select: 0x1b,
@@ -228,59 +231,141 @@ function exportedFunction(
 }
 
 /**
+ * How one body is charged. A conditional region that costs little is charged with the one that leads to it. A function
+ * whose unconditional part is cheap and calls nothing is paid for by its callers, so that it need not count at all.
+ */
+class BodyPlan {
+  readonly scan: BodyScan;
+  readonly type: FunctionType;
+  /** Fuel by region, 0 where it is charged with another. */
+  readonly charges: number[];
+  /** Abstract bytes of stack. */
+  readonly frame: number;
+  /** Where depth is counted and fuel checked; undefined for a body that cannot be part of a recursion. */
+  readonly part: CallPart | undefined;
+  /** The body becomes a block, so that conditional branches to its end come by where depth is given back. */
+  readonly wrapped: boolean;
+  /** What callers pay for an entry; 0 where the function itself charges it. */
+  readonly entryFee: number;
+  readonly #owners: number[];
+
+  constructor(scan: BodyScan, type: FunctionType) {
+    this.scan = scan;
+    this.type = type;
+    this.frame = FRAME_BASE + (scan.locals + scan.height) * (scan.usesVectors ? 16 : 8);
+    const whole: CallPart = { level: 0, at: scan.instructionsAt, end: scan.end - 1, region: 0 };
+    const part = this.frame > UNCOUNTED_FRAME ? whole : scan.callPart;
+    this.wrapped = part !== undefined && scan.conditionalExits.some((exit) => leaves(part, exit.at, exit.level));
+    this.part = this.wrapped ? whole : part;
+    this.charges = scan.regions.map((region) => region.cost);
+    this.#owners = scan.regions.map((_, index) => index);
+    this.#merge();
+    const entry = this.charges[0] ?? 0;
+    this.entryFee = this.part?.region === 0 || entry > CALLER_PAYS ? 0 : entry;
+  }
+
+  /** Children come after their parents, so one pass back merges, and one forth finds who charges for each region. */
+  #merge(): void {
+    const { charges } = this;
+    const { regions } = this.scan;
+    const callsIn = (index: number): boolean => index === this.part?.region || (regions[index]?.calls ?? false);
+    for (let index = charges.length - 1; index > 0; index -= 1) {
+      const parent = regions[index]?.parent ?? -1;
+      const cost = charges[index] ?? 0;
+      if (parent < 0 || cost > MERGED_REGION || index === this.part?.region) continue;
+      // Fees of calls are added later; a region that its callers pay for must not come to owe any.
+      if (callsIn(index) && !callsIn(parent)) continue;
+      charges[parent] = (charges[parent] ?? 0) + cost;
+      charges[index] = 0;
+      this.#owners[index] = parent;
+    }
+    for (const [index, owner] of this.#owners.entries()) this.#owners[index] = this.#owners[owner] ?? owner;
+  }
+
+  /** Adds what the callees of direct calls leave to their callers. */
+  payFees(entryFee: (functionIndex: number) => number): void {
+    for (const { region, callee } of this.scan.directCalls) {
+      const owner = this.#owners[region] ?? region;
+      this.charges[owner] = (this.charges[owner] ?? 0) + entryFee(callee);
+    }
+  }
+}
+
+function leaves(part: CallPart, at: number, level: number): boolean {
+  return at >= part.at && at < part.end && level <= part.level;
+}
+
+/**
  * Rewrites one body. Every sequence it inserts leaves the operand stack as it was and touches only locals, globals and
- * functions past the guest's own index spaces, whose bounds `scanBody` has checked: code that was invalid stays so.
+ * functions past the guest's own index spaces, whose bounds `scanBody` has checked; the labels that it adds are passed
+ * over by the guest's branches. So code that was invalid stays invalid.
+ *
+ * Fuel is checked at the head of every loop and of the part that holds all calls: no endless execution avoids both.
+ * Between two checks at most the code of one body runs. The global is exact at every charge, so the host may look at
+ * any time, also after a trap; functions with loops keep a copy in a local, which spares them the load.
  */
 class BodyRewriter {
   readonly layout: Layout;
   readonly helpers: Helpers;
-  readonly scan: BodyScan;
-  readonly type: FunctionType;
+  readonly plan: BodyPlan;
   readonly out = new ByteWriter(1024);
-  /** Fuel of a region, or 0 where it is charged with its parent. */
-  readonly charges: readonly number[];
-  /** Local that holds the fuel; kept equal to the global, which spares loops the load. */
-  readonly fuelLocal: number;
-  readonly depthLocal: number;
-  readonly frame: number;
-  readonly counted: boolean;
+  readonly #fuel: number;
+  readonly #depth: number;
+  /** Depth as it was before this activation took its frame. */
+  readonly #given: number;
+  readonly #cached: boolean;
 
-  constructor(layout: Layout, helpers: Helpers, scan: BodyScan, type: FunctionType) {
+  constructor(layout: Layout, helpers: Helpers, plan: BodyPlan) {
     this.layout = layout;
     this.helpers = helpers;
-    this.scan = scan;
-    this.type = type;
-    this.charges = mergeRegions(scan);
-    this.fuelLocal = scan.locals;
-    this.depthLocal = scan.locals + 1;
-    this.frame = FRAME_BASE + (scan.locals + scan.height) * (scan.usesVectors ? 16 : 8);
-    this.counted = scan.calls || this.frame > UNCOUNTED_LEAF_FRAME;
+    this.plan = plan;
+    const { locals, loops } = plan.scan;
+    this.#fuel = locals;
+    this.#depth = locals + 1;
+    this.#given = locals + 2;
+    this.#cached = loops > 0;
   }
 
   get addedLocals(): number {
-    return this.counted ? 2 : 1;
+    if (this.plan.part !== undefined) return 3;
+    return this.#cached ? 1 : 0;
   }
 
   rewrite(): ByteWriter {
-    const { out, scan, layout } = this;
+    const { out, plan, layout } = this;
+    const { scan, part } = plan;
     const { bytes } = layout.shape;
-    out
-      .u32(scan.localGroups + 1)
-      .slice(bytes, scan.localGroupsAt, scan.instructionsAt)
-      .u32(this.addedLocals)
-      .byte(I32);
+    this.#locals();
     this.#enter();
-    if (this.counted) this.#openBody();
     let copied = scan.instructionsAt;
+    let open = part !== undefined && !plan.wrapped;
     for (const edit of scan.edits) {
+      if (open && part !== undefined && edit.at >= part.end) {
+        out.slice(bytes, copied, part.end);
+        copied = part.end;
+        this.#giveBackDepth();
+        open = false;
+      }
       out.slice(bytes, copied, edit.at);
       copied = edit.end;
       this.#edit(edit);
     }
-    out.slice(bytes, copied, scan.end);
-    if (!this.counted) return out;
+    out.slice(bytes, copied, open && part !== undefined ? part.end : scan.end);
+    if (open && part !== undefined) {
+      this.#giveBackDepth();
+      out.slice(bytes, part.end, scan.end);
+    }
+    if (!plan.wrapped) return out;
     this.#giveBackDepth();
     return out.byte(OP.end);
+  }
+
+  #locals(): void {
+    const { out, plan, addedLocals } = this;
+    const { scan } = plan;
+    out.u32(scan.localGroups + (addedLocals > 0 ? 1 : 0));
+    out.slice(this.layout.shape.bytes, scan.localGroupsAt, scan.instructionsAt);
+    if (addedLocals > 0) out.u32(addedLocals).byte(I32);
   }
 
   #edit(edit: Edit): void {
@@ -299,90 +384,125 @@ class BodyRewriter {
         out.byte(OP.refFunction).u32(layout.function(edit.value));
         return;
       case "return":
-        if (this.counted) out.byte(OP.br).u32(edit.value);
-        else out.byte(0x0f);
+        return this.#return(edit);
+      case "exit":
+        if (this.#leavesPart(edit.at, edit.value)) this.#giveBackDepth();
+        return;
+      case "label":
+        out.u32(edit.value + (edit.loop?.tight === true ? 1 : 0));
         return;
       case "bulk":
         out.byte(OP.call).u32(helpers.spend[edit.value] ?? 0);
         return this.#reload();
       case "charge":
-        return this.#charge(this.charges[edit.value] ?? 0);
+        return this.#head(edit.value);
       case "loop":
-        this.#charge(this.charges[edit.value] ?? 0);
-        return this.#checkFuel();
+        return this.#loop(edit);
+      case "loop-end":
+        if (edit.loop?.tight === true) out.byte(OP.end);
+        return;
     }
   }
 
-  #enter(): void {
-    const { out, layout } = this;
-    this.#charge(this.charges[0] ?? 0, true);
-    if (!this.counted) return this.#checkFuel();
-    out.byte(OP.globalGet).u32(layout.depth).byte(OP.i32Const).s32(this.frame).byte(OP.i32Subtract);
-    out.byte(OP.localTee).u32(this.depthLocal).byte(OP.globalSet).u32(layout.depth);
-    out.byte(OP.localGet).u32(this.fuelLocal).byte(OP.localGet).u32(this.depthLocal).byte(OP.i32Or);
-    this.#settleIfNegative();
+  #leavesPart(at: number, level: number): boolean {
+    const { part, wrapped } = this.plan;
+    return part !== undefined && !wrapped && leaves(part, at, level);
   }
 
-  /** fuel -= cost, in the local and in the global: the global is exact wherever the host may look, also after a trap. */
-  #charge(cost: number, entry = false): void {
-    if (cost === 0) return;
-    const { out, layout, fuelLocal } = this;
-    if (entry || !this.scan.loops) out.byte(OP.globalGet).u32(layout.fuel);
-    else out.byte(OP.localGet).u32(fuelLocal);
+  #return(edit: Edit): void {
+    if (this.plan.wrapped) {
+      this.out.byte(OP.br).u32(edit.value + (edit.loop?.tight === true ? 1 : 0));
+      return;
+    }
+    if (this.#leavesPart(edit.at, 0)) this.#giveBackDepth();
+    this.out.byte(OP.return);
+  }
+
+  #enter(): void {
+    const { plan, layout, out } = this;
+    if (plan.entryFee > 0) {
+      if (this.#cached) out.byte(OP.globalGet).u32(layout.fuel).byte(OP.localSet).u32(this.#fuel);
+      return;
+    }
+    const keep = this.#cached || plan.part?.region === 0;
+    this.#charge(plan.charges[0] ?? 0, false, keep);
+    if (plan.part?.region === 0) this.#takeDepth();
+    if (!plan.wrapped) return;
+    const { results } = plan.type;
+    out.byte(OP.block);
+    if (results.length > 1) out.s32(layout.type([], results));
+    else out.byte(results[0] ?? OP.empty);
+  }
+
+  /** The head of a conditional region. */
+  #head(region: number): void {
+    const counted = region === this.plan.part?.region;
+    const cost = this.plan.charges[region] ?? 0;
+    if (cost > 0 || counted) this.#charge(cost, this.#cached, this.#cached || counted);
+    if (counted) this.#takeDepth();
+  }
+
+  /**
+   * A loop that others or calls are in is checked where it is charged. A tight one gets a loop around it that it is left
+   * for when fuel is below 0, so that no call stands in it: `loop (settle) loop (br_if 1 if fuel < 0) ... end end`.
+   */
+  #loop(edit: Edit): void {
+    const { out, layout } = this;
+    const { bytes } = layout.shape;
+    const cost = this.plan.charges[edit.value] ?? 0;
+    out.slice(bytes, edit.at, edit.end);
+    if (edit.loop?.tight !== true) {
+      this.#charge(cost, true, true);
+      return this.#settleIfNegative();
+    }
+    this.#settleIfNegative();
+    out.slice(bytes, edit.at, edit.end);
+    out.byte(OP.localGet).u32(this.#fuel).raw(OP.i32Const, 0, OP.i32LessSigned, OP.brIf, 1);
+    this.#charge(cost, true, true);
+  }
+
+  /** fuel -= cost, from the local copy or the global, into the global and, if it is to be kept, the local. */
+  #charge(cost: number, fromLocal: boolean, keep: boolean): void {
+    const { out, layout } = this;
+    if (fromLocal) out.byte(OP.localGet).u32(this.#fuel);
+    else out.byte(OP.globalGet).u32(layout.fuel);
     out.byte(OP.i32Const).s32(cost).byte(OP.i32Subtract);
-    if (entry || this.scan.loops) out.byte(OP.localTee).u32(fuelLocal);
+    if (keep) out.byte(OP.localTee).u32(this.#fuel);
     out.byte(OP.globalSet).u32(layout.fuel);
   }
 
-  #checkFuel(): void {
-    this.out.byte(OP.localGet).u32(this.fuelLocal);
-    this.#settleIfNegative();
-  }
-
-  #settleIfNegative(): void {
-    this.out.raw(OP.i32Const, 0, OP.i32LessSigned, OP.if, OP.empty, OP.call).u32(this.helpers.settle);
-    this.#reload();
-    this.out.byte(OP.end);
-  }
-
-  #reload(): void {
-    if (this.scan.loops) this.out.byte(OP.globalGet).u32(this.layout.fuel).byte(OP.localSet).u32(this.fuelLocal);
+  /** Takes this activation's frame from depth, and checks depth and fuel in one. */
+  #takeDepth(): void {
+    const { out, layout } = this;
+    out.byte(OP.globalGet).u32(layout.depth).byte(OP.localTee).u32(this.#given);
+    out.byte(OP.i32Const).s32(this.plan.frame).byte(OP.i32Subtract);
+    out.byte(OP.localTee).u32(this.#depth).byte(OP.globalSet).u32(layout.depth);
+    this.#settleIfNegative(this.#depth);
   }
 
   #giveBackDepth(): void {
-    if (!this.counted) return;
-    const { out, layout } = this;
-    out.byte(OP.globalGet).u32(layout.depth).byte(OP.i32Const).s32(this.frame).byte(OP.i32Add);
-    out.byte(OP.globalSet).u32(layout.depth);
+    this.out.byte(OP.localGet).u32(this.#given).byte(OP.globalSet).u32(this.layout.depth);
   }
 
-  /** The guest's code becomes a block, so that its branches to the function's label come by where depth is given back. */
-  #openBody(): void {
-    const { results } = this.type;
-    this.out.byte(OP.block);
-    if (results.length > 1) this.out.s32(this.layout.type([], results));
-    else this.out.byte(results[0] ?? OP.empty);
+  #settleIfNegative(other?: number): void {
+    const { out } = this;
+    out.byte(OP.localGet).u32(this.#fuel);
+    if (other !== undefined) out.byte(OP.localGet).u32(other).byte(OP.i32Or);
+    out.raw(OP.i32Const, 0, OP.i32LessSigned, OP.if, OP.empty, OP.call).u32(this.helpers.settle);
+    this.#reload();
+    out.byte(OP.end);
   }
-}
 
-/** A cheap conditional region is charged with its parent; children come after their parents, so one pass back will do. */
-function mergeRegions(scan: BodyScan): number[] {
-  const costs = scan.regions.map((region) => region.cost);
-  for (let index = costs.length - 1; index > 0; index -= 1) {
-    const parent = scan.regions[index]?.parent ?? -1;
-    const cost = costs[index] ?? 0;
-    if (parent < 0 || cost > MERGED_REGION) continue;
-    costs[parent] = (costs[parent] ?? 0) + cost;
-    costs[index] = 0;
+  #reload(): void {
+    if (this.#cached) this.out.byte(OP.globalGet).u32(this.layout.fuel).byte(OP.localSet).u32(this.#fuel);
   }
-  return costs;
 }
 
 /** The bounds of DESIGN 6 on what V8 is given to compile, after rewriting. */
 function checkBody(index: number, scan: BodyScan, added: number, bytes: number, at: number): void {
   const locals = scan.locals + added;
-  const checks = scan.edits.reduce((count, edit) => (edit.kind === "loop" ? count + 1 : count), 2);
-  const merges = (locals + scan.height) * (scan.controls + checks);
+  // At most three more for each loop, and two for the body.
+  const merges = (locals + scan.height) * (scan.controls + 3 * scan.loops + 2);
   tooLarge(index, at, bytes, MAXIMUM_BODY_BYTES, "bytes");
   tooLarge(index, at, locals, MAXIMUM_LOCALS, "parameters and locals");
   tooLarge(index, at, merges, MAXIMUM_MERGES, "(locals + operands) x control instructions");
@@ -398,18 +518,27 @@ function tooLarge(index: number, at: number, found: number, maximum: number, wha
   });
 }
 
-function rewriteBodies(layout: Layout, helpers: Helpers): ByteWriter {
-  const { shape } = layout;
-  const out = new ByteWriter(shape.bytes.length * 2).u32(shape.bodies.length + layout.helpers.length);
-  for (const [index, body] of shape.bodies.entries()) {
+function planBodies(shape: ModuleShape): BodyPlan[] {
+  const plans = shape.bodies.map((body, index) => {
     const type = shape.types[shape.functions[shape.importedFunctions + index] ?? -1];
     if (type === undefined) refuseWasm("an unknown type index", body.at);
     tooLarge(shape.importedFunctions + index, body.at, body.end - body.at, MAXIMUM_BODY_BYTES, "bytes");
     const scan = scanBody(shape, index);
     tooLarge(shape.importedFunctions + index, body.at, scan.locals, MAXIMUM_LOCALS, "parameters and locals");
-    const rewriter = new BodyRewriter(layout, helpers, scan, type);
+    return new BodyPlan(scan, type);
+  });
+  for (const plan of plans) plan.payFees((index) => plans[index - shape.importedFunctions]?.entryFee ?? 0);
+  return plans;
+}
+
+function rewriteBodies(layout: Layout, helpers: Helpers): ByteWriter {
+  const { shape } = layout;
+  const out = new ByteWriter(shape.bytes.length * 2).u32(shape.bodies.length + layout.helpers.length);
+  for (const [index, plan] of planBodies(shape).entries()) {
+    const rewriter = new BodyRewriter(layout, helpers, plan);
     const rewritten = rewriter.rewrite();
-    checkBody(shape.importedFunctions + index, scan, rewriter.addedLocals, rewritten.length, body.at);
+    const at = shape.bodies[index]?.at ?? 0;
+    checkBody(shape.importedFunctions + index, plan.scan, rewriter.addedLocals, rewritten.length, at);
     out.u32(rewritten.length).append(rewritten);
   }
   for (const helper of layout.helpers) out.u32(helper.body.length).append(helper.body);

@@ -35,7 +35,7 @@ describe("the meter", () => {
       (global $r (export "r") (mut i64) (i64.const 0))
       (func (export "bulkhead_handle") (param i32 i32) (result i64) (global.get $r)))`);
     const guest = startMetered(meter(binary));
-    const enter = (guest.exports as MeteredExports)["bulkhead:enter"];
+    const enter = guest.exports["bulkhead:enter"];
     const r = guest.exports["r"] as WebAssembly.Global<"i64">;
     const cases: [bigint, number][] = [
       [0n, 0],

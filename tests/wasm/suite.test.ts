@@ -8,9 +8,6 @@ const scripts = loadSuite();
 /** A script whose one module is meant to have too many locals; it is refused by the bound on compile time. */
 const REFUSED = "skip-stack-guard-page";
 
-/** They call into a module whose instantiation failed half-way, so that the host could never arm it; no kernel does. */
-const NEVER_ARMED = /^linking:(236|248) /;
-
 /** The meter takes WebAssembly 2.0 and V8 takes more: where the suite wants a rejection, rejecting is right. */
 const REJECTED = /assert_(malformed|invalid): rejected$/;
 
@@ -40,7 +37,7 @@ describe.each([
       const metered = await outcomes(script, mode);
       const expected = await plainOutcomes(script);
       const differing = metered.outcomes.filter((outcome, index) => outcome !== expected[index]);
-      expect(differing.filter((outcome) => !REJECTED.test(outcome) && !NEVER_ARMED.test(outcome))).toEqual([]);
+      expect(differing.filter((outcome) => !REJECTED.test(outcome))).toEqual([]);
     },
   );
 });

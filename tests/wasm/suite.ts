@@ -204,12 +204,12 @@ export class ScriptRunner {
     const imports = Object.fromEntries(this.#registered) as WebAssembly.Imports;
     if (this.mode === "plain") return new WebAssembly.Instance(module, imports).exports;
     const { mode } = this;
-    let fuel: WebAssembly.Global<"i32"> | undefined;
+    const armed: { fuel?: WebAssembly.Global<"i32"> } = {};
     const exhausted = async (): Promise<void> => {
       this.suspensions += 1;
-      await undefined;
-      if (fuel === undefined || typeof mode === "string") throw new Error("never armed");
-      fuel.value = mode.slice;
+      await Promise.resolve();
+      if (armed.fuel === undefined || typeof mode === "string") throw new Error("never armed");
+      armed.fuel.value = mode.slice;
     };
     const overflow = (): void => {
       throw new Error("stack overflow");
@@ -217,7 +217,7 @@ export class ScriptRunner {
     const meterImports = { exhausted: typeof mode === "string" ? overflow : suspending(exhausted), overflow };
     const instance = new WebAssembly.Instance(module, { ...imports, "bulkhead:meter": meterImports });
     const exports = instance.exports as unknown as MeteredExports;
-    fuel = exports["bulkhead:fuel"];
+    armed.fuel = exports["bulkhead:fuel"];
     exports["bulkhead:arm"](typeof mode === "string" ? 2_000_000_000 : mode.slice, SUITE_DEPTH);
     await this.#invoke(exports["bulkhead:initialize"], []);
     // A trap leaves depth as it was at the trap; the host sets it again at each entry.
@@ -226,7 +226,7 @@ export class ScriptRunner {
 
   #rearming(exports: MeteredExports): Exports {
     const depth = exports["bulkhead:depth"];
-    return new Proxy(exports as unknown as Exports, {
+    return new Proxy(exports, {
       get: (target, name) => {
         depth.value = SUITE_DEPTH;
         return Reflect.get(target, name) as unknown;

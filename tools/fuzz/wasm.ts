@@ -131,7 +131,9 @@ function run(binary: readonly number[], guard: number): Outcome {
 
 function describe({ error, metered }: Outcome): string {
   if (error instanceof Refusal) return error.describe();
-  return metered === undefined ? `threw ${String(error)}` : Buffer.from(metered).toString("base64");
+  return metered === undefined
+    ? `threw ${error instanceof Error ? error.message : typeof error}`
+    : Buffer.from(metered).toString("base64");
 }
 
 type Fault = Pick<WasmFuzzFailure, "kind" | "detail">;
@@ -143,7 +145,7 @@ function inspect(
 ): Fault | undefined {
   const { error, metered, ms } = outcome;
   if (error !== undefined && !(error instanceof Refusal)) {
-    return { kind: "threw", detail: error instanceof Error ? (error.stack ?? "") : String(error) };
+    return { kind: "threw", detail: error instanceof Error ? (error.stack ?? "") : typeof error };
   }
   const allowed = ALLOWED_MS + binary.length * ALLOWED_MS_PER_BYTE;
   if (ms > allowed) {
