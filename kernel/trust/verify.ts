@@ -148,7 +148,9 @@ export function verifyModule(bytes: Uint8Array, trust: TrustState, options: Modu
   refuseRevoked(trust.root, envelope.digest, `module ${module.name}`);
   refuseRevoked(trust.root, module.wasmDigest, `the wasm of module ${module.name}`);
   if (options.purpose !== "boot") {
-    refuseExpired(trust, options.now, module.claims.expires, `module ${module.name}`);
+    // It cannot be earlier than its release: so none can move the clock floor beyond its own expiry, or the root's.
+    const now = Math.max(options.now, module.claims.released);
+    refuseExpired(trust, now, module.claims.expires, `module ${module.name}`);
     refuseOldModule(trust, module.name, module.sequence, envelope.digest);
   }
   const wasm = envelope.wasm === undefined ? undefined : verifyWasm(module, envelope.wasm);

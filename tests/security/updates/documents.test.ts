@@ -381,6 +381,14 @@ describe("replay, rollback and freeze", () => {
     expect(verifyPlan(longPlan, renewed, { ...here, now: late }).document.version).toBe(3);
   });
 
+  test("a module released after its own expiry, or after the root's: it would take the clock there", () => {
+    const released = (days: number) =>
+      signModule(moduleDocument({}, { released: NOW + days * DAY, expires: NOW + 400 * DAY }), [release]);
+    expect(module(released(364)).document.claims.released).toBe(NOW + 364 * DAY);
+    refusal("E_EXPIRED", () => module(released(366)));
+    refusal("E_EXPIRED", () => module(signModule(moduleDocument({}, { released: NOW + 91 * DAY }), [release])));
+  });
+
   test("a module that is not the planned one: a mix of old and new envelopes", () => {
     const { digest } = module(moduleBytes);
     const planned = { name: "threshold", sequence: 5, digest };
