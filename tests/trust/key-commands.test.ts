@@ -361,6 +361,35 @@ describe("sign and verify", () => {
     expect(broken.code).toBe(1);
   });
 
+  test("a configuration that is no text is said to be none", async () => {
+    writeFileSync(at("binary.yaml"), Uint8Array.of(0x61, 0xff));
+    const args = ["configuration", at("binary.yaml"), "--gateway", "g", "--version", "1", "--out", at("x")];
+    const { code, err } = await run("sign", ...args, ...keyFiles("operator"));
+    expect(code).toBe(1);
+    expect(err).toContain("is not UTF-8; save it as UTF-8 text");
+  });
+
+  test("numbers and dates that can't be are refused before anything is written", async () => {
+    const plan = [
+      "plan",
+      "--gateway",
+      "g",
+      "--version",
+      "1",
+      "--root-version",
+      "1",
+      ...keyFiles("deploy"),
+      "--out",
+      at("no"),
+    ];
+    expect((await run("sign", ...plan, "--version", "-1")).code).toBe(2);
+    expect((await run("sign", ...plan, "--version", "1e3")).err).toContain("--version takes a whole number");
+    expect((await run("sign", ...plan, "--version", "4294967296")).err).toContain("an integer from 0 to 4294967295");
+    expect((await run("sign", ...plan, "--expires", "soon")).err).toContain("--expires takes a date such as");
+    expect((await run("sign", ...plan, "--gateway", "a/b")).err).toContain("E_CBOR");
+    expect(existsSync(at("no"))).toBe(false);
+  });
+
   test("a plan names each module once, and is signed by a deploy key only", async () => {
     const plan = [
       "sign",

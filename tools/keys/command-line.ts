@@ -143,16 +143,17 @@ function describe(error: unknown): { readonly code: string; readonly message: st
   if (error instanceof UsageError) return { code: "usage", message: error.message };
   if (error instanceof Refusal) return { code: error.code, message: error.describe() };
   if (!isSystemError(error)) throw error;
-  return { code: error.code, message: SYSTEM_ERRORS[error.code]?.(error.path) ?? error.message };
+  return { code: error.code, message: SYSTEM_ERRORS[error.code]?.(error.path ?? "the file") ?? error.message };
 }
 
 interface SystemError extends Error {
   readonly code: string;
-  readonly path: string;
+  /** Absent where the file was open already, as when the disk fills up. */
+  readonly path?: string;
 }
 
 function isSystemError(error: unknown): error is SystemError {
-  return error instanceof Error && "syscall" in error && "code" in error && "path" in error;
+  return error instanceof Error && "syscall" in error && "code" in error;
 }
 
 const SYSTEM_ERRORS: Readonly<Record<string, (path: string) => string>> = Object.freeze({

@@ -1,7 +1,16 @@
 /** `bulkhead sign`: makes signed module, plan and configuration envelopes. */
 
 import type { ModuleDocument, PlannedModule } from "../../kernel/index.ts";
-import { classId, decodeEnvelope, decodeModule, inspectModule, sha256, toHex, vendorId } from "../../kernel/index.ts";
+import {
+  classId,
+  decodeEnvelope,
+  decodeModule,
+  inspectModule,
+  Refusal,
+  sha256,
+  toHex,
+  vendorId,
+} from "../../kernel/index.ts";
 import type { Arguments, Report } from "./command-line.ts";
 import { defineCommand, formatDate, UsageError } from "./command-line.ts";
 import { onlyPositional, readBytes, signingKeys, writeNewFile } from "./files.ts";
@@ -168,7 +177,7 @@ async function signPlanFile(args: Arguments): Promise<Report> {
 
 async function signConfigurationFile(args: Arguments): Promise<Report> {
   const path = onlyPositional(args, "the gateway.yaml");
-  const content = new TextDecoder("utf-8", { fatal: true }).decode(await readBytes(path));
+  const content = decodeText(await readBytes(path), path);
   const configuration = {
     target: configurationTarget(args),
     version: args.number("version"),
@@ -181,6 +190,14 @@ async function signConfigurationFile(args: Arguments): Promise<Report> {
     target: typeof target === "string" ? target : `class ${toHex(target)}`,
     version: configuration.version,
   });
+}
+
+function decodeText(bytes: Uint8Array, path: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new Refusal("E_CONFIG", `${path} is not UTF-8`, { hint: "save it as UTF-8 text" });
+  }
 }
 
 function configurationTarget(args: Arguments): string | Uint8Array {
