@@ -32,10 +32,13 @@ import { mergeLayers } from "./layers.ts";
 import { ConfigurationError, describePosition, type Position, type Problem, Problems } from "./problem.ts";
 import { applyRules, checkAssertions, readPolicy } from "./rules.ts";
 import { type GatewayDraft, gatewayShape } from "./schema.ts";
+import { checkSupported, type Feature, SUPPORTED } from "./supported.ts";
 
 export interface ParseOptions {
   /** The folder that relative paths start at; the file's own where nothing is said. */
   readonly folder?: string;
+  /** What is carried out of what the file may say; what this release does where nothing is said. */
+  readonly supported?: ReadonlySet<Feature>;
 }
 
 /** A file of a configuration. `name` is what messages call it. */
@@ -46,11 +49,15 @@ export interface ConfigurationFile {
 
 /** Reads one file's text. Throws `ConfigurationError` and nothing else. */
 export function parseConfiguration(text: string, fileName: string, options: ParseOptions = {}): GatewayConfiguration {
-  return parseLayers([{ name: fileName, text }], options.folder ?? dirname(resolve(fileName)));
+  return parseLayers([{ name: fileName, text }], options.folder ?? dirname(resolve(fileName)), options.supported);
 }
 
 /** Reads several files as one, the first to decide first. Throws `ConfigurationError` and nothing else. */
-export function parseLayers(files: readonly ConfigurationFile[], folder: string): GatewayConfiguration {
+export function parseLayers(
+  files: readonly ConfigurationFile[],
+  folder: string,
+  supported: ReadonlySet<Feature> = SUPPORTED,
+): GatewayConfiguration {
   const faults: Problem[] = [];
   const nodes = files.flatMap(({ name, text }) => {
     try {
@@ -62,22 +69,26 @@ export function parseLayers(files: readonly ConfigurationFile[], folder: string)
     }
   });
   if (faults.length > 0) throw new ConfigurationError(faults);
-  return readTree(
-    mergeLayers(nodes),
-    files.map(({ name }) => name),
-    folder,
-  );
+  const names = files.map(({ name }) => name);
+  return readTree(mergeLayers(nodes), { files: names, folder, supported });
 }
 
-function readTree(node: ConfigurationNode | undefined, files: readonly string[], folder: string): GatewayConfiguration {
+/** What is known of a configuration beside its text. */
+interface Surroundings {
+  readonly files: readonly string[];
+  readonly folder: string;
+  readonly supported: ReadonlySet<Feature>;
+}
+
+function readTree(node: ConfigurationNode | undefined, around: Surroundings): GatewayConfiguration {
   const problems = new Problems();
-  const start: Position = { file: files[0] ?? "gateway.yaml", line: 1, column: 1 };
+  const start: Position = { file: around.files[0] ?? "gateway.yaml", line: 1, column: 1 };
   const root = node ?? ({ kind: "scalar", at: start, value: null, source: "" } as const);
   const draft = gatewayShape.read(root, "", problems);
   problems.settle();
   if (draft === undefined)
     throw new ConfigurationError([{ code: "E_CONFIG", at: start, message: "the file is not valid" }]);
-  const configuration = assemble(draft, files, folder, problems);
+  const configuration = assemble(draft, around, problems);
   problems.settle();
   return configuration;
 }
@@ -156,14 +167,11 @@ function warnings(withdrawn: readonly Withdrawal[], places: Places): readonly Pr
   }));
 }
 
-function assemble(
-  draft: GatewayDraft,
-  files: readonly string[],
-  folder: string,
-  problems: Problems,
-): GatewayConfiguration {
+function assemble(draft: GatewayDraft, around: Surroundings, problems: Problems): GatewayConfiguration {
+  const { files, folder, supported } = around;
   const partitions = buildPartitions(draft, problems);
   const inProgress = buildModules(draft, partitions, problems);
+  checkSupported(draft, inProgress, supported, problems);
   const places = placesOf(inProgress, draft.gateway.keyAt);
   const policy = readPolicy(draft, new Set(inProgress.map(({ spec }) => spec.name)), problems);
   const { modules, withdrawn } = settleModules(draft, inProgress, partitions, policy, places, problems);
