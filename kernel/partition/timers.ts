@@ -3,41 +3,68 @@
 interface Entry {
   readonly due: number;
   readonly order: number;
-  readonly action: () => void;
-  cancelled: boolean;
+  /** Undefined once it is cancelled or has fired: what it held can then be collected. */
+  action: (() => void) | undefined;
 }
 
 /** Cancels the timer; harmless after it has fired. */
 export type CancelTimer = () => void;
 
+/** Cancelled entries are swept when there are more of them than this, and than of live ones. */
+const SWEEP_AT_LEAST = 64;
+
 export class Timers {
-  readonly #heap: Entry[] = [];
+  #heap: Entry[] = [];
   #order = 0;
+  #cancelled = 0;
+
+  /** Entries in the heap, cancelled ones not yet swept included: at most twice the live ones, plus a few. */
+  get size(): number {
+    return this.#heap.length;
+  }
 
   /** Runs `action` once when `now` reaches `due` (milliseconds of performance.now()); equal times in order of setting. */
   at(due: number, action: () => void): CancelTimer {
-    const entry: Entry = { due, order: this.#order++, action, cancelled: false };
+    const entry: Entry = { due, order: this.#order++, action };
     this.#push(entry);
     return () => {
-      entry.cancelled = true;
+      if (entry.action === undefined) return;
+      entry.action = undefined;
+      this.#cancelled++;
+      if (this.#cancelled > SWEEP_AT_LEAST && this.#cancelled * 2 > this.#heap.length) this.#sweep();
     };
   }
 
   fire(now: number): void {
-    for (
-      let first = this.#heap[0];
-      first !== undefined && (first.cancelled || first.due <= now);
-      first = this.#heap[0]
-    ) {
+    for (let first = this.#first(); first !== undefined && first.due <= now; first = this.#first()) {
       this.#pop();
-      if (!first.cancelled) first.action();
+      const { action } = first;
+      first.action = undefined;
+      action?.();
     }
   }
 
   /** When the next one is due, or undefined where there is none. */
   next(): number | undefined {
-    for (let first = this.#heap[0]; first?.cancelled === true; first = this.#heap[0]) this.#pop();
-    return this.#heap[0]?.due;
+    return this.#first()?.due;
+  }
+
+  /** The earliest live entry; cancelled ones before it are removed. */
+  #first(): Entry | undefined {
+    for (let first = this.#heap[0]; first !== undefined && first.action === undefined; first = this.#heap[0]) {
+      this.#pop();
+      this.#cancelled--;
+    }
+    return this.#heap[0];
+  }
+
+  /** Removes every cancelled entry. Its cost is spread over the cancellations that led to it. */
+  #sweep(): void {
+    const live = this.#heap.filter(({ action }) => action !== undefined);
+    this.#cancelled = 0;
+    // Sorted entries are a heap.
+    live.sort((a, b) => a.due - b.due || a.order - b.order);
+    this.#heap = live;
   }
 
   #push(entry: Entry): void {
