@@ -95,7 +95,8 @@ export class PostOffice {
     if (receiver?.isAlive !== true || edge === undefined || target.port < 0) return RESULT["dead-peer"];
     if (length > (receiver.incarnation?.instance.payloadRoom ?? 0)) return RESULT["too-large"];
     const message = receiver.mailbox.offer(edge, target.port, length);
-    if (typeof message === "string") return message === "full" ? RESULT.full : 0;
+    // A sender need not know of a drop; a caller must, or it would wait for its deadline.
+    if (typeof message === "string") return message === "full" || outgoing.kind === KIND.call ? RESULT.full : 0;
     memory.readInto(address, length, message.payload);
     this.#stamp(message, sender, outgoing);
     this.#ready(receiver);

@@ -1,7 +1,7 @@
 /** The supervisor: starts, links, watches, restarts and replaces modules and partitions. It waits for nothing. */
 import type { AdmittedModule } from "../admission.ts";
 import { checkGrants, excessGrants } from "../admission.ts";
-import { RESULT, resultName } from "../abi.ts";
+import { RESULT, RESULT_CODES, resultName } from "../abi.ts";
 import { Refusal } from "../errors.ts";
 import { Ring } from "../ipc/shared.ts";
 import { LIMITS } from "../limits.ts";
@@ -26,6 +26,7 @@ const WATCH_MS = 10;
 const DEFAULT_STUCK_MS = 500;
 const INSPECT_MS = 1000;
 const NOTHING = new Uint8Array(0);
+const MAXIMUM_RESULT = 0x7fff_ffff;
 
 export class Kernel {
   readonly #options: KernelOptions;
@@ -371,7 +372,7 @@ export class Kernel {
     let reply: HostReply = { result: RESULT.denied, bytes: NOTHING };
     if (binding !== undefined) {
       try {
-        reply = await this.#options.host.request(binding, operation, numbers, bytes, capacity);
+        reply = checkedReply(await this.#options.host.request(binding, operation, numbers, bytes, capacity));
       } catch {
         // The host's own failure is the module's I/O error, never the kernel's end.
         reply = { result: RESULT.io, bytes: NOTHING };
@@ -459,4 +460,12 @@ export class Kernel {
     }, milliseconds);
     this.#timers.add(timer);
   }
+}
+
+/** What a host process answers is fallible: anything that is no reply is its I/O error, and never reaches a partition. */
+function checkedReply(reply: Partial<HostReply> | null | undefined): HostReply {
+  const { result, bytes } = reply ?? {};
+  const isResult = Number.isInteger(result) && result !== undefined && result <= MAXIMUM_RESULT;
+  const isKnown = isResult && (result >= 0 || RESULT_CODES.some(({ code }) => code === result));
+  return isKnown && bytes instanceof Uint8Array ? { result, bytes } : { result: RESULT.io, bytes: NOTHING };
 }

@@ -14,6 +14,8 @@ export interface PartitionCallbacks {
 /** Stack of a worker in MiB: the metered allowance of a guest plus headroom for the host's own frames. */
 const STACK_MIB = 4;
 const TERMINATION_MS = 1000;
+/** A worker that has not entered its loop by then never will; a busy Pi takes seconds to start one. */
+const START_MS = 30_000;
 
 // Compiled to JavaScript, the worker's file has this file's own ending.
 const WORKER = new URL(
@@ -29,6 +31,8 @@ export class PartitionHandle {
   readonly #port: MessagePort;
   readonly #callbacks: PartitionCallbacks;
   readonly #up: Promise<void>;
+  readonly #born = performance.now();
+  #isUp = false;
   #pulse: number | undefined = undefined;
   #pulseSince = 0;
   #ended = false;
@@ -49,8 +53,12 @@ export class PartitionHandle {
     this.#up = new Promise((resolve, reject) => {
       this.#port.on("message", (report: Report) => {
         if (this.#ended) return;
-        if (report.type === "up") resolve();
-        else callbacks.onReport(report);
+        if (report.type !== "up") {
+          callbacks.onReport(report);
+          return;
+        }
+        this.#isUp = true;
+        resolve();
       });
       this.#worker.on("error", (error: unknown) => {
         const failure = error instanceof Error ? error : new Error(String(error));
@@ -76,8 +84,12 @@ export class PartitionHandle {
     this.control.ring();
   }
 
-  /** Milliseconds for which a partition that is awake has shown no sign of life. */
+  /** Milliseconds for which a partition that is awake has shown no sign of life; its start has a limit of its own. */
   silence(now: number): number {
+    if (!this.#isUp) {
+      this.#pulseSince = now;
+      return now - this.#born < START_MS ? 0 : now - this.#born;
+    }
     const pulse = this.control.pulse();
     if (pulse === undefined || pulse !== this.#pulse) {
       this.#pulse = pulse;

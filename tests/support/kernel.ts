@@ -52,7 +52,7 @@ export async function startKernel(
         const call = { binding, operation, numbers, bytes, capacity };
         calls.push(call);
         for (const listener of listeners) listener();
-        return (await options.reply?.(call)) ?? { result: 0, bytes: new Uint8Array(0) };
+        return options.reply === undefined ? { result: 0, bytes: new Uint8Array(0) } : await options.reply(call);
       },
     },
     onEvent: (event) => {
