@@ -311,8 +311,6 @@ class BodyRewriter {
   readonly out = new ByteWriter(1024);
   readonly #fuel: number;
   readonly #depth: number;
-  /** Depth as it was before this activation took its frame. */
-  readonly #given: number;
   readonly #cached: boolean;
 
   constructor(layout: Layout, helpers: Helpers, plan: BodyPlan) {
@@ -322,12 +320,11 @@ class BodyRewriter {
     const { locals, loops } = plan.scan;
     this.#fuel = locals;
     this.#depth = locals + 1;
-    this.#given = locals + 2;
     this.#cached = loops > 0;
   }
 
   get addedLocals(): number {
-    if (this.plan.part !== undefined) return 3;
+    if (this.plan.part !== undefined) return 2;
     return this.#cached ? 1 : 0;
   }
 
@@ -474,14 +471,16 @@ class BodyRewriter {
   /** Takes this activation's frame from depth, and checks depth and fuel in one. */
   #takeDepth(): void {
     const { out, layout } = this;
-    out.byte(OP.globalGet).u32(layout.depth).byte(OP.localTee).u32(this.#given);
-    out.byte(OP.i32Const).s32(this.plan.frame).byte(OP.i32Subtract);
+    out.byte(OP.globalGet).u32(layout.depth).byte(OP.i32Const).s32(this.plan.frame).byte(OP.i32Subtract);
     out.byte(OP.localTee).u32(this.#depth).byte(OP.globalSet).u32(layout.depth);
     this.#settleIfNegative(this.#depth);
   }
 
+  /** A value kept in a local would have to survive the calls in between, which costs more than reading it again. */
   #giveBackDepth(): void {
-    this.out.byte(OP.localGet).u32(this.#given).byte(OP.globalSet).u32(this.layout.depth);
+    const { out, layout } = this;
+    out.byte(OP.globalGet).u32(layout.depth).byte(OP.i32Const).s32(this.plan.frame).byte(OP.i32Add);
+    out.byte(OP.globalSet).u32(layout.depth);
   }
 
   #settleIfNegative(other?: number): void {

@@ -18,8 +18,7 @@ export interface Row {
 
 /** What is used of the compiler's API. */
 interface Compiler {
-  main(
-    this: void,
+  readonly main: (
     options: readonly string[],
     api: {
       readonly stderr: { write(chunk: string | Uint8Array): unknown };
@@ -27,7 +26,7 @@ interface Compiler {
       writeFile(name: string, content: Uint8Array | string): void;
       listFiles(name: string, base: string): string[];
     },
-  ): Promise<{ readonly error: Error | null }>;
+  ) => Promise<{ readonly error: Error | null }>;
 }
 
 const KERNELS = join(dirname(fileURLToPath(import.meta.url)), "kernels");

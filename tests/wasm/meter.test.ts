@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from "vitest";
 import { meter } from "../../kernel/wasm/meter.ts";
-import { compileWat, type MeteredExports, startMetered } from "./support.ts";
+import { compileWat, startMetered } from "./support.ts";
 
 describe("the meter", () => {
   it("stops an endless loop", async () => {
