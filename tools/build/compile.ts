@@ -4,6 +4,8 @@ import { createRequire } from "node:module";
 import { basename, join, relative, resolve } from "node:path";
 import { Refusal } from "../../kernel/index.ts";
 import { PACKAGE_ROOT } from "../root.ts";
+import { findDroppedResults } from "./dropped-results.ts";
+import type { DroppedResult, SyntaxSource } from "./dropped-results.ts";
 import { generateEntry, generateSlots } from "./generate.ts";
 import type { ManifestDocument } from "./module-file.ts";
 
@@ -35,6 +37,7 @@ interface Compiler {
       readFile(name: string, base: string): Promise<string | null>;
       listFiles(name: string, base: string): Promise<string[] | null>;
       writeFile(name: string, content: Uint8Array | string): Promise<void>;
+      readonly transforms: readonly { afterParse(parser: { readonly sources: readonly SyntaxSource[] }): void }[];
     },
   ) => Promise<{ readonly error: Error | null }>;
 }
@@ -57,6 +60,7 @@ export async function compileModule(request: CompileRequest): Promise<Compiled> 
   const files = new VirtualFiles(request);
   const messages: string[] = [];
   const collect = { write: (chunk: string | Uint8Array) => messages.push(String(chunk)) };
+  const dropped: DroppedResult[] = [];
   const { error } = await main(compilerArguments(request), {
     stdout: collect,
     stderr: collect,
@@ -66,6 +70,7 @@ export async function compileModule(request: CompileRequest): Promise<Compiled> 
       files.outputs.set(name, content);
       return Promise.resolve();
     },
+    transforms: [{ afterParse: ({ sources }) => void dropped.push(...findDroppedResults(sources, request.manifest)) }],
   });
   if (error !== null) {
     throw new Refusal(
@@ -73,11 +78,21 @@ export async function compileModule(request: CompileRequest): Promise<Compiled> 
       `${relative(process.cwd(), request.folder)} does not compile\n${messages.join("").trim()}`,
     );
   }
+  if (dropped.length > 0) throw droppedResults(request.folder, dropped);
   return {
     binary: files.outputs.get(OUTPUT_FILE) as Uint8Array,
     sourceMap: String(files.outputs.get(`${OUTPUT_FILE}.map`) ?? ""),
     inputs: [...files.inputs].sort(),
   };
+}
+
+function droppedResults(folder: string, dropped: readonly DroppedResult[]): Refusal {
+  const places = dropped.map(({ file, line, column, call }) => {
+    const path = relative(process.cwd(), join(folder, file));
+    return `${path}:${line}:${column}: the result of ${call}() is dropped`;
+  });
+  const hint = "look at `ok`, take `value`, end with `must(text)`, or say `ignore()`";
+  return new Refusal("E_WASM", places.join("\n"), { hint });
 }
 
 /** What else decides the binary: the compiler's version and what it is told. */
