@@ -11,6 +11,7 @@ import {
 import { requirements, type Requirement } from "./content.ts";
 import { DEFAULT_RIGHTS, DEFAULTS } from "./defaults.ts";
 import { NAME_PATTERN } from "./names.ts";
+import type { Position, Problems } from "./problem.ts";
 import {
   boolean,
   choice,
@@ -65,7 +66,10 @@ export const portAddress = text("a port written 'module.port'", {
   hint: "write the module's name, a dot and the port's name",
 });
 
-const localOnly = optional(boolean(), "no configuration received over MQTT may add, change or remove this grant");
+const localOnly = optional(
+  boolean(),
+  "no configuration received over MQTT may widen this grant, or give what it reaches to another module",
+);
 
 /** A list of rights without repetition, at least one. */
 function rightsShape<const T extends string>(rights: readonly T[]): Shape<readonly T[]> {
@@ -124,12 +128,14 @@ const endpointShape: Shape<EndpointDraft> = mapped(
   }),
 );
 
-function mapped<A, B>(shape: Shape<A>, convert: (value: A) => B): Shape<B> {
+type Convert<A, B> = (value: A, at: Position, path: string, problems: Problems) => B;
+
+function mapped<A, B>(shape: Shape<A>, convert: Convert<A, B>): Shape<B> {
   return {
     what: shape.what,
     read(node, path, problems) {
       const value = shape.read(node, path, problems);
-      return value === undefined ? undefined : convert(value);
+      return value === undefined ? undefined : convert(value, node.at, path, problems);
     },
     schema: () => shape.schema(),
   };
@@ -148,25 +154,30 @@ function resource<const K extends Keys>(
   keys: K,
   bind: (values: RecordOf<K>) => Bound,
 ): readonly [InterfaceName, Shape<GrantDraft>] {
-  const rights = rightsShape(interfaceDefinition(name).rights);
-  const common = { rights: optional(rights, "fewer rights than the default"), "local-only": localOnly };
-  // Reading with two records would report each unknown key twice, so the keys are merged; no interface has these two.
-  const shape = record(what, { ...keys, ...common });
+  const known = interfaceDefinition(name).rights;
+  const narrowing = { rights: optional(rightsShape(known), "fewer rights than the binding gives") };
+  // With one right there is nothing to narrow, and those of mqtt are its lists of filters.
+  const hasRights = known.length > 1 && name !== "mqtt";
+  const shape = record(what, { ...keys, ...(hasRights ? narrowing : {}), "local-only": localOnly });
   return [
     name,
-    mapped(shape, (values) => {
-      // The merged record has all of both; TypeScript does not see through the mapped type of a generic spread.
-      const own = values as unknown as RecordOf<K> & RecordOf<typeof common>;
-      const bound = bind(own);
-      return {
-        interface: name,
-        rights: own.rights?.value ?? bound.rights ?? DEFAULT_RIGHTS[name],
-        parameters: bound.parameters,
-        localOnly: own["local-only"]?.value ?? false,
-      };
+    mapped(shape, (values, at, path, problems) => {
+      // The merged record has all of these; TypeScript does not see through the mapped type of a generic spread.
+      const own = values as unknown as RecordOf<K> & Partial<RecordOf<typeof narrowing>> & LocalOnly;
+      const { rights: given = DEFAULT_RIGHTS[name], parameters: bound } = bind(own);
+      const asked = own.rights;
+      for (const right of asked?.value ?? []) {
+        const isGiven = given.includes(right) || (name === "file" && known.includes(right));
+        if (!isGiven) problems.add(asked?.at ?? at, `${path}: the binding does not give the right '${right}'`);
+      }
+      if (given.length === 0) problems.add(at, `${path} binds nothing`, { expected: "'publish', 'subscribe' or both" });
+      const rights = asked?.value ?? given;
+      return { interface: name, rights, parameters: bound, localOnly: own["local-only"]?.value ?? false };
     }),
   ];
 }
+
+type LocalOnly = RecordOf<{ readonly "local-only": typeof localOnly }>;
 
 /** Present values only: a parameter that is absent is not a parameter. */
 function parameters(values: Readonly<Record<string, GrantParameter | undefined>>): Bound {
@@ -198,7 +209,7 @@ const storePrefix = text("a key prefix of letters, digits, '.', '_', '-' and '/'
   pattern: "^[A-Za-z0-9][A-Za-z0-9._/-]{0,126}$",
 });
 
-const NOTHING = { parameters: {} };
+const NOTHING: Bound = { parameters: {} };
 const bus = required(integer(0, 255), "number of the bus, as in /dev/i2c-1");
 
 const RESOURCES: readonly (readonly [InterfaceName, Shape<GrantDraft>])[] = [

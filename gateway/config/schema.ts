@@ -135,7 +135,7 @@ const module = record("a module", {
     table("grants by slot", grantShape, { maximum: MAXIMUM_GRANTS }),
     "what the module may use; nothing else",
   ),
-  "local-only": optional(boolean(), "no configuration received over MQTT may change this module's grants"),
+  "local-only": optional(boolean(), "a received configuration may not widen this module's grants"),
 });
 
 const limits = record("bounds of the whole gateway", {
@@ -154,7 +154,10 @@ const rule = record("a rule: the first that matches decides", {
   deny: optional(route, "routes that are withdrawn"),
   rights: optional(list(choice(ALL_RIGHTS), 1, ALL_RIGHTS.length), "the rule is about these rights only; default: all"),
   reason: optional(text("a sentence"), "shown by `bulkhead why`"),
-  "local-only": optional(boolean(), "no configuration received over MQTT may leave this rule out or put one before it"),
+  "local-only": optional(
+    boolean(),
+    "a received configuration may not grant what this rule denies, whatever its own rules say",
+  ),
 });
 
 const test = record("an assertion about the policy", {

@@ -15,6 +15,20 @@ interface BadInput {
 
 const BAD_INPUT: readonly BadInput[] = [
   {
+    title: "an mqtt grant without filters",
+    piece: "north: { mqtt: { publish: [site/7/#], subscribe: [site/7/set] } }",
+    becomes: "north: { mqtt: {} }",
+    at: "38:22",
+    says: "E_CONFIG: modules.uplink.grants.north.mqtt binds nothing",
+  },
+  {
+    title: "a right that the direction of a line does not give",
+    piece: "direction: out }",
+    becomes: "direction: in, rights: [write] }",
+    at: "39:71",
+    says: "E_CONFIG: modules.uplink.grants.relay.gpio-line: the binding does not give the right 'write'",
+  },
+  {
     title: "a key misspelt in a module",
     piece: "priority: 2",
     becomes: "prioritty: 2",
