@@ -1,7 +1,6 @@
 /** Makes the interface hosts of the device process from its settings, and says which backend each bus has got. */
 import { existsSync } from "node:fs";
 import { performance } from "node:perf_hooks";
-import { Refusal } from "../../kernel/index.ts";
 import type { HostPort, HostSetup } from "../wire/host-process.ts";
 import { FileHost } from "./file.ts";
 import { GpioHost } from "./gpio.ts";
@@ -10,6 +9,10 @@ import { I2cHost, SharedI2cBus } from "./i2c.ts";
 import type { I2cBus } from "./i2c.ts";
 import { OneWireHost } from "./onewire.ts";
 import type { OneWireBus } from "./onewire.ts";
+import { LinuxI2cBus, LinuxSpiBus } from "./linux/bus-thread.ts";
+import { LinuxGpioChip } from "./linux/gpio-chip.ts";
+import { LinuxOneWireBus } from "./linux/onewire-bus.ts";
+import { openSerialLine } from "./linux/serial-line.ts";
 import { parseDeviceSettings, UNNAMED_BUS } from "./settings.ts";
 import type { BusSettings } from "./settings.ts";
 import { makeI2cChip, makeSpiChip } from "./simulator/chips.ts";
@@ -48,27 +51,27 @@ export function configureDevices(settings: unknown, port: HostPort): Promise<Hos
   const buses = new Buses(port);
   const i2cBus = buses.kind<I2cBus>("i2c", i2c, {
     path: (key) => `/dev/i2c-${key}`,
-    linux: noHardware,
+    linux: (path) => new LinuxI2cBus(path),
     simulator: ({ simulate }) => new SimulatedI2cBus(simulate.map((device) => makeI2cChip(device, now))),
   });
   const spiBus = buses.kind<SpiBus>("spi", spi, {
     path: (key) => `/dev/spidev${key}.0`,
-    linux: noHardware,
+    linux: (path) => new LinuxSpiBus(path.replace(/0$/, "")),
     simulator: ({ simulate }) => new SimulatedSpiBus(simulate.map((device) => makeSpiChip(device, now))),
   });
   const gpioChip = buses.kind<GpioChip>("gpio", gpio, {
     path: (key) => `/dev/gpiochip${key}`,
-    linux: noHardware,
+    linux: (path) => new LinuxGpioChip(path),
     simulator: ({ simulate }) => new SimulatedGpioChip(simulate),
   });
   const serialLine = buses.kind<SerialBackend>("uart", uart, {
     path: (key) => key,
-    linux: noHardware,
+    linux: (path) => ({ description: `linux ${path}`, open: openSerialLine }),
     simulator: ({ simulate }) => new SimulatedModbusLine(simulate, now),
   });
   const oneWireBus = buses.kind<OneWireBus>("w1", onewire, {
     path: () => "/sys/bus/w1/devices",
-    linux: noHardware,
+    linux: (path) => new LinuxOneWireBus(path),
     simulator: ({ simulate }) => new SimulatedOneWireBus(simulate, now),
   });
   return Promise.resolve({
@@ -128,10 +131,4 @@ class Buses {
     this.#port.status("bus", `${label}: ${bus.description}${isMissing ? `; ${path} is not there` : ""}`);
     return bus;
   }
-}
-
-function noHardware(path: string): never {
-  throw new Refusal("E_CONFIG", `${path} cannot be used yet: this version simulates devices only`, {
-    hint: "set backend: simulator",
-  });
 }

@@ -16,13 +16,16 @@ export function devicePermissions(bindings: readonly HostBinding[]): HostPermiss
   const paths = (right: string) =>
     files.filter(({ rights }) => rights.includes(right)).map(({ parameters }) => String(parameters["path"]));
   const writable = paths("write").flatMap((path) => [path, replacementPath(path)]);
-  const readable = ["/dev/*", "/sys/*", ...paths("read"), ...writable];
+  const hasUart = bindings.some((binding) => binding.interface === "uart");
+  // The loader of serialport's native part looks there for which C library the host has.
+  const loader = hasUart ? ["/etc/alpine-release"] : [];
+  const readable = ["/dev/*", "/sys/*", ...loader, ...paths("read"), ...writable];
   return {
     readable: [...new Set(readable)],
     writable: ["/dev/*", ...new Set(writable)],
     network: false,
     ffi: true,
-    addons: bindings.some((binding) => binding.interface === "uart"),
+    addons: hasUart,
     workers: true,
   };
 }
