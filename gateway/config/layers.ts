@@ -9,13 +9,15 @@ function isWhole(path: readonly string[]): boolean {
   return (path.length === 4 && path[0] === "modules" && path[2] === "grants") || path.at(-1) === "fuel";
 }
 
+/** The keys keep the order of the later file: `gateway.yaml` comes last, and its first partition stays the first. */
 function mergeMaps(first: MapNode, second: MapNode, path: readonly string[]): MapNode {
-  const entries = new Map<string, MapEntry>(first.entries);
+  const entries = new Map<string, MapEntry>();
   for (const [key, later] of second.entries) {
-    const earlier = entries.get(key);
+    const earlier = first.entries.get(key);
     if (earlier === undefined) entries.set(key, later);
     else entries.set(key, { keyAt: earlier.keyAt, value: mergeNodes(earlier.value, later.value, [...path, key]) });
   }
+  for (const [key, entry] of first.entries) if (!entries.has(key)) entries.set(key, entry);
   return { ...first, entries };
 }
 

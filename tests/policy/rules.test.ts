@@ -168,6 +168,12 @@ describe("layers", () => {
     expect(tests).toHaveLength(1);
   });
 
+  it("leave the first partition the first, so that modules stay where they are", () => {
+    const { system } = layered("partitions: { more: }\nmodules: { extra: }");
+    expect(system.partitions[0]?.name).toBe("drivers");
+    expect(system.modules.find(({ name }) => name === "extra")?.partition).toBe("drivers");
+  });
+
   it("may be empty", () => {
     expect(layered("", "# nothing\n").system).toEqual(parse(VALID).system);
   });
