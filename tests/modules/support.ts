@@ -1,5 +1,6 @@
 /** What tests of modules share: built binaries by name, and decoded maps as plain objects. */
 import type { CborValue } from "../../kernel/index.ts";
+import type { Reading } from "../../tools/testkit/contracts.ts";
 import { ModuleHost } from "../../tools/testkit/module-host.ts";
 import type { FakeSlot } from "../../tools/testkit/module-host.ts";
 
@@ -19,14 +20,14 @@ export function plain(value: CborValue | undefined): Record<string, unknown> {
   return Object.fromEntries(value as ReadonlyMap<string, unknown>);
 }
 
-/** What was sent to `readings` since the last time, as objects. */
-export function takeReadings(host: ModuleHost): Record<string, unknown>[] {
-  return host.takeSent("readings").map(plain);
+/** What was sent to `readings` since the last time. */
+export function takeReadings(host: ModuleHost): Reading[] {
+  // SAFETY: only tests; a message of another shape fails the assertions on it.
+  return host.takeSent("readings").map((reading) => plain(reading) as unknown as Reading);
 }
 
 /** One tick, and the values that it led to by quantity. */
 export function measure(host: ModuleHost): Record<string, number> {
   host.deliver("tick", 1, { kind: "event" });
-  const entries = takeReadings(host).map(({ quantity, value }) => [quantity, value] as [string, number]);
-  return Object.fromEntries(entries);
+  return Object.fromEntries(takeReadings(host).map(({ quantity, value }) => [quantity, value]));
 }

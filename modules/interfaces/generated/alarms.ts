@@ -1,22 +1,24 @@
-/** The contract `alarms`. */
+/** Generated from modules/interfaces/alarms.cddl; edit that. The contract `alarms`. */
+
 import { Bytes, Fault, Reader, Writer } from "bulkhead/sdk";
 
-/** An `alarm`. Make it once; `decode` and `encode` use it for every message. Texts are views of what was decoded. */
+/** A `alarm`. Make it once and use it for every message; what is decoded are views of the message. */
 export class Alarm {
   sensor: Bytes = new Bytes();
   quantity: Bytes = new Bytes();
   state: Bytes = new Bytes();
   value: f64 = 0;
   limit: f64 = 0;
+  /** how often this alarm was raised since the service was first started */
   count: u32 = 0;
+  /** of the reading */
   time: u64 = 0;
-  hasSeverity: bool = false;
   severity: Bytes = new Bytes();
+  hasSeverity: bool = false;
 
-  /** Reads one; false, and the reader's fault set, where the bytes are not exactly an `alarm`. */
+  /** Reads one; false, and the reader's fault set, where the bytes are not exactly a `alarm`. */
   decode(reader: Reader): bool {
     let seen: u32 = 0;
-    this.hasSeverity = false;
     for (let left = reader.map(); left > 0 && reader.ok; left--) {
       reader.text(key);
       const bit = this.entry(reader);
@@ -24,6 +26,7 @@ export class Alarm {
       seen |= bit;
     }
     if ((seen & 127) != 127) reader.fail(Fault.contract);
+    this.hasSeverity = (seen & 128) != 0;
     return reader.finish();
   }
 
@@ -38,10 +41,7 @@ export class Alarm {
     }
     if (key.is("state")) {
       reader.text(this.state);
-      const state = this.state;
-      if (!state.is("raised") && !state.is("cleared") && !state.is("active") && !state.is("takeover")) {
-        reader.fail(Fault.contract);
-      }
+      if (!this.state.is("raised") && !this.state.is("cleared") && !this.state.is("active") && !this.state.is("takeover")) reader.fail(Fault.contract);
       return 4;
     }
     if (key.is("value")) {
@@ -62,15 +62,15 @@ export class Alarm {
     }
     if (key.is("severity")) {
       reader.text(this.severity);
-      this.hasSeverity = true;
       if (!this.severity.is("warning") && !this.severity.is("critical")) reader.fail(Fault.contract);
       return 128;
     }
     return 0;
   }
 
+  /** Writes one, keys in their deterministic order. @returns the writer. */
   encode(writer: Writer): Writer {
-    writer.map(this.hasSeverity ? 8 : 7);
+    writer.map(7 + <u32>this.hasSeverity);
     writer.text("time").unsigned(this.time);
     writer.text("count").unsigned(this.count);
     writer.text("limit").float(this.limit);

@@ -1,13 +1,19 @@
-/** The contract `readings`. */
+/** Generated from modules/interfaces/readings.cddl; edit that. The contract `readings`. */
+
 import { Bytes, Fault, Reader, Writer } from "bulkhead/sdk";
 
-/** A `reading`. Make it once; `decode` and `encode` use it for every message. Texts are views of what was decoded. */
+/** A `reading`. Make it once and use it for every message; what is decoded are views of the message. */
 export class Reading {
+  /** the module that measured */
   sensor: Bytes = new Bytes();
+  /** from 0, over all quantities of the sensor */
   sequence: u32 = 0;
+  /** temperature, pressure, ... */
   quantity: Bytes = new Bytes();
   value: f64 = 0;
+  /** UCUM: Cel, Pa, %, ... */
   unit: Bytes = new Bytes();
+  /** milliseconds since 1970-01-01T00:00:00Z */
   time: u64 = 0;
 
   /** Reads one; false, and the reader's fault set, where the bytes are not exactly a `reading`. */
@@ -19,7 +25,7 @@ export class Reading {
       if (bit == 0 || (seen & bit) != 0) reader.fail(Fault.contract);
       seen |= bit;
     }
-    if (seen != 63) reader.fail(Fault.contract);
+    if ((seen & 63) != 63) reader.fail(Fault.contract);
     return reader.finish();
   }
 
@@ -51,6 +57,7 @@ export class Reading {
     return 0;
   }
 
+  /** Writes one, keys in their deterministic order. @returns the writer. */
   encode(writer: Writer): Writer {
     writer.map(6);
     writer.text("time").unsigned(this.time);

@@ -1,18 +1,24 @@
-/** The contract `settings`. */
+/** Generated from modules/interfaces/settings.cddl; edit that. The contract `settings`. */
+
 import { Bytes, Fault, Reader, Writer } from "bulkhead/sdk";
 
-/** A `settings`. Make it once; `decode` and `encode` use it for every message. Texts are views of what was decoded. */
+/** A `settings`. Make it once and use it for every message; what is decoded are views of the message. */
 export class Settings {
-  hasModule: bool = false;
+  /** only for this module; without it for every module that receives it */
   module: Bytes = new Bytes();
+  hasModule: bool = false;
+  /** milliseconds between two readings */
+  period: i64 = 10;
   hasPeriod: bool = false;
-  period: u32 = 0;
-  hasQuantity: bool = false;
+  /** of `high` and `clear` */
   quantity: Bytes = new Bytes();
-  hasHigh: bool = false;
+  hasQuantity: bool = false;
+  /** an alarm is raised above */
   high: f64 = 0;
-  hasClear: bool = false;
+  hasHigh: bool = false;
+  /** and cleared below */
   clear: f64 = 0;
+  hasClear: bool = false;
 
   /** Reads one; false, and the reader's fault set, where the bytes are not exactly a `settings`. */
   decode(reader: Reader): bool {
@@ -37,7 +43,7 @@ export class Settings {
       return 1;
     }
     if (key.is("period")) {
-      this.period = <u32>reader.within(10, 3600000);
+      this.period = reader.within(10, 3600000);
       return 2;
     }
     if (key.is("quantity")) {
@@ -53,6 +59,17 @@ export class Settings {
       return 16;
     }
     return 0;
+  }
+
+  /** Writes one, keys in their deterministic order. @returns the writer. */
+  encode(writer: Writer): Writer {
+    writer.map(0 + <u32>this.hasModule + <u32>this.hasPeriod + <u32>this.hasQuantity + <u32>this.hasHigh + <u32>this.hasClear);
+    if (this.hasHigh) writer.text("high").float(this.high);
+    if (this.hasClear) writer.text("clear").float(this.clear);
+    if (this.hasModule) writer.text("module").textBytes(this.module);
+    if (this.hasPeriod) writer.text("period").integer(this.period);
+    if (this.hasQuantity) writer.text("quantity").textBytes(this.quantity);
+    return writer;
   }
 }
 

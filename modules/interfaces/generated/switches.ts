@@ -1,0 +1,38 @@
+/** Generated from modules/interfaces/switches.cddl; edit that. The contract `switches`. */
+
+import { Bytes, Fault, Reader, Writer } from "bulkhead/sdk";
+
+/** A `switch`. Make it once and use it for every message; what is decoded are views of the message. */
+export class Switch {
+  on: bool = false;
+
+  /** Reads one; false, and the reader's fault set, where the bytes are not exactly a `switch`. */
+  decode(reader: Reader): bool {
+    let seen: u32 = 0;
+    for (let left = reader.map(); left > 0 && reader.ok; left--) {
+      reader.text(key);
+      const bit = this.entry(reader);
+      if (bit == 0 || (seen & bit) != 0) reader.fail(Fault.contract);
+      seen |= bit;
+    }
+    if ((seen & 1) != 1) reader.fail(Fault.contract);
+    return reader.finish();
+  }
+
+  private entry(reader: Reader): u32 {
+    if (key.is("on")) {
+      this.on = reader.boolean();
+      return 1;
+    }
+    return 0;
+  }
+
+  /** Writes one, keys in their deterministic order. @returns the writer. */
+  encode(writer: Writer): Writer {
+    writer.map(1);
+    writer.text("on").boolean(this.on);
+    return writer;
+  }
+}
+
+const key = new Bytes();
