@@ -57,11 +57,16 @@ export function findCallCycle(modules: readonly ModuleSpec[]): readonly CallEdge
   return undefined;
 }
 
+/** Of a longer cycle the message shows so many. */
+const SHOWN_HOPS = 12;
+
 export function checkCallGraph(modules: readonly ModuleSpec[], places: Places, problems: Problems): void {
   const cycle = findCallCycle(modules);
   const last = cycle?.at(-1);
   if (cycle === undefined || last === undefined) return;
-  const text = [...cycle.map(({ from, slot }) => `${from} -(${slot})`), last.to].join("-> ");
+  const hops = cycle.map(({ from, slot }) => `${from} -(${slot})-> `);
+  const left = hops.length > SHOWN_HOPS ? `… ${hops.length - SHOWN_HOPS} more … -> ` : "";
+  const text = `${hops.slice(0, SHOWN_HOPS).join("")}${left}${last.to}`;
   const hint = "each would wait for the next: let one of them only `send`";
   problems.add(places.grant(last.from, last.slot), `the call graph has a cycle: ${text}`, { hint });
 }
