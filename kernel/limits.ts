@@ -51,6 +51,8 @@ export const LIMITS = Object.freeze({
   logBytes: 1 * KiB,
   /** Log lines a second and module; more are counted, not written. */
   logLinesPerSecond: 50,
+  /** Denials told a second and module; more are counted. */
+  denialsPerSecond: 10,
   /** A frame between two processes: a message with its addressing, or a block of a module. */
   frameBytes: 1 * MiB,
   /** Bytes of one ring between two partitions, each direction. */

@@ -51,6 +51,13 @@ export class HandleTable {
     return this.#generations[index] === handle >>> INDEX_BITS ? this.#entries[index] : undefined;
   }
 
+  /** Closes every handle. Their numbers stay stale, also for a successor that has them from a saved state. */
+  closeAll(): void {
+    this.#entries.forEach((_, index) => {
+      this.close(((this.#generations[index] ?? 0) << INDEX_BITS) | index);
+    });
+  }
+
   /** @returns false where there is no such handle. */
   close(handle: number): boolean {
     if (this.find(handle) === undefined) return false;

@@ -7,8 +7,8 @@ import type { Capability } from "./capability.ts";
 /** One route as its receiver's partition sees it. */
 export interface Edge {
   readonly id: number;
-  readonly depth: number;
-  readonly overflow: OverflowPolicy;
+  depth: number;
+  overflow: OverflowPolicy;
   /** Messages of this edge in the mailbox. */
   queued: number;
   /** Counts for `top`: accepted, refused to the sender, dropped. */
@@ -18,7 +18,14 @@ export interface Edge {
 }
 
 export function makeEdge(id: number, depth: number, overflow: OverflowPolicy): Edge {
-  return { id, depth: overflow === "latest" ? 1 : depth, overflow, queued: 0, sent: 0, refused: 0, dropped: 0 };
+  return reviseEdge({ id, depth, overflow, queued: 0, sent: 0, refused: 0, dropped: 0 }, depth, overflow);
+}
+
+/** Gives a route other bounds, as a new grant does; what waits already stays. */
+export function reviseEdge(edge: Edge, depth: number, overflow: OverflowPolicy): Edge {
+  edge.depth = overflow === "latest" ? 1 : depth;
+  edge.overflow = overflow;
+  return edge;
 }
 
 /** One message that waits. Objects of this shape are reused; the payload's buffer grows and never shrinks. */

@@ -1,8 +1,10 @@
 /** A module's cell: what outlives its instances (mailbox, handles, timers, last good state) and the activation in progress. */
 import { RESULT } from "../abi.ts";
+import { FloodGate } from "../flood.ts";
 import { HandleTable } from "../ipc/capability.ts";
 import type { Message } from "../ipc/mailbox.ts";
 import { Mailbox } from "../ipc/mailbox.ts";
+import { LIMITS } from "../limits.ts";
 import type { ModuleInstance } from "./instance.ts";
 import type { ModuleOrder, SavedState, SlotLink } from "./protocol.ts";
 import type { CancelTimer } from "./timers.ts";
@@ -34,6 +36,8 @@ export interface Wait {
   readonly reject: (error: Error) => void;
   /** True where the slice ended: fuel is granted anew at resumption. */
   readonly isSlice: boolean;
+  /** Takes back what it waits for: a timer, a call, a request of the host. */
+  undo: (() => void) | undefined;
   result: number | undefined;
 }
 
@@ -68,7 +72,7 @@ export class ModuleCell {
   state: CellState = "empty";
   incarnation: Incarnation | undefined = undefined;
   readonly mailbox: Mailbox;
-  handles = new HandleTable();
+  readonly handles = new HandleTable();
   readonly activation: Activation;
   wait: Wait | undefined = undefined;
   /** Timer expirations not yet delivered, by slot's event port. */
@@ -93,7 +97,8 @@ export class ModuleCell {
   pendingRequests = 0;
   /** When it is asked next whether it is well. */
   healthDue = 0;
-  readonly log = { second: 0, lines: 0, suppressed: 0 };
+  readonly logLines = new FloodGate(LIMITS.logLinesPerSecond);
+  readonly denials = new FloodGate(LIMITS.denialsPerSecond);
 
   constructor(order: ModuleOrder, discard: (cell: ModuleCell, message: Message, result: number) => void) {
     this.id = order.id;
@@ -111,6 +116,15 @@ export class ModuleCell {
       granted: 0,
       startedAt: 0,
     };
+  }
+
+  /** Stops a slot's timer and takes back a tick that waits. */
+  cancelTimer(slot: string, port: number): void {
+    const cancel = this.slotTimers.get(slot);
+    if (cancel === undefined) return;
+    cancel();
+    this.slotTimers.delete(slot);
+    this.ticks.delete(port);
   }
 
   get priority(): number {

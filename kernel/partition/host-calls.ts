@@ -4,6 +4,7 @@ import type { Operation } from "../interfaces.ts";
 import { LIMITS } from "../limits.ts";
 import { guestLength, guestPointer } from "../memory.ts";
 import type { GuestFunction, LinkContext } from "./link.ts";
+import { chargeBytes, deny } from "./link.ts";
 import type { SlotLink } from "./protocol.ts";
 
 /** A call's parameters as the table sorts them: copies of the guest's bytes, scalars, and the room for an answer. */
@@ -22,30 +23,24 @@ export function resourceFunction(
 ): GuestFunction {
   return (...parameters: never[]) => {
     const { incarnation } = context;
-    if (incarnation.synchronous) return RESULT.invalid;
     // Looked up at each use, so that a revocation or a new binding takes effect at once.
     const link = incarnation.cell.links.get(slot.slot);
-    if (link?.rights.includes(operation.right) !== true) {
-      context.report({
-        type: "denied",
-        module: incarnation.cell.id,
-        slot: slot.slot,
-        operation: name,
-        result: RESULT.denied,
-      });
-      return RESULT.denied;
-    }
+    if (link?.rights.includes(operation.right) !== true) return deny(context, slot.slot, name);
     const call = marshal(context, operation, parameters);
     if (typeof call === "number") return call;
-    return context.suspend((complete) => {
+    return context.suspend((complete) =>
       context.request(link.binding, name, call.numbers, call.bytes, call.capacity, (result, bytes) => {
         complete(result < 0 ? result : finish(context, slot, name, call, result, bytes));
-      });
-    });
+      }),
+    );
   };
 }
 
-function marshal(context: LinkContext, operation: Operation, parameters: readonly (number | bigint)[]): Marshalled | number {
+function marshal(
+  context: LinkContext,
+  operation: Operation,
+  parameters: readonly (number | bigint)[],
+): Marshalled | number {
   const { memory } = context.incarnation.instance;
   const call: Marshalled = { numbers: [], bytes: [], address: 0, capacity: 0 };
   let index = 0;
@@ -64,6 +59,7 @@ function marshal(context: LinkContext, operation: Operation, parameters: readonl
       continue;
     }
     if (length > LIMITS.payloadBytes) return RESULT["too-large"];
+    chargeBytes(context, length);
     call.bytes.push(memory.read(address, length) ?? new Uint8Array(0));
   }
   return call;
@@ -79,11 +75,11 @@ function finish(
   bytes: Uint8Array,
 ): number {
   if (bytes.length > call.capacity) {
-    const { cell } = context.incarnation;
-    context.report({ type: "denied", module: cell.id, slot: slot.slot, operation: name, result: RESULT["too-large"] });
+    deny(context, slot.slot, name, "too-large");
     return RESULT.io;
   }
   if (bytes.length === 0) return result;
+  chargeBytes(context, bytes.length);
   const written = context.incarnation.instance.memory.write(guestPointer(call.address), bytes);
   return written ? result : RESULT["bad-address"];
 }

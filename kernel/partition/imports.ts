@@ -1,11 +1,14 @@
 /** Builds a module's import object: what is not granted is not in it, and what is in it is bound to one resource. */
+import { RESULT } from "../abi.ts";
 import { findOperation } from "../interfaces.ts";
+import type { Operation } from "../interfaces.ts";
 import { Refusal } from "../errors.ts";
 import type { WasmImports } from "../wasm/engine.ts";
 import { suspending } from "../wasm/engine.ts";
 import { METER_MODULE } from "../wasm/meter.ts";
 import { resourceFunction } from "./host-calls.ts";
 import type { GuestFunction, LinkContext } from "./link.ts";
+import { deny } from "./link.ts";
 import { LOCAL_OPERATIONS } from "./local-operations.ts";
 import type { SlotLink } from "./protocol.ts";
 
@@ -33,6 +36,33 @@ function linkOperation(context: LinkContext, slot: SlotLink, name: string): WebA
   const operation = findOperation(slot.interface, name);
   if (operation === undefined) throw new Refusal("E_CAP", `${slot.interface} has no operation ${name}`);
   const local = LOCAL_OPERATIONS[`${slot.interface}.${name}`];
-  const target = local === undefined ? resourceFunction(context, slot, name, operation) : local(context, slot);
+  const target =
+    local === undefined
+      ? resourceFunction(context, slot, name, operation)
+      : guarded(context, slot, name, operation, local(context, slot));
   return operation.blocking ? suspending(target) : target;
+}
+
+/** Looks at the slot's rights as they are linked now, so that taking them away is felt at the next use. */
+function guarded(
+  context: LinkContext,
+  slot: SlotLink,
+  name: string,
+  operation: Operation,
+  target: GuestFunction,
+): GuestFunction {
+  // An endpoint's rights are bits of the capability that each use looks at.
+  if (slot.interface === "endpoint") return target;
+  let seen = slot;
+  let isAllowed = slot.rights.includes(operation.right);
+  return (...parameters: never[]) => {
+    const now = context.incarnation.cell.links.get(slot.slot);
+    if (now !== undefined && now !== seen) {
+      seen = now;
+      isAllowed = now.rights.includes(operation.right);
+    }
+    if (isAllowed) return target(...parameters);
+    deny(context, slot.slot, name);
+    return operation.result === "i64" ? BigInt(RESULT.denied) : RESULT.denied;
+  };
 }

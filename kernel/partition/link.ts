@@ -1,4 +1,6 @@
 /** What an imported operation may use of the partition that it runs in. */
+import { RESULT } from "../abi.ts";
+import type { ResultName } from "../abi.ts";
 import type { PostOffice } from "./post.ts";
 import type { Incarnation } from "./cell.ts";
 import type { Report } from "./protocol.ts";
@@ -6,6 +8,9 @@ import type { Timers } from "./timers.ts";
 
 /** An import as Wasm calls it. A promise suspends the caller; only blocking operations may return one. */
 export type GuestFunction = (...parameters: never[]) => number | bigint | undefined | Promise<number>;
+
+/** Suspends the running handler until `complete` is called; what `start` returns undoes it where the handler is killed. */
+export type Suspend = (start: (complete: (result: number) => void) => (() => void) | undefined) => Promise<number>;
 
 export interface LinkContext {
   readonly incarnation: Incarnation;
@@ -15,11 +20,10 @@ export interface LinkContext {
   readonly exhausted: () => undefined | Promise<number>;
   readonly overflow: () => never;
   readonly now: () => number;
-  /** Suspends the running handler until `complete` is called with its result. */
-  readonly suspend: (start: (complete: (result: number) => void) => void) => Promise<number>;
+  readonly suspend: Suspend;
   readonly ready: () => void;
   readonly report: (report: Report) => void;
-  /** Asks the host; `complete` gets its answer once. @returns the request's number, for a cancellation. */
+  /** Asks the host; `complete` gets its answer once. @returns what forgets the request. */
   readonly request: (
     binding: number,
     operation: string,
@@ -27,5 +31,25 @@ export interface LinkContext {
     bytes: readonly Uint8Array[],
     capacity: number,
     complete: (result: number, bytes: Uint8Array) => void,
-  ) => void;
+  ) => () => void;
+}
+
+/** Tells the supervisor of a denial, unless this module floods it. @returns the result code. */
+export function deny(
+  { incarnation: { cell }, now, report }: LinkContext,
+  slot: string,
+  operation: string,
+  code: ResultName = "denied",
+): number {
+  const untold = cell.denials.admit(now());
+  if (untold !== undefined) report({ type: "denied", module: cell.id, slot, operation, result: RESULT[code], untold });
+  return RESULT[code];
+}
+
+/** Shorter work is paid by the call itself. */
+const FREE_BYTES = 512;
+
+/** Charges the guest for what the host does with its bytes, eight for one fuel as the meter counts its own bulk work. */
+export function chargeBytes({ incarnation: { instance } }: LinkContext, bytes: number): void {
+  if (bytes > FREE_BYTES) instance.refuel(instance.remaining() - (bytes >>> 3));
 }

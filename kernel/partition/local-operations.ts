@@ -6,7 +6,7 @@ import { makeEdge } from "../ipc/mailbox.ts";
 import { LIMITS } from "../limits.ts";
 import { guestLength, guestPointer } from "../memory.ts";
 import type { GuestFunction, LinkContext } from "./link.ts";
-import { failureNotice } from "./post.ts";
+import { chargeBytes, deny } from "./link.ts";
 import type { SlotLink } from "./protocol.ts";
 import { rightBits } from "../ipc/capability.ts";
 
@@ -57,7 +57,7 @@ function endpointSend(context: LinkContext, slot: SlotLink): GuestFunction {
     if (typeof passed === "number") return passed;
     let worst = 0;
     for (const capability of current())
-      worst = Math.min(worst, send(context, capability, KIND.send, 0, address, length, passed));
+      worst = Math.min(worst, send(context, slot.slot, capability, KIND.send, 0, address, length, passed));
     if (worst === 0) closeMoved(context, handles, count >>> 0);
     return worst;
   };
@@ -66,7 +66,7 @@ function endpointSend(context: LinkContext, slot: SlotLink): GuestFunction {
 function endpointCall(context: LinkContext, slot: SlotLink): GuestFunction {
   const current = capabilitiesOf(context, slot);
   return (address: number, length: number, reply: number, capacity: number, timeoutMs: number) =>
-    call(context, current()[0], address, length, reply, capacity, timeoutMs);
+    call(context, slot.slot, current()[0], address, length, reply, capacity, timeoutMs);
 }
 
 function endpointRequest(context: LinkContext, slot: SlotLink): GuestFunction {
@@ -75,17 +75,19 @@ function endpointRequest(context: LinkContext, slot: SlotLink): GuestFunction {
   return (address: number, length: number, timeoutMs: number) => {
     const { cell } = context.incarnation;
     const [capability] = current();
-    if (capability === undefined || (capability.rights & ENDPOINT_RIGHT.call) === 0) return RESULT.denied;
+    if (capability === undefined || (capability.rights & ENDPOINT_RIGHT.call) === 0) {
+      return deny(context, slot.slot, "request");
+    }
     if (slot.eventPort < 0 || timeoutMs < 1) return RESULT.invalid;
-    if (cell.pendingRequests >= LIMITS.pendingRequests) return RESULT.quota;
-    const correlation = context.post.expect(capability.target.module, timeoutMs, (result, bytes) => {
+    // Answers that wait in the mailbox count as well, so that there is always room for one more.
+    if (cell.pendingRequests + replies.queued >= LIMITS.pendingRequests) return RESULT.quota;
+    const answer = (result: number, bytes: Uint8Array): void => {
       cell.pendingRequests--;
-      const kind = result < 0 ? KIND.notice : KIND.reply;
-      const payload = result < 0 ? failureNotice(result) : bytes;
-      context.post.deliver(cell, replies, slot.eventPort, kind, correlation, payload);
-    });
+      context.post.deliverAnswer(cell, replies, slot.eventPort, correlation, result, bytes);
+    };
+    const correlation = context.post.expect(context.incarnation, capability.target, timeoutMs, answer);
     cell.pendingRequests++;
-    const sent = send(context, capability, KIND.call, correlation, address, length, NO_CAPABILITIES);
+    const sent = send(context, slot.slot, capability, KIND.call, correlation, address, length, NO_CAPABILITIES);
     if (sent === 0) return correlation;
     // The caller learns of it by the result; a message about it as well would be one too many.
     cell.pendingRequests--;
@@ -99,35 +101,35 @@ function endpointDerive(context: LinkContext, slot: SlotLink): GuestFunction {
   return (rights: number) => {
     const [capability, ...others] = current();
     if (capability === undefined || others.length > 0) return RESULT.invalid;
-    if ((capability.rights & ENDPOINT_RIGHT.pass) === 0) return RESULT.denied;
-    return addNarrowed(context, capability, rights);
+    if ((capability.rights & ENDPOINT_RIGHT.pass) === 0) return deny(context, slot.slot, "derive");
+    return addNarrowed(context, slot.slot, capability, rights);
   };
 }
 
-function handleSend(context: LinkContext): GuestFunction {
+function handleSend(context: LinkContext, { slot }: SlotLink): GuestFunction {
   return (handle: number, address: number, length: number, handles: number, count: number) => {
     const capability = context.incarnation.cell.handles.find(handle);
     if (capability === undefined) return RESULT["bad-handle"];
     const passed = takeHandles(context, handles, count >>> 0);
     if (typeof passed === "number") return passed;
-    const result = send(context, capability, KIND.send, 0, address, length, passed);
+    const result = send(context, slot, capability, KIND.send, 0, address, length, passed);
     if (result === 0) closeMoved(context, handles, count >>> 0);
     return result;
   };
 }
 
-function handleCall(context: LinkContext): GuestFunction {
+function handleCall(context: LinkContext, { slot }: SlotLink): GuestFunction {
   return (handle: number, address: number, length: number, reply: number, capacity: number, timeoutMs: number) => {
     const capability = context.incarnation.cell.handles.find(handle);
     if (capability === undefined) return RESULT["bad-handle"];
-    return call(context, capability, address, length, reply, capacity, timeoutMs);
+    return call(context, slot, capability, address, length, reply, capacity, timeoutMs);
   };
 }
 
-function handleNarrow(context: LinkContext): GuestFunction {
+function handleNarrow(context: LinkContext, { slot }: SlotLink): GuestFunction {
   return (handle: number, rights: number) => {
     const capability = context.incarnation.cell.handles.find(handle);
-    return capability === undefined ? RESULT["bad-handle"] : addNarrowed(context, capability, rights);
+    return capability === undefined ? RESULT["bad-handle"] : addNarrowed(context, slot, capability, rights);
   };
 }
 
@@ -151,6 +153,7 @@ function capabilitiesOf(context: LinkContext, slot: SlotLink): () => readonly Ca
 
 function send(
   context: LinkContext,
+  slot: string,
   capability: Capability,
   kind: number,
   correlation: number,
@@ -159,14 +162,16 @@ function send(
   capabilities: readonly Capability[],
 ): number {
   const right = kind === KIND.send ? ENDPOINT_RIGHT.send : ENDPOINT_RIGHT.call;
-  if ((capability.rights & right) === 0) return RESULT.denied;
+  if ((capability.rights & right) === 0) return deny(context, slot, kind === KIND.send ? "send" : "call");
   const { cell, instance } = context.incarnation;
+  chargeBytes(context, Math.min(length >>> 0, LIMITS.payloadBytes));
   const outgoing = { kind, capability, correlation, capabilities };
   return context.post.send(cell, outgoing, instance.memory, guestPointer(address), guestLength(length));
 }
 
 function call(
   context: LinkContext,
+  slot: string,
   capability: Capability | undefined,
   address: number,
   length: number,
@@ -174,16 +179,16 @@ function call(
   capacity: number,
   timeoutMs: number,
 ): number | Promise<number> {
-  if (capability === undefined || (capability.rights & ENDPOINT_RIGHT.call) === 0) return RESULT.denied;
-  if (timeoutMs < 1 || context.incarnation.synchronous) return RESULT.invalid;
+  if (capability === undefined || (capability.rights & ENDPOINT_RIGHT.call) === 0) return deny(context, slot, "call");
+  if (timeoutMs < 1) return RESULT.invalid;
   const { memory } = context.incarnation.instance;
   const place = guestPointer(reply);
   if (!memory.covers(place, guestLength(capacity))) return RESULT["bad-address"];
   let finish: (result: number, bytes: Uint8Array) => void = () => undefined;
-  const correlation = context.post.expect(capability.target.module, timeoutMs, (result, bytes) => {
+  const correlation = context.post.expect(context.incarnation, capability.target, timeoutMs, (result, bytes) => {
     finish(result, bytes);
   });
-  const sent = send(context, capability, KIND.call, correlation, address, length, NO_CAPABILITIES);
+  const sent = send(context, slot, capability, KIND.call, correlation, address, length, NO_CAPABILITIES);
   if (sent !== 0) {
     context.post.forget(correlation);
     return sent;
@@ -191,6 +196,9 @@ function call(
   return context.suspend((complete) => {
     finish = (result, bytes) => {
       complete(result < 0 ? result : takeReply(context, place, guestLength(capacity), bytes));
+    };
+    return () => {
+      context.post.forget(correlation);
     };
   });
 }
@@ -202,11 +210,12 @@ function takeReply(
   bytes: Uint8Array,
 ): number {
   if (bytes.length > capacity) return RESULT["too-large"];
+  chargeBytes(context, bytes.length);
   return context.incarnation.instance.memory.write(place, bytes) ? bytes.length : RESULT["bad-address"];
 }
 
-function addNarrowed(context: LinkContext, capability: Capability, rights: number): number {
-  if ((rights & ~capability.rights) !== 0) return RESULT.denied;
+function addNarrowed(context: LinkContext, slot: string, capability: Capability, rights: number): number {
+  if ((rights & ~capability.rights) !== 0) return deny(context, slot, "narrow");
   const handle = context.incarnation.cell.handles.add({ ...capability, rights });
   return handle ?? RESULT.quota;
 }
@@ -224,7 +233,7 @@ function takeHandles(context: LinkContext, address: number, count: number): read
   for (const handle of handles) {
     const capability = cell.handles.find(handle);
     if (capability === undefined) return RESULT["bad-handle"];
-    if ((capability.rights & ENDPOINT_RIGHT.pass) === 0) return RESULT.denied;
+    if ((capability.rights & ENDPOINT_RIGHT.pass) === 0) return deny(context, "handles", "pass");
     capabilities.push(capability);
   }
   return capabilities;
@@ -252,20 +261,19 @@ function timerEvery(context: LinkContext, slot: SlotLink): GuestFunction {
 
 function timerCancel(context: LinkContext, slot: SlotLink): GuestFunction {
   return () => {
-    context.incarnation.cell.slotTimers.get(slot.slot)?.();
-    context.incarnation.cell.ticks.delete(slot.eventPort);
+    context.incarnation.cell.cancelTimer(slot.slot, slot.eventPort);
     return 0;
   };
 }
 
 function timerSleep(context: LinkContext): GuestFunction {
   return (delayMs: number) => {
-    if (delayMs < 0 || context.incarnation.synchronous) return RESULT.invalid;
-    return context.suspend((complete) => {
+    if (delayMs < 0) return RESULT.invalid;
+    return context.suspend((complete) =>
       context.timers.at(context.now() + delayMs, () => {
         complete(0);
-      });
-    });
+      }),
+    );
   };
 }
 
@@ -303,6 +311,9 @@ function randomFill(context: LinkContext): GuestFunction {
     const count = guestLength(length);
     const { memory } = context.incarnation.instance;
     if (count > LIMITS.payloadBytes) return RESULT["too-large"];
+    if (!memory.covers(place, count)) return RESULT["bad-address"];
+    // A random byte costs about as much as eight copied ones.
+    chargeBytes(context, count * 8);
     return memory.write(place, randomFillSync(new Uint8Array(count))) ? count : RESULT["bad-address"];
   };
 }
@@ -323,15 +334,10 @@ function logWrite(context: LinkContext): GuestFunction {
 /** A flood of lines is counted and told once a second, so that it can neither fill a disk nor hide another's. */
 function admitLogLine(context: LinkContext): boolean {
   const { cell } = context.incarnation;
-  const second = Math.floor(context.now() / 1000);
-  if (cell.log.second !== second) {
-    const { suppressed } = cell.log;
-    Object.assign(cell.log, { second, lines: 0, suppressed: 0 });
-    if (suppressed > 0) {
-      context.report({ type: "log", module: cell.id, level: 1, text: `${suppressed} log lines suppressed` });
-    }
+  const suppressed = cell.logLines.admit(context.now());
+  if (suppressed === undefined) return false;
+  if (suppressed > 0) {
+    context.report({ type: "log", module: cell.id, level: 1, text: `${suppressed} log lines suppressed` });
   }
-  if (++cell.log.lines <= LIMITS.logLinesPerSecond) return true;
-  cell.log.suppressed++;
-  return false;
+  return true;
 }

@@ -1,15 +1,15 @@
 /** Messages and replies between modules: into a mailbox here, or through a channel to another partition. */
-import { KIND, RESULT } from "../abi.ts";
+import { HEADER, KIND, RESULT } from "../abi.ts";
 import { encodeCbor } from "../cbor/index.ts";
-import type { Capability } from "../ipc/capability.ts";
+import type { Capability, Target } from "../ipc/capability.ts";
 import type { Edge, Message } from "../ipc/mailbox.ts";
-import { makeEdge } from "../ipc/mailbox.ts";
+import { makeEdge, reviseEdge } from "../ipc/mailbox.ts";
 import type { Packet } from "../ipc/packet.ts";
 import { PACKET, PacketWriter, readPacket } from "../ipc/packet.ts";
 import { PartitionControl, Ring } from "../ipc/shared.ts";
 import { LIMITS } from "../limits.ts";
 import type { GuestLength, GuestMemory, GuestPointer } from "../memory.ts";
-import type { ModuleCell } from "./cell.ts";
+import type { Incarnation, ModuleCell } from "./cell.ts";
 import type { ChannelOrder } from "./protocol.ts";
 import type { CancelTimer, Timers } from "./timers.ts";
 
@@ -23,7 +23,8 @@ export interface Outgoing {
 
 /** Somebody who waits for a reply: a suspended call, or a request whose answer comes as a message. */
 export interface Pending {
-  readonly target: number;
+  readonly owner: Incarnation;
+  readonly target: Target;
   /** Called once, with the reply or an error code; the bytes are a view that lives during the call. */
   readonly settle: (result: number, bytes: Uint8Array) => void;
   readonly cancelDeadline: CancelTimer;
@@ -75,7 +76,9 @@ export class PostOffice {
   }
 
   route(edge: number, depth: number, overflow: Edge["overflow"]): void {
-    if (!this.#edges.has(edge)) this.#edges.set(edge, makeEdge(edge, depth, overflow));
+    const known = this.#edges.get(edge);
+    if (known === undefined) this.#edges.set(edge, makeEdge(edge, depth, overflow));
+    else reviseEdge(known, depth, overflow);
   }
 
   /** Copies a message out of a guest's memory to where its capability points. The caller has checked rights. */
@@ -93,7 +96,7 @@ export class PostOffice {
     const receiver = this.#cells.get(target.module);
     const edge = this.#edges.get(target.edge);
     if (receiver?.isAlive !== true || edge === undefined || target.port < 0) return RESULT["dead-peer"];
-    if (length > (receiver.incarnation?.instance.payloadRoom ?? 0)) return RESULT["too-large"];
+    if (length > roomOf(receiver)) return RESULT["too-large"];
     const message = receiver.mailbox.offer(edge, target.port, length);
     // A sender need not know of a drop; a caller must, or it would wait for its deadline.
     if (typeof message === "string") return message === "full" || outgoing.kind === KIND.call ? RESULT.full : 0;
@@ -113,7 +116,7 @@ export class PostOffice {
     payload: Uint8Array,
   ): number {
     if (!receiver.isAlive) return RESULT["dead-peer"];
-    if (payload.length > (receiver.incarnation?.instance.payloadRoom ?? 0)) return RESULT["too-large"];
+    if (payload.length > roomOf(receiver)) return RESULT["too-large"];
     const message = receiver.mailbox.offer(edge, port, payload.length);
     if (typeof message === "string") return message === "full" ? RESULT.full : 0;
     message.payload.set(payload);
@@ -127,15 +130,30 @@ export class PostOffice {
     return 0;
   }
 
+  /** Puts the answer of a request into the mailbox of whoever asked; one that does not fit becomes its failure. */
+  deliverAnswer(
+    receiver: ModuleCell,
+    edge: Edge,
+    port: number,
+    correlation: number,
+    result: number,
+    bytes: Uint8Array,
+  ): void {
+    const code = result >= 0 && bytes.length > roomOf(receiver) ? RESULT["too-large"] : result;
+    const kind = code < 0 ? KIND.notice : KIND.reply;
+    const sent = this.deliver(receiver, edge, port, kind, correlation, code < 0 ? failureNotice(code) : bytes);
+    if (sent === RESULT.full) receiver.mailbox.addLost(port, 1);
+  }
+
   /** Registers somebody who waits for an answer within `timeoutMs`. @returns the correlation, never 0. */
-  expect(target: number, timeoutMs: number, settle: Pending["settle"]): number {
+  expect(owner: Incarnation, target: Target, timeoutMs: number, settle: Pending["settle"]): number {
     do this.#correlation = (this.#correlation + 1) & 0x7fff_ffff;
     while (this.#correlation === 0 || this.#pending.has(this.#correlation));
     const correlation = this.#correlation;
     const cancelDeadline = this.#timers.at(this.#now() + timeoutMs, () => {
       this.settle(correlation, RESULT.timeout, NOTHING);
     });
-    this.#pending.set(correlation, { target, settle, cancelDeadline });
+    this.#pending.set(correlation, { owner, target, settle, cancelDeadline });
     return correlation;
   }
 
@@ -154,10 +172,19 @@ export class PostOffice {
     this.#pending.delete(correlation);
   }
 
+  /** Forgets what an instance, or any instance of that module, waits for: it is gone, and its successor never asked. */
+  forgetAllOf(cell: ModuleCell, only?: Incarnation): void {
+    for (const [correlation, { owner }] of [...this.#pending]) {
+      if (owner.cell !== cell || (only !== undefined && owner !== only)) continue;
+      this.forget(correlation);
+      cell.pendingRequests = Math.max(0, cell.pendingRequests - 1);
+    }
+  }
+
   /** Answers everybody who waits for that module: it died. */
   failCallsTo(module: number): void {
     for (const [correlation, pending] of [...this.#pending]) {
-      if (pending.target === module) this.settle(correlation, RESULT["dead-peer"], NOTHING);
+      if (pending.target.module === module) this.settle(correlation, RESULT["dead-peer"], NOTHING);
     }
   }
 
@@ -222,7 +249,7 @@ export class PostOffice {
       refuse(RESULT["dead-peer"]);
       return;
     }
-    if (packet.payload.length > (receiver.incarnation?.instance.payloadRoom ?? 0)) {
+    if (packet.payload.length > roomOf(receiver)) {
       receiver.mailbox.addLost(packet.port, 1);
       refuse(RESULT["too-large"]);
       return;
@@ -285,7 +312,12 @@ export class PostOffice {
 /** Records taken from one channel before others get their turn. */
 const RECEIVE_BATCH = 256;
 
+/** Payload that the module's inbox holds. One that is being restarted has its inbox again soon. */
+function roomOf({ order }: ModuleCell): number {
+  return order.inboxBytes - HEADER.size;
+}
+
 /** The payload of a notice that a request failed: its result code. */
-export function failureNotice(result: number): Uint8Array {
+function failureNotice(result: number): Uint8Array {
   return encodeCbor(result);
 }

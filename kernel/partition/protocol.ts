@@ -164,5 +164,7 @@ export type Report =
       readonly slot: string;
       readonly operation: string;
       readonly result: number;
+      /** Denials of this module that were not told since the last that was. */
+      readonly untold: number;
     }
   | { readonly type: "statistics"; readonly request: number; readonly modules: readonly ModuleStatistics[] };

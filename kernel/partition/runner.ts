@@ -3,14 +3,14 @@ import { FIRST_MODULE_ERROR, KERNEL_PORT, KIND, RESULT, resultName } from "../ab
 import { encodeCbor } from "../cbor/index.ts";
 import { findOperation } from "../interfaces.ts";
 import type { Capability } from "../ipc/capability.ts";
-import { HandleTable } from "../ipc/capability.ts";
 import type { Message } from "../ipc/mailbox.ts";
 import { LIMITS } from "../limits.ts";
 import { guestLength, guestPointer } from "../memory.ts";
-import type { CellState, Incarnation, ModuleCell } from "./cell.ts";
+import type { CellState, Incarnation, ModuleCell, Wait } from "./cell.ts";
 import { describeFault, GuestStopped, isSuspension } from "./fault.ts";
 import { buildImports } from "./imports.ts";
 import type { HandlerResult } from "./instance.ts";
+import type { Suspend } from "./link.ts";
 import { decodeResult, MAXIMUM_COUNTER, ModuleInstance } from "./instance.ts";
 import type { PostOffice } from "./post.ts";
 import type { FaultCause, ModuleOrder, Report, SlotLink } from "./protocol.ts";
@@ -33,7 +33,7 @@ export interface Environment {
     bytes: readonly Uint8Array[],
     capacity: number,
     complete: (result: number, bytes: Uint8Array) => void,
-  ) => void;
+  ) => () => void;
 }
 
 const NO_HANDLES: readonly number[] = Object.freeze([]);
@@ -99,9 +99,7 @@ export class Runner {
       ready: () => {
         this.#environment.ready(cell);
       },
-      request: (...parameters) => {
-        this.#environment.request(cell, ...parameters);
-      },
+      request: (...parameters) => this.#environment.request(cell, ...parameters),
     });
     incarnation.instance = new ModuleInstance(order, imports);
     return incarnation;
@@ -189,7 +187,8 @@ export class Runner {
       this.#environment.post.answer(activation.senderPartition, activation.correlation, RESULT["dead-peer"], NOTHING);
     }
     cell.state = state;
-    cell.handles = new HandleTable();
+    this.#environment.post.forgetAllOf(cell);
+    cell.handles.closeAll();
     if (state !== "dead") cell.mailbox.clear();
   }
 
@@ -202,6 +201,7 @@ export class Runner {
     cell.state = "dead";
     if (this.running === cell) this.running = undefined;
     // An abandoned suspension is never collected: it must be rejected.
+    wait?.undo?.();
     wait?.reject(new GuestStopped("host", "stopped"));
     for (const cancel of cell.slotTimers.values()) cancel();
     cell.slotTimers.clear();
@@ -314,18 +314,14 @@ export class Runner {
     wait.resolve(wait.result);
   }
 
-  #suspend(
-    incarnation: Incarnation,
-    start: (complete: (result: number) => void) => void,
-    isSlice = false,
-  ): Promise<number> {
+  #suspend(incarnation: Incarnation, start: Parameters<Suspend>[0], isSlice = false): Promise<number> {
     const { cell } = incarnation;
     return new Promise<number>((resolve, reject) => {
-      const wait = { resolve, reject, isSlice, result: undefined as number | undefined };
+      const wait: Wait = { resolve, reject, isSlice, result: undefined, undo: undefined };
       cell.wait = wait;
       cell.state = "suspended";
       this.running = undefined;
-      start((result) => {
+      wait.undo = start((result) => {
         // A late answer to a handler that is gone, or has already had its answer, is dropped.
         if (cell.wait !== wait || wait.result !== undefined) return;
         wait.result = result;
@@ -344,6 +340,7 @@ export class Runner {
       incarnation,
       (complete) => {
         complete(0);
+        return undefined;
       },
       true,
     );

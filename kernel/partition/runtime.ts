@@ -72,7 +72,8 @@ export class PartitionRuntime {
       this.#control.beat();
       const bell = this.#control.listen();
       if (bell !== heard) this.#takeOrders();
-      const received = bell !== heard && this.#post.receive();
+      // A reader that makes room in a ring rings no bell: whoever owes must look by itself.
+      const received = (bell !== heard || this.#post.owes) && this.#post.receive();
       // Unread records stay in a ring after a full batch: look again before sleeping.
       if (!received) heard = bell;
       this.#timers.fire(performance.now());
@@ -224,6 +225,7 @@ export class PartitionRuntime {
   #link(cell: ModuleCell, slots: readonly SlotLink[]): void {
     for (const slot of slots) {
       cell.links.set(slot.slot, slot);
+      if (slot.rights.length === 0) cell.cancelTimer(slot.slot, slot.eventPort);
       for (const { edge, depth, overflow } of slot.edges) this.#post.route(edge, depth, overflow);
     }
   }
@@ -236,10 +238,13 @@ export class PartitionRuntime {
     bytes: readonly Uint8Array[],
     capacity: number,
     complete: HostCompletion,
-  ): void {
+  ): () => void {
     const request = ++this.#hostRequest;
     this.#hostRequests.set(request, complete);
     this.#report({ type: "host-request", request, module: cell.id, binding, operation, numbers, bytes, capacity });
+    return () => {
+      this.#hostRequests.delete(request);
+    };
   }
 
   #hostReply(request: number, result: number, bytes: Uint8Array): void {

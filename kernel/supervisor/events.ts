@@ -61,6 +61,8 @@ export type KernelEvent =
       readonly slot: string;
       readonly operation: string;
       readonly result: string;
+      /** Denials of this module that were not told since the last that was: a flood is counted. */
+      readonly untold: number;
     }
   | { readonly type: "log"; readonly module: string; readonly level: number; readonly text: string }
   | { readonly type: "partition-lost"; readonly partition: string; readonly reason: string }

@@ -379,8 +379,9 @@ export class Kernel {
       }
     }
     if (reply.result === RESULT.denied) {
+      const untold = record.denials.admit(performance.now());
       const denial = { module: record.spec.name, slot: binding?.slot ?? "", operation, result: "denied" };
-      this.#options.onEvent({ type: "denied", ...denial });
+      if (untold !== undefined) this.#options.onEvent({ type: "denied", ...denial, untold });
     }
     partition?.order({ type: "host-reply", request, result: reply.result, bytes: reply.bytes });
   }

@@ -1,5 +1,6 @@
 /** The supervisor's record of each module, and the orders that are made from it. */
 import type { AdmittedModule } from "../admission.ts";
+import { FloodGate } from "../flood.ts";
 import { LIMITS } from "../limits.ts";
 import { interfaceDefinition } from "../interfaces.ts";
 import type { EdgeLink, ModuleOrder, SavedState, SlotLink } from "../partition/protocol.ts";
@@ -24,6 +25,7 @@ export class ModuleRecord {
   state: SavedState | undefined = undefined;
   /** True once a restored state has crashed at once: dropped the first time, held the second. */
   droppedState = false;
+  readonly denials = new FloodGate(LIMITS.denialsPerSecond);
   readonly grants = new Map<string, Grant>();
   readonly bindings = new Map<string, ResourceBinding>();
   /** Edge numbers of an endpoint slot's targets, by `slot>module.port`; a target keeps its number. */
@@ -66,8 +68,8 @@ export function slotLinks(
       rights: grant.rights,
       eventPort: port === null ? -1 : manifest.ports.findIndex(({ name }) => name === port),
       binding: record.bindings.get(slot)?.id ?? 0,
-      edges: grant.interface === "endpoint" ? edgeLinks(record, grant as EndpointGrant, modules, edges) : [],
-      badge: grant.interface === "endpoint" ? (grant as EndpointGrant).badge : 0,
+      edges: grant.interface === "endpoint" ? edgeLinks(record, grant, modules, edges) : [],
+      badge: grant.interface === "endpoint" ? grant.badge : 0,
     });
   }
   return links;

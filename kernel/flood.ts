@@ -1,0 +1,31 @@
+/** Lets so many through each second and counts the rest: one source's flood can neither fill a disk nor hide another's. */
+export class FloodGate {
+  readonly #perSecond: number;
+  #second = -1;
+  #passed = 0;
+  #heldBack = 0;
+
+  constructor(perSecond: number) {
+    this.#perSecond = perSecond;
+  }
+
+  /**
+   * @param now milliseconds of any clock that does not go backward.
+   * @returns how many were held back since the last that passed, or undefined where this one is held back too.
+   */
+  admit(now: number): number | undefined {
+    const second = Math.floor(now / 1000);
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#passed = 0;
+    }
+    if (this.#passed >= this.#perSecond) {
+      this.#heldBack++;
+      return undefined;
+    }
+    this.#passed++;
+    const heldBack = this.#heldBack;
+    this.#heldBack = 0;
+    return heldBack;
+  }
+}
