@@ -12,6 +12,7 @@ import { devicePermissions, linkPermissions } from "../wire/permissions.ts";
 import { TrustClient } from "../wire/trust-client.ts";
 import type { BootedModule, BootReply } from "../wire/trust-protocol.ts";
 import { refusalFrom } from "../wire/trust-protocol.ts";
+import { auditNote } from "./audited.ts";
 import type { GatewayEvent } from "./events.ts";
 import { Hosts } from "./hosts.ts";
 import { linkSettings } from "./link-settings.ts";
@@ -45,7 +46,11 @@ export class Gateway {
   constructor(configuration: GatewayConfiguration, options: GatewayOptions) {
     this.#configuration = configuration;
     this.#options = options;
-    this.#emit = options.onEvent;
+    this.#emit = (event) => {
+      const note = auditNote(event);
+      if (note !== undefined) this.#trust.audit(note);
+      options.onEvent(event);
+    };
     // Eager compilation: a lazy one would happen inside a partition, at a first call, for as long as V8 likes.
     setFlagsFromString("--no-wasm-lazy-compilation");
     this.#worker = new Worker(TRUST_WORKER, { name: "trust" });
@@ -199,7 +204,7 @@ export class Gateway {
     const starting: Promise<void>[] = [];
     const deviceBindings = this.#hosts.bindingsOf("device");
     if (deviceBindings.length > 0) {
-      this.#device = this.#process("device", { devices } as CborInput, devicePermissions(deviceBindings));
+      this.#device = this.#process("device", { devices }, devicePermissions(deviceBindings));
       this.#hosts.attach("device", this.#device);
       starting.push(this.#device.start(deviceBindings));
     }

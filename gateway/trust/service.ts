@@ -16,11 +16,14 @@ import type {
   TrustToCore,
 } from "../wire/trust-protocol.ts";
 import { UpdateAgent } from "./agent.ts";
+import { AUDIT_FILE, AuditLog } from "./audit.ts";
+import { AUDIT_HEAD_TYPE } from "./audit-chain.ts";
 import { bootVerify } from "./boot.ts";
 import type { BootResult } from "./boot.ts";
 import { systemClock } from "./effects.ts";
 import type { Clock, Runtime, Transport } from "./effects.ts";
 import { nodeFileSystem } from "./file-system.ts";
+import type { GatewayKey } from "./gateway-key.ts";
 import { openGatewayKey } from "./gateway-key.ts";
 import { KeyValueStore } from "./key-value.ts";
 import { UPDATE_TIMES } from "./limits.ts";
@@ -30,6 +33,7 @@ import { Store } from "./store.ts";
 interface Booted {
   readonly agent: UpdateAgent;
   readonly keyValues: KeyValueStore | undefined;
+  readonly audit: AuditLog | undefined;
 }
 
 export class TrustService {
@@ -65,6 +69,8 @@ export class TrustService {
         return this.#answer(message.id, () => admitted(message.binary, message.spec));
       case "store":
         return this.#answer(message.id, () => this.#store(message));
+      case "audit":
+        return this.#booted?.audit?.record(message.note);
       case "stop":
         return this.#answer(message.id, () => this.#stop());
     }
@@ -106,9 +112,10 @@ export class TrustService {
         this.#send({ kind: "notice", notice });
       },
     });
-    const { keyValues, finding } = openKeyValues(join(dataFolder, "store.sqlite"));
-    this.#booted = { agent, keyValues };
-    return bootReply(boot, key.publicKey, finding);
+    const keyValues = openDatabase(() => new KeyValueStore(join(dataFolder, "store.sqlite")));
+    const audit = openDatabase(() => openAudit(join(dataFolder, AUDIT_FILE), key));
+    this.#booted = { agent, keyValues: keyValues.database, audit: audit.database };
+    return bootReply(boot, key.publicKey, [...keyValues.findings, ...audit.findings]);
   }
 
   #store(message: Extract<CoreToTrust, { kind: "store" }>): StoreReply {
@@ -121,6 +128,7 @@ export class TrustService {
     this.#questions.abandon(new Refusal("E_ABORTED", "the gateway stops"));
     await this.#booted?.agent.stop();
     this.#booted?.keyValues?.close();
+    this.#booted?.audit?.close();
   }
 
   #ask(ask: TrustQuestion): Promise<unknown> {
@@ -167,7 +175,7 @@ function admitted(...[binary, spec]: Parameters<typeof admitModule>): Promise<Ad
   return admitModule(binary, spec);
 }
 
-function bootReply(boot: BootResult, gatewayKey: Uint8Array, finding: string | undefined): BootReply {
+function bootReply(boot: BootResult, gatewayKey: Uint8Array, found: readonly string[]): BootReply {
   const { source, configuration, findings, trust } = boot;
   return {
     modules: Array.from(boot.modules, ([name, { document, envelope, binary }]) => ({
@@ -179,19 +187,23 @@ function bootReply(boot: BootResult, gatewayKey: Uint8Array, finding: string | u
     refused: Array.from(boot.refused, ([name, refusal]) => ({ name, refusal: refusalData(refusal) })),
     source,
     configuration,
-    findings: finding === undefined ? findings : [...findings, finding],
+    findings: [...findings, ...found],
     gatewayKey,
     rootVersion: trust.root.version,
   };
 }
 
-/** The modules' stores are no reason not to run: a module that needs one gets an error of its own. */
-function openKeyValues(path: string): { keyValues: KeyValueStore | undefined; finding: string | undefined } {
+/** A database that cannot be opened is no reason not to run: what needs it gets an error of its own, and people are told. */
+function openDatabase<Database>(open: () => Database): { database: Database | undefined; findings: readonly string[] } {
   try {
-    return { keyValues: new KeyValueStore(path), finding: undefined };
+    return { database: open(), findings: [] };
   } catch (error) {
-    return { keyValues: undefined, finding: toRefusal(error).describe() };
+    return { database: undefined, findings: [toRefusal(error).describe()] };
   }
+}
+
+function openAudit(path: string, key: GatewayKey): AuditLog {
+  return new AuditLog(path, { signHead: (payload) => key.sign(AUDIT_HEAD_TYPE, payload), publicKey: key.publicKey });
 }
 
 function readOrRefuse(path: string): Uint8Array | Refusal {

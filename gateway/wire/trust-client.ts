@@ -4,6 +4,7 @@ import type { AdmittedModule, ModuleSpec } from "../../kernel/index.ts";
 import { Refusal } from "../../kernel/index.ts";
 import { answerOf, Questions, refusalData } from "./trust-protocol.ts";
 import type {
+  AuditNote,
   BootReply,
   CoreToTrust,
   MessageChannelEnd,
@@ -79,6 +80,11 @@ export class TrustClient {
     const { prefix, quota } = binding;
     const send = (id: number) => this.#send({ kind: "store", id, operation, prefix, quota, key, value });
     return (await this.#questions.ask(send)) as StoreReply;
+  }
+
+  /** Hands a record to the audit log; what comes before `boot` is lost. */
+  audit(note: AuditNote): void {
+    this.#send({ kind: "audit", note });
   }
 
   /** Lets the agent end what it does; what is stored stays as it is. */

@@ -130,7 +130,17 @@ export type CoreToTrust =
       readonly key: Uint8Array;
       readonly value: Uint8Array;
     }
+  /** Something that the audit log keeps. */
+  | { readonly kind: "audit"; readonly note: AuditNote }
   | { readonly kind: "stop"; readonly id: number };
+
+/** A record of the audit log: what kind of event, who caused it, what it was about. */
+export interface AuditNote {
+  readonly kind: string;
+  readonly source: string;
+  readonly subject: string;
+  readonly detail: Readonly<Record<string, string | number | boolean | null>>;
+}
 
 export type TrustToCore =
   /** Answers `boot`, `admit`, `store` and `stop`, by id. */

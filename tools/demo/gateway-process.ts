@@ -3,7 +3,7 @@ import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import type { GatewayEvent } from "../../gateway/core/events.ts";
+import type { GatewayEvent } from "../../gateway/core/index.ts";
 
 const CLI = fileURLToPath(new URL(`../cli${import.meta.url.slice(import.meta.url.lastIndexOf("."))}`, import.meta.url));
 const STOP_MS = 10_000;

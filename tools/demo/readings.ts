@@ -136,7 +136,7 @@ export class Subscriber {
           quantity,
           state,
           value,
-          severity: severity === undefined ? undefined : String(severity),
+          severity: typeof severity === "string" ? severity : undefined,
         });
       } else {
         const sequence = expectUnsigned(map.get("sequence"), "sequence");

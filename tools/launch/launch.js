@@ -32,9 +32,10 @@ export function launch(argv) {
   });
   child.on("error", (error) => fail(`cannot start ${runtime.path}: ${error.message}; it needs a glibc Linux`));
   child.on("exit", (code, signal) => {
+    // The handlers stay where the script ended by itself: a signal that comes late must not change how it ended.
+    if (signal === null) return process.exit(code ?? 1);
     for (const { signal: name, forward } of forwarders) process.off(name, forward);
-    if (signal === null) process.exitCode = code ?? 1;
-    else endBy(signal);
+    endBy(signal);
   });
 }
 

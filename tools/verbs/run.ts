@@ -1,9 +1,8 @@
 /** `bulkhead run`: the gateway, until it is told to stop. */
 import { parseArgs } from "node:util";
 import { loadConfiguration } from "../../gateway/config/index.ts";
-import type { GatewayEvent } from "../../gateway/core/events.ts";
-import { eventText } from "../../gateway/core/events.ts";
-import { Gateway } from "../../gateway/core/gateway.ts";
+import { eventText, Gateway } from "../../gateway/core/index.ts";
+import type { GatewayEvent } from "../../gateway/core/index.ts";
 import type { Command, Io } from "../command.ts";
 
 const HELP = `usage: bulkhead run [gateway.yaml] [--check] [--json] [--quiet]
@@ -49,7 +48,13 @@ async function run(args: string[], io: Io): Promise<number> {
     },
     ...(probationMs > 0 ? { updateTimes: { probationMs } } : {}),
   });
-  await gateway.start();
+  try {
+    await gateway.start();
+  } catch (error) {
+    // A Ctrl-C while it starts is a stop like any other.
+    if (!io.signal.aborted) throw error;
+    return 0;
+  }
   await aborted(io.signal);
   await gateway.stop();
   return 0;

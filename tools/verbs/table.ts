@@ -3,25 +3,31 @@ import type { Command } from "../command.ts";
 
 type Load = () => Promise<Command>;
 
-function keyVerb(name: string): [string, Load] {
-  return [
+/** Verbs that come from one file together. */
+function among(names: readonly string[], load: () => Promise<readonly Command[]>): [string, Load][] {
+  return names.map((name) => [
     name,
     async () => {
-      const { commands } = await import("../keys/index.ts");
-      const command = commands.find((candidate) => candidate.name === name);
-      if (command === undefined) throw new Error(`no verb ${name} among the key tools`);
+      const command = (await load()).find((candidate) => candidate.name === name);
+      if (command === undefined) throw new Error(`the verb ${name} is not where the table says`);
       return command;
     },
-  ];
+  ]);
 }
+
+const keys = async (): Promise<readonly Command[]> => (await import("../keys/index.ts")).commands;
 
 export const COMMANDS: ReadonlyMap<string, Load> = new Map<string, Load>([
   ["demo", async () => (await import("../demo/verb.ts")).demoVerb],
   ["run", async () => (await import("./run.ts")).runVerb],
   ["build", async () => (await import("../build/verb.ts")).buildCommand],
   ["inspect", async () => (await import("./inspect.ts")).inspectVerb],
-  keyVerb("keygen"),
-  keyVerb("sign"),
-  keyVerb("verify"),
-  keyVerb("root"),
+  ...among(["keygen", "sign", "verify", "root"], keys),
+  ["push", async () => (await import("../push/index.ts")).push],
+  ["status", async () => (await import("../push/index.ts")).status],
+  ["rollout", async () => (await import("../push/index.ts")).rollout],
+  ["plan", async () => (await import("../policy/index.ts")).planCommand],
+  ["why", async () => (await import("../policy/index.ts")).whyCommand],
+  ["graph", async () => (await import("../policy/index.ts")).graphCommand],
+  ["audit", async () => (await import("../audit/index.ts")).auditCommand],
 ]);

@@ -1,0 +1,45 @@
+/** Which events the audit log keeps, and under whose name. */
+import type { AuditNote } from "../wire/trust-protocol.ts";
+import type { GatewayEvent } from "./events.ts";
+
+/** @returns undefined for what is for the log of the day only: lines of modules, states of processes. */
+export function auditNote(event: GatewayEvent): AuditNote | undefined {
+  switch (event.type) {
+    case "granted":
+    case "revoked":
+      return note(event.type, event.module, event.slot, { interface: event.interface });
+    case "denied":
+      return note("denied", event.module, `${event.slot}.${event.operation}`, { result: event.result });
+    case "fault":
+      return note("fault", event.module, event.cause, { text: event.text, generation: event.generation });
+    case "held":
+      return note("held", event.module, "", { reason: event.reason });
+    case "refused":
+      return note("refused", event.module, event.code, { text: event.text });
+    case "swapped":
+      return note("swapped", "kernel", event.modules.join(", "), { pauseMs: event.pauseMs, held: event.held });
+    case "swap-reverted":
+      return note("swap-reverted", event.module, event.cause, { text: event.text, replayed: event.replayed });
+    case "committed":
+      return note("committed", "kernel", event.modules.join(", "), {});
+    case "partition-lost":
+      return note("partition-lost", "kernel", event.partition, { reason: event.reason });
+    case "finding":
+      return note("finding", "trust", "boot", { text: event.text });
+    case "gateway":
+      return note("gateway", "core", event.state, { text: event.text });
+    case "update":
+      // The steps between are in the reports; the log keeps how it ended.
+      return event.code === "" ? undefined : note("update", "trust", event.plan, pick(event));
+    default:
+      return undefined;
+  }
+}
+
+function pick({ state, code, reason }: Extract<GatewayEvent, { type: "update" }>): AuditNote["detail"] {
+  return { state, code, reason };
+}
+
+function note(kind: string, source: string, subject: string, detail: AuditNote["detail"]): AuditNote {
+  return { kind, source, subject, detail };
+}
