@@ -4,7 +4,7 @@ import { createServer } from "node:net";
 import type { AddressInfo, Server } from "node:net";
 import { Aedes } from "aedes";
 import { connectAsync } from "mqtt";
-import type { MqttClient } from "mqtt";
+import type { IClientOptions, MqttClient } from "mqtt";
 import type { PublishOptions, Transport } from "../../gateway/trust/effects.ts";
 
 export interface TestBroker {
@@ -45,8 +45,8 @@ export class MqttTransport implements Transport {
     client.on("error", () => undefined);
   }
 
-  static async connect(url: string, protocolVersion: 4 | 5 = 4): Promise<MqttTransport> {
-    return new MqttTransport(await connectAsync(url, { protocolVersion }));
+  static async connect(url: string, options: IClientOptions = {}): Promise<MqttTransport> {
+    return new MqttTransport(await connectAsync(url, options));
   }
 
   subscribe(topic: string): void {

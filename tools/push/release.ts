@@ -39,7 +39,7 @@ const BLOCKS_AT_ONCE = 8;
 
 /** Publishes envelope and blocks; `onBlock` is told how many of how many are acknowledged. */
 export async function publishModule(
-  session: BrokerSession,
+  session: Pick<BrokerSession, "retain">,
   module: ReleasedModule,
   onBlock: (done: number, of: number) => void,
 ): Promise<void> {
@@ -58,7 +58,7 @@ export async function publishModule(
 }
 
 /** Takes the blocks away; the envelope stays, so that the set can still be verified by whoever reads the plan. */
-export async function clearBlocks(session: BrokerSession, module: ReleasedModule): Promise<void> {
+export async function clearBlocks(session: Pick<BrokerSession, "clear">, module: ReleasedModule): Promise<void> {
   for (let index = 0; index < blockCount(module.wasm.length); index++) {
     await session.clear(topics.block(module.blob, index));
   }

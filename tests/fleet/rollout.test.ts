@@ -1,0 +1,198 @@
+/** Rollouts over a real broker: waves, soak, abort, pause, and going on after the tool was killed. */
+
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { writePrivateKey } from "../../tools/keys/key-file.ts";
+import { BrokerSession } from "../../tools/push/broker.ts";
+import { readRelease, rollout } from "../../tools/push/index.ts";
+import { readRolloutPlan } from "../../tools/push/rollout-plan.ts";
+import { bucketOf, pauseTopic, rollOut } from "../../tools/push/rollout.ts";
+import type { RolloutOptions, RolloutProgress } from "../../tools/push/rollout.ts";
+import { deploy, makeModule } from "../updates/bench.ts";
+import { startAedes } from "../updates/mqtt.ts";
+import type { TestBroker } from "../updates/mqtt.ts";
+import { startFleet, stopFleet } from "./fleet.ts";
+import type { FleetGateway, Judge } from "./fleet.ts";
+
+const first = makeModule("threshold", 1);
+const good = makeModule("threshold", 2, { size: 40_000 });
+const bad = makeModule("threshold", 3, { size: 40_000 });
+const SIZE = 20;
+const issued = Math.floor(Date.now() / 1000);
+
+let broker: TestBroker;
+let fleet: FleetGateway[] = [];
+let session: BrokerSession;
+let isBad: Judge = () => false;
+
+function optionsFor(changes: Partial<RolloutOptions> = {}): RolloutOptions {
+  return {
+    session,
+    id: "autumn-1",
+    issued,
+    validSeconds: 86_400,
+    version: issued,
+    modules: [readRelease(good.whole)],
+    gateways: fleet.map(({ id, publicKey }) => ({ id, key: publicKey })),
+    waves: [0.1, 0.5, 1],
+    soakMs: 20,
+    timeoutMs: 10_000,
+    abortShare: 0.1,
+    deployKey: deploy,
+    ...changes,
+  };
+}
+
+function versions(): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { sequence } of fleet) counts[String(sequence)] = (counts[String(sequence)] ?? 0) + 1;
+  return counts;
+}
+
+beforeEach(async () => {
+  isBad = () => false;
+  broker = await startAedes();
+  fleet = await startFleet(SIZE, broker.url, [first], (id, sequence) => isBad(id, sequence));
+  session = await BrokerSession.connect({ url: broker.url });
+});
+
+afterEach(async () => {
+  await session.close();
+  await stopFleet(fleet);
+  await broker.close();
+});
+
+describe("a rollout", () => {
+  it("brings the whole fleet to the release, wave by wave", async () => {
+    const progress: RolloutProgress[] = [];
+    const result = await rollOut(optionsFor(), (step) => progress.push(step));
+    expect(result).toMatchObject({ outcome: "done", waves: 3, counts: { committed: SIZE, failed: 0 } });
+    expect(versions()).toEqual({ 2: SIZE });
+    const waves = progress.flatMap((step) => (step.kind === "wave" ? [step.gateways] : []));
+    expect(waves).toEqual([2, 8, 10]);
+  });
+
+  it("stops at the wave whose failures pass the threshold, and leaves the others alone", async () => {
+    isBad = (_id, sequence) => sequence === 3;
+    const result = await rollOut(optionsFor({ modules: [readRelease(bad.whole)] }));
+    expect(result).toMatchObject({ outcome: "aborted", waves: 1 });
+    expect(result.codes["E_PROBATION"]).toBeGreaterThan(0);
+    expect(result.counts.waiting).toBeGreaterThanOrEqual(SIZE - 2);
+    await Promise.all(fleet.map(({ agent }) => agent.idle()));
+    expect(versions()).toEqual({ 1: SIZE });
+  });
+
+  it("goes on over failures below the threshold", async () => {
+    const [unlucky] = [...fleet].sort((a, b) => bucketOf("autumn-1", b.id) - bucketOf("autumn-1", a.id));
+    isBad = (id) => id === unlucky?.id;
+    const result = await rollOut(optionsFor());
+    expect(result).toMatchObject({ outcome: "done", counts: { committed: SIZE - 1, failed: 1 } });
+    expect(versions()).toEqual({ 1: 1, 2: SIZE - 1 });
+  });
+
+  it("goes on where it was after the tool was killed, without a second update of anybody", async () => {
+    const controller = new AbortController();
+    const stopped = await rollOut(optionsFor({ signal: controller.signal, soakMs: 60_000 }), (step) => {
+      if (step.kind === "soak") controller.abort();
+    });
+    expect(stopped).toMatchObject({ outcome: "stopped", waves: 1, counts: { committed: 2 } });
+    expect(versions()).toEqual({ 1: SIZE - 2, 2: 2 });
+    const resumed = await BrokerSession.connect({ url: broker.url });
+    const soaks: number[] = [];
+    const result = await rollOut(optionsFor({ session: resumed }), (step) => {
+      if (step.kind === "soak") soaks.push(step.wave);
+    });
+    await resumed.close();
+    expect(result).toMatchObject({ outcome: "done", counts: { committed: SIZE } });
+    expect(soaks).toEqual([2]);
+  });
+
+  it("knows, killed and started again, which gateways had failed", async () => {
+    isBad = (_id, sequence) => sequence === 3;
+    await rollOut(optionsFor({ modules: [readRelease(bad.whole)] }));
+    isBad = () => false;
+    const again = await BrokerSession.connect({ url: broker.url });
+    const result = await rollOut(optionsFor({ session: again, modules: [readRelease(bad.whole)] }));
+    await again.close();
+    expect(result).toMatchObject({ outcome: "aborted", waves: 1 });
+    expect(result.codes["E_PROBATION"]).toBeGreaterThan(0);
+  });
+
+  it("begins no wave while it is paused", async () => {
+    await session.retain(pauseTopic("autumn-1"), new TextEncoder().encode("paused"));
+    const running = rollOut(optionsFor());
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    expect(versions()).toEqual({ 1: SIZE });
+    await session.clear(pauseTopic("autumn-1"));
+    expect(await running).toMatchObject({ outcome: "done", counts: { committed: SIZE } });
+  });
+
+  it("does not wait for ever for gateways that are off or that nobody has ever seen", async () => {
+    const [sleeper] = fleet;
+    await sleeper?.agent.stop();
+    const stranger = { id: "gw-none", key: sleeper?.publicKey ?? new Uint8Array(32) };
+    const gateways = [...fleet.map(({ id, publicKey }) => ({ id, key: publicKey })), stranger];
+    const result = await rollOut(optionsFor({ gateways, timeoutMs: 1_500, waves: [1] }));
+    expect(result.counts).toEqual({ committed: SIZE - 1, failed: 0, late: 1, absent: 1, waiting: 0 });
+  });
+
+  it("puts a gateway into the same wave whoever asks, and spreads a fleet evenly", () => {
+    const buckets = Array.from({ length: 10_000 }, (_, index) => bucketOf("autumn-1", `gw-${index}`));
+    expect(bucketOf("autumn-1", "gw-7")).toBe(buckets[7]);
+    expect(bucketOf("autumn-2", "gw-7")).not.toBe(buckets[7]);
+    const inFirstTenth = buckets.filter((bucket) => bucket < 0.1).length;
+    expect(inFirstTenth).toBeGreaterThan(900);
+    expect(inFirstTenth).toBeLessThan(1_100);
+  });
+});
+
+describe("the verb rollout", () => {
+  it("reads its file, and exits with 0 only where every gateway committed", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "bulkhead-rollout-"));
+    writeFileSync(join(folder, "threshold.envelope"), good.whole);
+    await writePrivateKey(join(folder, "deploy.key"), deploy, undefined);
+    for (const { id, publicKey } of fleet) writeFileSync(join(folder, `${id}.pub`), pemOf(publicKey));
+    const plan = join(folder, "plan.yaml");
+    const ids = fleet.map(({ id }) => id).join(", ");
+    const dates = `issued: ${new Date(issued * 1000).toISOString()}\nsoak: 10ms\nwaves: [50%, 100%]\n`;
+    writeFileSync(plan, `rollout: autumn-1\n${dates}modules: [threshold.envelope]\ngateways: [${ids}]\nkeys: .\n`);
+    let stdout = "";
+    const exit = await rollout.run(
+      [plan, "--deploy-key", join(folder, "deploy.key"), "--broker", broker.url, "--json"],
+      {
+        stdout: (text) => (stdout += text),
+        stderr: () => undefined,
+        isTerminal: false,
+        signal: new AbortController().signal,
+      },
+    );
+    rmSync(folder, { recursive: true });
+    expect(JSON.parse(stdout)).toMatchObject({ ok: true, outcome: "done", counts: { committed: SIZE } });
+    expect(exit).toBe(0);
+  });
+
+  it("names the field of its file that is wrong", () => {
+    const rest = "issued: 2026-11-21T10:00:00Z\nmodules: [a]\ngateways: [gw-1]\nkeys: .\n";
+    expect(readRolloutPlan(`rollout: a\n${rest}`, "plan.yaml")).toMatchObject({ id: "a", waves: [0.01, 0.1, 0.5, 1] });
+    for (const [text, field] of [
+      [`rollout: a b\n${rest}`, "rollout"],
+      [`rollout: a\nwaves: [50%, 10%]\n${rest}`, "waves"],
+      [`rollout: a\nwaves: [50%]\n${rest}`, "waves"],
+      [`rollout: a\nabort: 5\n${rest}`, "abort"],
+      [`rollout: a\nsoak: soon\n${rest}`, "soak"],
+      [`rollout: a\nweaves: [1%]\n${rest}`, "weaves"],
+      ["rollout: a\nissued: never\n", "issued"],
+      ["[", "is not YAML"],
+      ["7", "is not a map"],
+    ] as const) {
+      expect(() => readRolloutPlan(text, "plan.yaml")).toThrow(field);
+    }
+  });
+});
+
+function pemOf(publicKey: Uint8Array): string {
+  const der = Buffer.concat([Buffer.from("302a300506032b6570032100", "hex"), publicKey]);
+  return `-----BEGIN PUBLIC KEY-----\n${der.toString("base64")}\n-----END PUBLIC KEY-----\n`;
+}
