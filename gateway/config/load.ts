@@ -231,7 +231,7 @@ function unreadable(file: string, reason: string, hint: string): ConfigurationEr
 }
 
 async function readText(file: string): Promise<string> {
-  const hint = "name another with --config, or make one with `bulkhead new gateway`";
+  const hint = "name the right one, or start from a copy of gateway.example.yaml";
   try {
     const { size } = await stat(file);
     if (size > CONFIGURATION_BYTES) throw unreadable(file, "it is too large", `at most ${CONFIGURATION_BYTES} bytes`);
