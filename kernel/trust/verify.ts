@@ -1,5 +1,6 @@
 /** From hostile bytes to verified documents: each function decides on one document, and holding its result proves the rest. */
 
+import type { RefusalCode } from "../errors.ts";
 import { Refusal } from "../errors.ts";
 import { equalBytes, sha256, toHex } from "./bytes.ts";
 import type { ConfigurationDocument, ModuleDocument, PlanDocument, RootDocument } from "./documents/index.ts";
@@ -95,14 +96,11 @@ export function verifyRoot(bytes: Uint8Array, trust: TrustState, limiter?: Signa
 
 function readNextRoot(payload: Uint8Array, old: RootDocument): RootDocument {
   const root = decodeRoot(payload);
-  const detail = { expected: String(old.version + 1), found: String(root.version) };
-  if (root.version <= old.version)
-    throw new Refusal("E_ROLLBACK", "the root is not newer than the one in force", detail);
-  if (root.version === old.version + 1) return root;
-  throw new Refusal("E_ROOT_GAP", "the root skips a version", {
-    ...detail,
-    hint: "publish the roots between them too",
-  });
+  const next = old.version + 1;
+  if (root.version < next) refuse("E_ROLLBACK", "the root is not newer than the one in force", next, root.version);
+  if (root.version > next)
+    refuse("E_ROOT_GAP", "the root skips a version: those between are missing", next, root.version);
+  return root;
 }
 
 /** @throws Refusal E_CBOR E_SIZE E_DIGEST E_KEY E_REVOKED E_THRESHOLD E_SIG E_TARGET E_ROOT_GAP E_EXPIRED E_ROLLBACK E_BUSY */
@@ -110,13 +108,10 @@ export function verifyPlan(bytes: Uint8Array, trust: TrustState, options: PlanOp
   const envelope = decodeEnvelope(bytes, "plan");
   const signers = verifyThreshold(envelope, trust.root, "deploy", options.limiter);
   const plan = decodePlan(envelope.payload);
-  if (plan.gateway !== options.gatewayId) {
-    const detail = { expected: options.gatewayId, found: plan.gateway };
-    throw new Refusal("E_TARGET", "the plan is for another gateway", detail);
-  }
-  if (plan.rootVersion > trust.root.version) {
-    const detail = { expected: `at most ${trust.root.version}`, found: String(plan.rootVersion) };
-    throw new Refusal("E_ROOT_GAP", "the plan was made under a root that has not arrived", detail);
+  const { gateway, rootVersion } = plan;
+  if (gateway !== options.gatewayId) refuse("E_TARGET", "the plan is for another gateway", options.gatewayId, gateway);
+  if (rootVersion > trust.root.version) {
+    refuse("E_ROOT_GAP", "the plan was made under a root that has not arrived", trust.root.version, rootVersion);
   }
   for (const { digest } of plan.modules.values()) refuseRevoked(trust.root, digest, "a module of the plan");
   if (plan.configuration !== undefined) refuseRevoked(trust.root, plan.configuration, "the plan's configuration");
@@ -157,44 +152,31 @@ export function verifyModule(bytes: Uint8Array, trust: TrustState, options: Modu
   return { ...prove(module, envelope.digest, signers), wasm };
 }
 
-function checkPlanned(module: ModuleDocument, planned: ModuleOptions["planned"]): void {
+function checkPlanned({ name, sequence }: ModuleDocument, planned: ModuleOptions["planned"]): void {
   if (planned === undefined) return;
-  if (module.name !== planned.name) {
-    const detail = { expected: planned.name, found: module.name };
-    throw new Refusal("E_TARGET", "the plan gives a module another one's envelope", detail);
-  }
-  if (module.sequence !== planned.sequence) {
-    const detail = { expected: String(planned.sequence), found: String(module.sequence) };
-    throw new Refusal(
-      "E_ROLLBACK",
-      `the plan gives module ${module.name} another sequence number than its own`,
-      detail,
-    );
+  if (name !== planned.name) refuse("E_TARGET", "the plan gives a module another one's envelope", planned.name, name);
+  if (sequence !== planned.sequence) {
+    refuse("E_ROLLBACK", `the plan gives module ${name} a sequence number not its own`, planned.sequence, sequence);
   }
 }
 
-function checkTarget(module: ModuleDocument, options: ModuleOptions): void {
-  if (options.vendor !== undefined && !equalBytes(module.vendor, options.vendor)) {
-    throw new Refusal("E_TARGET", `module ${module.name} is for another vendor's gateways`, {
-      found: toHex(module.vendor),
-    });
+function checkTarget(module: ModuleDocument, { vendor, class: gatewayClass, abis }: ModuleOptions): void {
+  const { name, claims } = module;
+  if (vendor !== undefined && !equalBytes(module.vendor, vendor)) {
+    refuse("E_TARGET", `module ${name} is for another vendor's gateways`, toHex(vendor), toHex(module.vendor));
   }
-  if (options.class !== undefined && !equalBytes(module.class, options.class)) {
-    throw new Refusal("E_TARGET", `module ${module.name} is for another class of gateways`, {
-      found: toHex(module.class),
-    });
+  if (gatewayClass !== undefined && !equalBytes(module.class, gatewayClass)) {
+    refuse("E_TARGET", `module ${name} is for another class of gateways`, toHex(gatewayClass), toHex(module.class));
   }
-  if (options.abis !== undefined && !options.abis.includes(module.claims.abi)) {
-    const detail = { expected: `ABI ${options.abis.join(" or ")}`, found: `ABI ${module.claims.abi}` };
-    throw new Refusal("E_ABI", `module ${module.name} speaks another ABI`, detail);
+  if (abis !== undefined && !abis.includes(claims.abi)) {
+    refuse("E_ABI", `module ${name} speaks another ABI`, abis.join(" or "), claims.abi);
   }
 }
 
 /** @throws Refusal E_SIZE, E_DIGEST */
 export function verifyWasm(module: ModuleDocument, bytes: Uint8Array): VerifiedWasm {
   if (bytes.length !== module.wasmSize) {
-    const detail = { expected: `${module.wasmSize} bytes`, found: `${bytes.length}` };
-    throw new Refusal("E_SIZE", `the wasm of module ${module.name} does not have the signed size`, detail);
+    refuse("E_SIZE", `the wasm of module ${module.name} does not have the signed size`, module.wasmSize, bytes.length);
   }
   refuseOther(module.wasmDigest, sha256(bytes), `the wasm of module ${module.name} does not have the signed digest`);
   // SAFETY: size and digest are the signed ones.
@@ -230,7 +212,7 @@ function checkConfigurationTarget({ target }: ConfigurationDocument, identity: G
       : identity.class !== undefined && equalBytes(target, identity.class);
   if (isOurs) return;
   const found = typeof target === "string" ? target : `class ${toHex(target)}`;
-  throw new Refusal("E_TARGET", "the configuration is for another gateway", { expected: identity.gatewayId, found });
+  refuse("E_TARGET", "the configuration is for another gateway", identity.gatewayId, found);
 }
 
 /** The state after a set has been committed: floors rise to it, and the clock floor to its release dates. */
@@ -262,10 +244,7 @@ export function withReleaseDate(trust: TrustState, module: VerifiedModule): Trus
 
 function refuseOldModule(trust: TrustState, name: string, sequence: number, digest: Uint8Array): void {
   const floor = trust.root.floors.get(name) ?? 0;
-  if (sequence < floor) {
-    const detail = { expected: `${floor} or more`, found: String(sequence) };
-    throw new Refusal("E_ROLLBACK", `module ${name} is below the root's floor`, detail);
-  }
+  if (sequence < floor) refuse("E_ROLLBACK", `module ${name} is below the root's floor`, floor, sequence);
   refuseBelow(trust.moduleFloors, name, { version: sequence, digest }, `module ${name}`);
 }
 
@@ -280,8 +259,11 @@ function refuseExpired(trust: TrustState, now: number, expires: number, what: st
 }
 
 function refuseOther(expected: Uint8Array, found: Uint8Array, message: string): void {
-  if (equalBytes(expected, found)) return;
-  throw new Refusal("E_DIGEST", message, { expected: toHex(expected), found: toHex(found) });
+  if (!equalBytes(expected, found)) refuse("E_DIGEST", message, toHex(expected), toHex(found));
+}
+
+function refuse(code: RefusalCode, message: string, expected: string | number, found: string | number): never {
+  throw new Refusal(code, message, { expected: String(expected), found: String(found) });
 }
 
 /** SAFETY: called by this file only, as the last step of a verification. */

@@ -177,9 +177,11 @@ describe.each(kinds)("a %s document", (kind, verify, valid, signer, payload) => 
   });
 
   test("is refused when it is larger than a document can be, before it is decoded", () => {
-    const start = performance.now();
-    refusal("E_SIZE", () => verify(new Uint8Array(64 * 1024 * 1024)));
-    expect(performance.now() - start).toBeLessThan(50);
+    const huge = new Uint8Array(64 * 1024 * 1024);
+    const before = process.threadCpuUsage();
+    refusal("E_SIZE", () => verify(huge));
+    const { user, system } = process.threadCpuUsage(before);
+    expect((user + system) / 1000).toBeLessThan(25);
     refusal("E_SIZE", () => verify(signPayload(kind, new Uint8Array(300 * 1024), [signer])));
   });
 
@@ -614,19 +616,25 @@ describe("a thief of the online deploy key", () => {
 });
 
 describe("10,000 forged envelopes", () => {
-  test("by unknown keys cost no signature computation, and stay far below a second of CPU for each second", () => {
+  test("by unknown keys cost no signature computation, and less than one core can give in a second", () => {
     const forged = signPlan(planDocument({ version: 9 }), [key("deploy", 66)]);
-    const trust = trusted();
-    for (let count = 0; count < 500; count += 1) refusal("E_KEY", () => plan(forged, trust));
-    const start = performance.now();
-    for (let count = 0; count < 1000; count += 1) {
+    for (let count = 0; count < 1000; count += 1) refusal("E_KEY", () => plan(forged));
+    const attempt = () => {
       try {
-        plan(forged, trust);
+        plan(forged);
       } catch {
         // Counted by its time only; the code is checked above.
       }
+    };
+    let best = Infinity;
+    for (let round = 0; round < 5; round += 1) {
+      const before = process.threadCpuUsage();
+      for (let count = 0; count < 500; count += 1) attempt();
+      const { user, system } = process.threadCpuUsage(before);
+      best = Math.min(best, (user + system) / 500);
     }
-    expect((performance.now() - start) * 10).toBeLessThan(10_000);
+    // 10,000 a second leave 100 µs for each.
+    expect(best).toBeLessThan(100);
   });
 
   test("by a known key id are turned away by the allowance after as many signatures as it holds", () => {
