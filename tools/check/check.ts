@@ -76,6 +76,9 @@ function choose(names: readonly string[]): Step[] {
   return STEPS.filter(({ name }) => names.length === 0 || names.includes(name));
 }
 
+// A reader that goes away (`npm run check | head`) ends the check.
+process.stdout.on("error", () => process.exit(1));
+
 const chosen = choose(process.argv.slice(2));
 const passed: boolean[] = [];
 const queue = [...chosen];
