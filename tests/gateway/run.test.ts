@@ -47,9 +47,12 @@ async function run(args: readonly string[], stopAt?: RegExp): Promise<Ended> {
   running = child;
   let stdout = "";
   let stderr = "";
+  let isInterrupted = false;
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
     stdout += text;
-    if (stopAt?.test(stdout) === true) child.kill("SIGINT");
+    if (isInterrupted || stopAt?.test(stdout) !== true) return;
+    isInterrupted = true;
+    child.kill("SIGINT");
   });
   child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
   const code = await new Promise<number | null>((resolve) => child.on("close", resolve));
