@@ -138,6 +138,19 @@ describe("a rollout", () => {
     expect(result.counts).toEqual({ committed: SIZE - 1, failed: 0, late: 1, absent: 1, waiting: 0 });
   });
 
+  it("begins no second wave while nobody of the first has answered", async () => {
+    const [sleeper] = [...fleet].sort((a, b) => bucketOf("autumn-1", a.id) - bucketOf("autumn-1", b.id));
+    await sleeper?.agent.stop();
+    const result = await rollOut(optionsFor({ timeoutMs: 1_000, waves: [0.05, 1] }));
+    expect(result).toMatchObject({ outcome: "aborted", waves: 1, counts: { committed: 0, late: 1 } });
+  });
+
+  it("follows another rollout over the same session", async () => {
+    await rollOut(optionsFor({ waves: [1] }));
+    const next = { id: "autumn-2", version: issued + 1, modules: [readRelease(bad.whole)], waves: [1] };
+    expect(await rollOut(optionsFor(next))).toMatchObject({ outcome: "done", counts: { committed: SIZE } });
+  });
+
   it("puts a gateway into the same wave whoever asks, and spreads a fleet evenly", () => {
     const buckets = Array.from({ length: 10_000 }, (_, index) => bucketOf("autumn-1", `gw-${index}`));
     expect(bucketOf("autumn-1", "gw-7")).toBe(buckets[7]);

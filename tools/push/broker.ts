@@ -49,8 +49,10 @@ export class BrokerSession {
     }
   }
 
-  /** `filter` may contain `+`; the handler is told the topic. */
+  /** `filter` may contain `+`; the handler is told the topic, and is given the retained messages first. */
   async subscribe(filter: string, handler: TopicHandler): Promise<void> {
+    // The client does not ask again for what it is subscribed to, so retained messages would not come again.
+    if (this.#handlers.has(filter)) await this.unsubscribe(filter);
     this.#handlers.set(filter, handler);
     await this.#client.subscribeAsync(filter, { qos: 1 });
   }

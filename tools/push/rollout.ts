@@ -222,7 +222,7 @@ class Rollout {
     // A wave that was complete before this run began has soaked already.
     if (!isLast && news.length > 0) await this.#soak(index, wave);
     if (this.#isStopped) return "stopped";
-    return this.#hasFailed(wave) ? "aborted" : "done";
+    return this.#hasFailed(wave) || !hasProof(wave) ? "aborted" : "done";
   }
 
   async #plan(members: readonly Member[]): Promise<void> {
@@ -333,6 +333,11 @@ class Rollout {
   }
 }
 
+/** A wave of which nobody committed, because all were off, says nothing about the release. */
+function hasProof(wave: readonly Member[]): boolean {
+  return wave.length === 0 || wave.some(({ outcome }) => outcome === "committed");
+}
+
 /** Codes after which a gateway tries again by itself decide nothing. */
 function isFinal(code: string): boolean {
   return code !== "E_STORE" && code !== "E_TIMEOUT" && code !== "E_ROOT_GAP";
@@ -345,7 +350,9 @@ export function rolloutRefusal({ outcome, counts, codes, waves }: RolloutResult)
     .join(", ");
   if (outcome === "aborted") {
     const hint = "release a better version; the waves that were not begun run on as they were";
-    return new Refusal("E_ABORTED", `too many gateways of wave ${waves} failed`, { found, hint });
+    const what =
+      counts.failed > 0 ? `too many gateways of wave ${waves} failed` : `no gateway of wave ${waves} answered`;
+    return new Refusal("E_ABORTED", what, { ...(found === "" ? {} : { found }), hint });
   }
   if (outcome === "stopped") {
     return new Refusal("E_ABORTED", "the rollout was stopped here", { hint: "run it again to go on" });
