@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { Bme280 } from "../../gateway/device/simulator/bme280.ts";
 import { RESULT } from "../../kernel/index.ts";
 import { ModuleHost } from "../../tools/testkit/module-host.ts";
+import { i2cFake } from "./chips.ts";
 import { measure } from "./support.ts";
 import type { FakeSlot } from "../../tools/testkit/module-host.ts";
 
@@ -45,27 +46,6 @@ function imageFake(image: Uint8Array, writes: number[][] = []): FakeSlot {
     "write-read": ({ bytes, capacity }) => {
       const start = bytes[0]?.[0] ?? 0;
       return image.slice(start, start + capacity);
-    },
-  };
-}
-
-/** The chip at its bus, byte by byte. */
-function chipFake(chip: Bme280): FakeSlot {
-  const write = (bytes: Uint8Array) => bytes.forEach((byte) => chip.write(byte));
-  return {
-    write: ({ bytes }) => {
-      chip.start(false);
-      write(bytes[0] ?? new Uint8Array());
-      chip.stop();
-      return 0;
-    },
-    "write-read": ({ bytes, capacity }) => {
-      chip.start(false);
-      write(bytes[0] ?? new Uint8Array());
-      chip.start(true);
-      const answer = Uint8Array.from({ length: capacity }, () => chip.read());
-      chip.stop();
-      return answer;
     },
   };
 }
@@ -135,7 +115,7 @@ describe("the driver bme280", () => {
   it("reads what the simulated chip is made to feel", () => {
     let now = 0;
     const chip = new Bme280({ chip: "bme280", temperature: 31.5, pressure: 987.65, humidity: 44 }, () => (now += 20));
-    const { temperature, pressure, humidity } = measure(started(chipFake(chip)));
+    const { temperature, pressure, humidity } = measure(started(i2cFake(chip)));
     expect(temperature).toBeCloseTo(31.5, 1);
     expect(pressure).toBeCloseTo(98765, -2);
     expect(humidity).toBeCloseTo(44, 0);

@@ -1,5 +1,5 @@
 /** Finds results that a module's source drops: the compiler has no such rule, and a failure must not vanish silently. */
-import { camel, SLOT_CLASSES } from "./generate.ts";
+import { SLOT_CLASSES, variable } from "./generate.ts";
 import type { ManifestDocument } from "./module-file.ts";
 
 /** A statement whose result nobody looks at. */
@@ -36,7 +36,7 @@ const WITHOUT_RESULT = ["Log", "Clock"];
 export function findDroppedResults(sources: readonly SyntaxSource[], manifest: ManifestDocument): DroppedResult[] {
   const own = sources.filter(({ normalizedPath: file }) => !file.startsWith("~lib/") && !file.startsWith("generated/"));
   const fallible = Object.entries(manifest.slots).filter(([, slot]) => isFallible(SLOT_CLASSES[slot.interface]));
-  const objects = new Set(fallible.map(([name]) => camel(name)));
+  const objects = new Set(fallible.map(([name]) => variable(name)));
   const functions = new Set<string>();
   for (const source of own) collectNames(source, objects, functions);
   return own.flatMap((source) => findIn(source, objects, functions));

@@ -29,7 +29,7 @@ export function generateSlots(manifest: ManifestDocument): string {
   const slots = Object.entries(manifest.slots);
   const classes = [...new Set(slots.map(([, slot]) => SLOT_CLASSES[slot.interface]))].sort();
   const imports = classes.length === 0 ? [] : [`import { ${classes.join(", ")} } from "bulkhead/sdk";`, ""];
-  const ports = manifest.ports.map(({ name }, index) => `  export const ${camel(name)}: i32 = ${index};`);
+  const ports = manifest.ports.map(({ name }, index) => `  export const ${variable(name)}: i32 = ${index};`);
   return [
     `/** ${BANNER} The slots and ports of this module. */`,
     "",
@@ -61,7 +61,7 @@ function slotSource(name: string, slot: SlotManifest): string[] {
     "}",
     "",
     `/** ${slot.interface}: ${slot.rights.join(", ")}${slot.port === null ? "" : `; events on port ${slot.port}`}. */`,
-    `export const ${camel(name)} = changetype<${SLOT_CLASSES[slot.interface]}<${raw}>>(<usize>0);`,
+    `export const ${variable(name)} = changetype<${SLOT_CLASSES[slot.interface]}<${raw}>>(<usize>0);`,
     "",
   ];
 }
@@ -158,8 +158,24 @@ function stateExports(state: number): string[] {
   ];
 }
 
+/** Names of slots and ports that no variable can have. */
+const RESERVED_WORDS = new Set(
+  (
+    "abstract as async await boolean break case catch class const continue debugger declare default delete do else enum " +
+    "export extends false finally for from function get if implements import in instanceof interface is keyof let module " +
+    "namespace new null number of override package private protected public readonly return set static string super " +
+    "switch symbol this throw true try type typeof undefined unknown var void while with yield"
+  ).split(" "),
+);
+
+/** The variable of a slot or port: `write-read` becomes `writeRead`, and a word of the language gets a `_` behind it. */
+export function variable(name: string): string {
+  const joined = camel(name);
+  return RESERVED_WORDS.has(joined) ? `${joined}_` : joined;
+}
+
 /** `write-read` becomes `writeRead`. */
-export function camel(name: string): string {
+function camel(name: string): string {
   return name.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 }
 

@@ -53,7 +53,7 @@ export async function readContract(path: string): Promise<Contract> {
   const { parse } = await import("cddl");
   let rules: readonly Tree[];
   try {
-    rules = parse(path) as readonly Tree[];
+    rules = parse(path);
   } catch (error) {
     throw unknown(path, error instanceof Error ? (error.message.split("\n")[0] ?? "") : String(error));
   }
