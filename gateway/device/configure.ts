@@ -74,11 +74,14 @@ export function configureDevices(settings: unknown, port: HostPort): Promise<Hos
     linux: (path) => new LinuxOneWireBus(path),
     simulator: ({ simulate }) => new SimulatedOneWireBus(simulate, now),
   });
+  const onHung = (text: string) => {
+    port.fail(`${text}; the device process ends, to be started anew`);
+  };
   return Promise.resolve({
     interfaces: {
       file: new FileHost(),
-      "i2c-device": new I2cHost((number) => new SharedI2cBus(`i2c-${number}`, i2cBus(String(number)))),
-      "spi-device": new SpiHost((number) => spiBus(String(number))),
+      "i2c-device": new I2cHost((number) => new SharedI2cBus(`i2c-${number}`, i2cBus(String(number)), onHung)),
+      "spi-device": new SpiHost((number) => spiBus(String(number)), onHung),
       "gpio-line": new GpioHost((number) => gpioChip(String(number)), port),
       uart: new UartHost((path) => serialLine(path).open, port),
       onewire: new OneWireHost(() => oneWireBus("bus")),

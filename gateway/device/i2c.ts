@@ -30,9 +30,9 @@ export class SharedI2cBus {
   readonly bus: I2cBus;
   readonly queue: BusQueue;
 
-  constructor(name: string, bus: I2cBus, limitMs = I2C_LIMIT_MS) {
+  constructor(name: string, bus: I2cBus, onHung?: (text: string) => void) {
     this.bus = bus;
-    this.queue = new BusQueue(name, limitMs);
+    this.queue = new BusQueue(name, I2C_LIMIT_MS, onHung);
   }
 }
 

@@ -5,6 +5,9 @@ import { DeviceFailure } from "./failure.ts";
 /** Transfers of one device that may wait: a module has one blocking call at a time, so more is a mistake somewhere. */
 const WAITING_PER_DEVICE = 16;
 
+/** A transfer that is overdue by so many time limits will not come back. */
+const HUNG_LIMITS = 10;
+
 interface Job {
   readonly run: () => Promise<void>;
   readonly giveUp: (failure: DeviceFailure) => void;
@@ -17,15 +20,18 @@ interface Job {
 export class BusQueue {
   readonly #name: string;
   readonly #limitMs: number;
+  readonly #onHung: ((text: string) => void) | undefined;
   readonly #waiting = new Map<number, Job[]>();
   /** Devices with waiting jobs, the next one to be served first. */
   readonly #turns: number[] = [];
   #isBusy = false;
   #hungSince: number | undefined;
 
-  constructor(name: string, limitMs: number) {
+  /** `onHung` is told when a bus has hung for so long that only a new process can help: no native call can be taken back. */
+  constructor(name: string, limitMs: number, onHung?: (text: string) => void) {
     this.#name = name;
     this.#limitMs = limitMs;
+    this.#onHung = onHung;
   }
 
   /** Milliseconds for which a transfer has been overdue; 0 where the bus is well. */
@@ -58,8 +64,12 @@ export class BusQueue {
     resolve: (value: T) => void,
     reject: (error: unknown) => void,
   ): Promise<void> {
+    let giveUp: NodeJS.Timeout | undefined;
     const timer = setTimeout(() => {
       this.#hungSince = performance.now();
+      giveUp = setTimeout(() => {
+        this.#onHung?.(`${this.#name}: a transfer has not come back for ${HUNG_LIMITS * this.#limitMs} ms`);
+      }, HUNG_LIMITS * this.#limitMs);
       reject(new DeviceFailure("timeout", `${this.#name}: a transfer took longer than ${this.#limitMs} ms`));
       this.#failWaiting();
     }, this.#limitMs);
@@ -67,6 +77,7 @@ export class BusQueue {
       .then(resolve, reject)
       .finally(() => {
         clearTimeout(timer);
+        clearTimeout(giveUp);
         this.#hungSince = undefined;
       });
   }

@@ -33,10 +33,12 @@ export class SpiHost implements InterfaceHost {
   readonly #buses = new Map<number, Shared>();
   readonly #devices = new Map<number, SpiDevice & { readonly bus: number }>();
   readonly #open: (bus: number) => SpiBus;
+  readonly #onHung: ((text: string) => void) | undefined;
 
   /** `open` makes the bus of that number when the first device on it is bound. */
-  constructor(open: (bus: number) => SpiBus) {
+  constructor(open: (bus: number) => SpiBus, onHung?: (text: string) => void) {
     this.#open = open;
+    this.#onHung = onHung;
   }
 
   bind({ id, parameters }: HostBinding): void {
@@ -50,7 +52,7 @@ export class SpiHost implements InterfaceHost {
     if (!this.#buses.has(device.bus)) {
       this.#buses.set(device.bus, {
         bus: this.#open(device.bus),
-        queue: new BusQueue(`spi-${device.bus}`, SPI_LIMIT_MS),
+        queue: new BusQueue(`spi-${device.bus}`, SPI_LIMIT_MS, this.#onHung),
       });
     }
     this.#devices.set(id, device);

@@ -100,7 +100,7 @@ export class Publisher {
     const options = { qos: (flags & FLAG_QOS_1) as 0 | 1, retain: (flags & FLAG_RETAIN) !== 0 };
     client?.publish(topic, Buffer.from(payload), options, (error) => {
       if (this.#client !== client) return;
-      if (error !== undefined && error !== null) this.#onProblem(`the broker refuses ${topic}: ${error.message}`);
+      if (error instanceof Error) this.#onProblem(`the broker refuses ${topic}: ${error.message}`);
       this.#settle(flight);
     });
   }

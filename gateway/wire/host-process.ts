@@ -49,6 +49,8 @@ export interface HostPort {
   status(state: string, text: string): void;
   /** Level 0 error, 1 warning, 2 information, 3 debug. */
   log(level: number, text: string): void;
+  /** Says why, and ends this process, so that the core replaces it: for what only a new process can mend. */
+  fail(reason: unknown): void;
 }
 
 /** What a process offers once it is configured. */
@@ -135,7 +137,9 @@ export class HostServer implements HostPort {
     this.#isStopping = true;
     clearInterval(this.#heartbeat);
     for (const controller of this.#running.values()) controller.abort();
-    const hosts = Object.values(this.#setup.interfaces).map((host) => host.stop?.());
+    const hosts = Object.values(this.#setup.interfaces).flatMap((host) =>
+      host.stop === undefined ? [] : [host.stop()],
+    );
     const limit = new Promise((resolve) => setTimeout(resolve, STOP_MILLISECONDS).unref());
     await Promise.race([Promise.allSettled(hosts), limit]);
     this.#stream.end(() => {
@@ -230,7 +234,7 @@ export class HostServer implements HostPort {
     this.#send({
       kind: "reply",
       id: message.id,
-      result: fits ? answer.result : (RESULT["too-large"] as number),
+      result: fits ? answer.result : RESULT["too-large"],
       bytes: fits ? bytes : new Uint8Array(),
     });
   }

@@ -87,4 +87,19 @@ describe("a shared bus", () => {
     expect(queue.hungMs).toBe(0);
     expect(await queue.run(3, never, () => Promise.resolve("recovered"))).toBe("recovered");
   });
+
+  it("says when a transfer will not come back, and not when it does", async () => {
+    const hung: string[] = [];
+    const queue = new BusQueue("bus", 5, (text) => hung.push(text));
+    await queue.run(1, never, () => Promise.resolve());
+    const late = deferred();
+    const returning = queue.run(1, never, () => late.promise);
+    expect(await resultOf(returning)).toBe("timeout");
+    late.release();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(hung).toEqual([]);
+    expect(await resultOf(queue.run(1, never, () => deferred().promise))).toBe("timeout");
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(hung).toEqual(["bus: a transfer has not come back for 50 ms"]);
+  });
 });

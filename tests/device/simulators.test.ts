@@ -134,7 +134,7 @@ describe("MCP3008", () => {
     const bits = [...answer].map((byte) => byte.toString(2).padStart(8, "0")).join("");
     const highestFirst = bits.slice(14, 24);
     expect(Number.parseInt(highestFirst, 2)).toBe(700);
-    expect(bits.slice(23, 33)).toBe([...highestFirst].reverse().join(""));
+    expect(bits.slice(23, 33)).toBe(Array.from(highestFirst).reverse().join(""));
     expect(bits.slice(33)).toBe("0000000");
   });
 

@@ -57,9 +57,9 @@ afterEach(async () => {
 /** Publishes 0, 1, 2, … on the source's topic, one after the other as a module does, until told to stop. */
 function load(source: string, binding: number) {
   const acknowledged: number[] = [];
-  let isRunning = true;
+  const state = { isRunning: true };
   const done = (async () => {
-    for (let next = 0; isRunning; next++) {
+    for (let next = 0; state.isRunning; next++) {
       if ((await link.publish(binding, `site/${source}`, String(next))) === 0) acknowledged.push(next);
       else await sleep(20);
     }
@@ -67,7 +67,7 @@ function load(source: string, binding: number) {
   return {
     acknowledged,
     stop: () => {
-      isRunning = false;
+      state.isRunning = false;
       return done;
     },
   };

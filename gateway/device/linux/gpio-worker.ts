@@ -19,9 +19,9 @@ const native = loadNative(library);
 const chip = new DeviceNode(native, path);
 /** Descriptors of requested lines by the number that the main thread gave them. */
 const lines = new Map<number, number>();
-let isRunning = true;
+const state = { isRunning: true };
 
-while (isRunning) {
+while (state.isRunning) {
   const watched = [...lines];
   const polled = pollSet([wake, ...watched.map(([, descriptor]) => descriptor)]);
   if (native.poll(polled, -1) < 0) continue;
@@ -43,7 +43,7 @@ function obey(command: GpioCommand): void {
   if (command.kind === "stop") {
     for (const descriptor of lines.values()) native.close(descriptor);
     chip.close();
-    isRunning = false;
+    state.isRunning = false;
     return;
   }
   try {

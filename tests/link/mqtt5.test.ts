@@ -1,0 +1,258 @@
+/** MQTT 5, TLS and refusals, with brokers that are a few lines of mqtt-packet: what aedes cannot play. */
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import type { Server, Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createServer as createTlsServer } from "node:tls";
+import mqttPacket from "mqtt-packet";
+import type { IConnectPacket, IPublishPacket, ISubscribePacket, Packet } from "mqtt-packet";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { Link, listen, mqtt, until } from "./fixtures.ts";
+
+let link: Link | undefined;
+const servers: { server: Server; sockets: Set<Socket> }[] = [];
+
+afterEach(async () => {
+  await link?.stop();
+  link = undefined;
+  for (const { server, sockets } of servers.splice(0)) {
+    for (const socket of sockets) socket.destroy();
+    await new Promise((resolve) => server.close(resolve));
+  }
+});
+
+/** A broker for one client: answers as told, and keeps what it was sent. */
+async function play(
+  answer: (packet: Packet, send: (reply: Packet) => void, socket: Socket) => void,
+  tls?: { readonly key: Buffer; readonly cert: Buffer; readonly ca?: Buffer },
+): Promise<{ readonly port: number; readonly packets: Packet[] }> {
+  const packets: Packet[] = [];
+  const sockets = new Set<Socket>();
+  const serve = (socket: Socket) => {
+    sockets.add(socket);
+    socket.on("error", () => undefined);
+    let protocolVersion: 4 | 5 = 5;
+    const receive = (packet: Packet) => {
+      if (packet.cmd === "connect") protocolVersion = packet.protocolVersion === 5 ? 5 : 4;
+      packets.push(packet);
+      answer(packet, (reply) => socket.write(mqttPacket.generate(reply, { protocolVersion })), socket);
+    };
+    const parser = mqttPacket.parser();
+    parser.on("packet", receive);
+    socket.on("data", (chunk: Buffer) => parser.parse(chunk));
+  };
+  const server =
+    tls === undefined ? createServer(serve) : createTlsServer({ ...tls, requestCert: tls.ca !== undefined }, serve);
+  servers.push({ server, sockets });
+  return { port: await listen(server), packets };
+}
+
+function accept(packet: Packet, send: (reply: Packet) => void): void {
+  if (packet.cmd === "connect") send({ cmd: "connack", reasonCode: 0, returnCode: 0, sessionPresent: false });
+  if (packet.cmd === "subscribe")
+    send({
+      cmd: "suback",
+      messageId: packet.messageId ?? 0,
+      granted: packet.subscriptions.map(() => 1),
+      reasonCode: 0,
+    });
+  if (packet.cmd === "publish" && packet.qos === 1)
+    send({ cmd: "puback", messageId: packet.messageId ?? 0, reasonCode: 0 });
+  if (packet.cmd === "pingreq") send({ cmd: "pingresp" });
+}
+
+function start(
+  port: number,
+  bindings = [mqtt(1, ["#"], ["a/#", "a/b"])],
+  broker: Record<string, string | Record<string, string>> = {},
+) {
+  link = new Link({ broker: { url: `mqtt://127.0.0.1:${port}`, ...broker } });
+  return link.host.start(bindings).then(() => link as Link);
+}
+
+describe("MQTT 5", () => {
+  it("bounds what the broker may send, and asks for no session", async () => {
+    const { port, packets } = await play(accept);
+    const { statuses } = await start(port);
+    await until(() => statuses.length > 0);
+    expect(statuses[0]).toMatch(/^online: connected to .* with MQTT 5$/);
+    const connect = packets[0] as IConnectPacket;
+    expect(connect).toMatchObject({ protocolVersion: 5, clean: true, clientId: "gw-test" });
+    expect(connect.properties).toMatchObject({ maximumPacketSize: 512 * 1024, receiveMaximum: 32 });
+  });
+
+  it("hands a message to a binding once, though it came by two of its filters in two copies", async () => {
+    const identifiers = new Map<string, number>();
+    const { port } = await play((packet, send) => {
+      accept(packet, send);
+      if (packet.cmd !== "subscribe") return;
+      const { subscriptions, properties } = packet as ISubscribePacket;
+      for (const { topic } of subscriptions) identifiers.set(topic, Number(properties?.subscriptionIdentifier));
+      if (identifiers.size < 3) return;
+      for (const filter of ["a/#", "a/b"]) {
+        const identifier = identifiers.get(filter) ?? 0;
+        const message: IPublishPacket = {
+          cmd: "publish",
+          topic: "a/b",
+          payload: filter,
+          qos: 0,
+          dup: false,
+          retain: false,
+        };
+        send({ ...message, properties: { subscriptionIdentifier: identifier } });
+      }
+    });
+    const { events } = await start(port, [mqtt(1, [], ["a/#"]), mqtt(2, [], ["a/b"]), mqtt(3, [], ["c"])]);
+    await until(() => events.length >= 2);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(events).toEqual([
+      { binding: 1, topic: "a/b", payload: "a/#" },
+      { binding: 2, topic: "a/b", payload: "a/b" },
+    ]);
+  });
+
+  it("does not believe an identifier for a topic that the filter does not match", async () => {
+    const { port } = await play((packet, send) => {
+      accept(packet, send);
+      if (packet.cmd !== "subscribe") return;
+      const forged: IPublishPacket = {
+        cmd: "publish",
+        topic: "other/topic",
+        payload: "x",
+        qos: 0,
+        dup: false,
+        retain: false,
+      };
+      send({ ...forged, properties: { subscriptionIdentifier: 1 } });
+      send({ ...forged, topic: "a/b", payload: "true", properties: { subscriptionIdentifier: 1 } });
+    });
+    const { events } = await start(port, [mqtt(1, [], ["a/#"])]);
+    await until(() => events.length > 0);
+    expect(events).toEqual([{ binding: 1, topic: "a/b", payload: "true" }]);
+  });
+
+  it("falls back to 3.1.1 at once where the broker refuses the version", async () => {
+    const { port, packets } = await play((packet, send, socket) => {
+      if (packet.cmd === "connect" && packet.protocolVersion === 5) {
+        send({ cmd: "connack", reasonCode: 0x84, returnCode: 0x84, sessionPresent: false });
+        socket.end();
+      } else accept(packet, send);
+    });
+    const { statuses } = await start(port);
+    await until(() => statuses.length > 0);
+    expect(statuses).toEqual([`online: connected to 127.0.0.1:${port} with MQTT 3.1.1`]);
+    expect(packets.filter(({ cmd }) => cmd === "connect")).toHaveLength(2);
+  });
+
+  it("says why it was refused, and that a filter was", async () => {
+    const { port } = await play((packet, send) => {
+      if (packet.cmd === "connect") send({ cmd: "connack", reasonCode: 0x86, returnCode: 0x86, sessionPresent: false });
+    });
+    const refused = await start(port);
+    await until(() => refused.statuses.length > 0);
+    expect(refused.statuses[0]).toMatch(/^offline: .*Bad User Name or Password/);
+    await refused.stop();
+    const other = await play((packet, send) => {
+      if (packet.cmd !== "subscribe") accept(packet, send);
+      else send({ cmd: "suback", messageId: packet.messageId ?? 0, granted: [0x87], reasonCode: 0x87 });
+    });
+    const { logs } = await start(other.port, [mqtt(1, [], ["secret/#"])]);
+    await until(() => logs.some((line) => line.includes("the broker refuses to send secret/#")));
+  });
+
+  it("gives up a message that the broker refuses for good, and says so", async () => {
+    const { port, packets } = await play((packet, send) => {
+      if (packet.cmd === "publish") send({ cmd: "puback", messageId: packet.messageId ?? 0, reasonCode: 0x87 });
+      else accept(packet, send);
+    });
+    const started = await start(port);
+    await started.online();
+    expect(await started.publish(1, "forbidden", "x")).toBe(0);
+    await until(() => started.logs.some((line) => line.includes("the broker refuses forbidden")));
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    expect(packets.filter(({ cmd }) => cmd === "publish")).toHaveLength(1);
+  });
+});
+
+const hasOpenssl = (() => {
+  try {
+    execFileSync("openssl", ["version"], { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+})();
+
+describe.skipIf(!hasOpenssl)("TLS", () => {
+  let folder: string;
+  const pem = (name: string) => readFileSync(join(folder, name));
+
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), "bulkhead-tls-"));
+    for (const [name, host] of [
+      ["broker", "127.0.0.1"],
+      ["other", "127.0.0.2"],
+    ] as const) {
+      const subject = ["-subj", `/CN=${name}`, "-addext", `subjectAltName=IP:${host}`];
+      const files = ["-keyout", join(folder, `${name}.key`), "-out", join(folder, `${name}.crt`)];
+      execFileSync(
+        "openssl",
+        [
+          "req",
+          "-x509",
+          "-newkey",
+          "ec",
+          "-pkeyopt",
+          "ec_paramgen_curve:P-256",
+          "-nodes",
+          "-days",
+          "2",
+          ...subject,
+          ...files,
+        ],
+        {
+          stdio: "ignore",
+        },
+      );
+    }
+  });
+
+  afterAll(() => {
+    rmSync(folder, { recursive: true });
+  });
+
+  const startTls = async (serverName: string, tls: Record<string, string>) => {
+    const { port, packets } = await play(accept, {
+      key: pem(`${serverName}.key`),
+      cert: pem(`${serverName}.crt`),
+      ca: pem("broker.crt"),
+    });
+    const started = await start(port, [mqtt(1, ["#"])], { url: `mqtts://127.0.0.1:${port}`, tls });
+    await until(() => started.statuses.length > 0);
+    return { started, packets };
+  };
+
+  it("carries messages to a broker whose certificate is trusted, with the gateway's own", async () => {
+    const tls = {
+      ca: pem("broker.crt").toString(),
+      cert: pem("broker.crt").toString(),
+      key: pem("broker.key").toString(),
+    };
+    const { started, packets } = await startTls("broker", tls);
+    expect(started.statuses[0]).toMatch(/^online/);
+    expect(await started.publish(1, "a", "x")).toBe(0);
+    expect(packets.some(({ cmd }) => cmd === "publish")).toBe(true);
+  });
+
+  it("says nothing to a broker whose certificate is not trusted, or is another host's", async () => {
+    const untrusted = await startTls("broker", {});
+    expect(untrusted.started.statuses[0]).toMatch(/^offline: .*self-signed certificate/);
+    expect(untrusted.packets).toEqual([]);
+    await untrusted.started.stop();
+    const otherHost = await startTls("other", { ca: pem("other.crt").toString() });
+    expect(otherHost.started.statuses[0]).toMatch(/^offline: .*(does not match|altnames)/i);
+    expect(otherHost.packets).toEqual([]);
+  });
+});
