@@ -74,6 +74,8 @@ export interface BodyScan {
   readonly localGroupsAt: number;
   /** Most operands on the stack at any place. */
   readonly height: number;
+  /** Most parameters and results of a call: they are passed through the stack beside the operands. */
+  readonly passed: number;
   /** Control instructions, targets of `br_table` counted one by one. */
   readonly controls: number;
   readonly usesVectors: boolean;
@@ -117,6 +119,7 @@ class BodyReader {
   localGroupsAt = 0;
   instructionsAt = 0;
   height = 0;
+  passed = 0;
   controls = 0;
   loops = 0;
   usesVectors = false;
@@ -440,9 +443,12 @@ class BodyReader {
   #invoke(kind: "call" | "indirect-call" | "tail-call", type: FunctionType | undefined): void {
     this.#markCall();
     this.controls += 1;
-    this.#take(type?.parameters.length ?? 0);
+    const parameters = type?.parameters.length ?? 0;
+    const results = type?.results.length ?? 0;
+    this.passed = Math.max(this.passed, parameters + results);
+    this.#take(parameters);
     if (kind === "tail-call") this.#leave("jumped");
-    else this.#give(type?.results.length ?? 0);
+    else this.#give(results);
   }
 
   #markCall(): void {

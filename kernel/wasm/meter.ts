@@ -252,7 +252,7 @@ class BodyPlan {
   constructor(scan: BodyScan, type: FunctionType) {
     this.scan = scan;
     this.type = type;
-    this.frame = FRAME_BASE + (scan.locals + scan.height) * (scan.usesVectors ? 16 : 8);
+    this.frame = FRAME_BASE + (scan.locals + scan.height + scan.passed) * (scan.usesVectors ? 16 : 8);
     const whole: CallPart = { level: 0, at: scan.instructionsAt, end: scan.end - 1, region: 0 };
     const part = this.frame > UNCOUNTED_FRAME ? whole : scan.callPart;
     this.wrapped = part !== undefined && scan.conditionalExits.some((exit) => leaves(part, exit.at, exit.level));
