@@ -1,15 +1,21 @@
 /** `npm start`: builds the modules, signs them with development keys, and runs the example's gateway until Ctrl-C. */
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { CORE_FLAGS } from "./launch/core-flags.js";
 
 const cli = fileURLToPath(new URL("cli.ts", import.meta.url));
 const flags = ["--disable-warning=ExperimentalWarning"];
+
 const build = spawnSync(process.execPath, [...flags, cli, "build", "--dev-keys", ".bulkhead/dev"], {
   stdio: "inherit",
 });
-if (build.status === 0) {
-  process.argv.splice(2, process.argv.length, "run", "gateway.example.yaml");
-  await import("./cli.ts");
-} else {
-  process.exitCode = build.status ?? 1;
+if (build.status === 0) run();
+else process.exitCode = build.status ?? 1;
+
+function run(): void {
+  const gateway = spawn(process.execPath, [...flags, ...CORE_FLAGS, cli, "run", "gateway.example.yaml"], {
+    stdio: "inherit",
+  });
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => gateway.kill(signal));
+  gateway.on("exit", (code) => process.exit(code ?? 1));
 }

@@ -86,6 +86,9 @@ export class Gateway {
       publish: (topic, payload, retain, qos) => {
         this.#updateLink.publish(topic, payload, retain, qos);
       },
+      finding: (text) => {
+        this.#emit({ type: "finding", text });
+      },
       notice: ({ plan, state, percent, code, reason }) => {
         this.#emit({ type: "update", plan, state, percent, code: code ?? "", reason });
       },

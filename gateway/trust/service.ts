@@ -113,7 +113,9 @@ export class TrustService {
       },
     });
     const keyValues = openDatabase(() => new KeyValueStore(join(dataFolder, "store.sqlite")));
-    const audit = openDatabase(() => openAudit(join(dataFolder, AUDIT_FILE), key));
+    const audit = openDatabase(() =>
+      openAudit(join(dataFolder, AUDIT_FILE), key, (text) => this.#send({ kind: "finding", text })),
+    );
     this.#booted = { agent, keyValues: keyValues.database, audit: audit.database };
     return bootReply(boot, key.publicKey, [...keyValues.findings, ...audit.findings]);
   }
@@ -202,8 +204,14 @@ function openDatabase<Database>(open: () => Database): { database: Database | un
   }
 }
 
-function openAudit(path: string, key: GatewayKey): AuditLog {
-  return new AuditLog(path, { signHead: (payload) => key.sign(AUDIT_HEAD_TYPE, payload), publicKey: key.publicKey });
+function openAudit(path: string, key: GatewayKey, onFault: (text: string) => void): AuditLog {
+  return new AuditLog(path, {
+    signHead: (payload) => key.sign(AUDIT_HEAD_TYPE, payload),
+    publicKey: key.publicKey,
+    onFault: (refusal) => {
+      onFault(refusal.describe());
+    },
+  });
 }
 
 function readOrRefuse(path: string): Uint8Array | Refusal {

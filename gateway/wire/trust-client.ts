@@ -30,6 +30,7 @@ export interface TrustHandlers {
   unsubscribe(topic: string): void;
   publish(topic: string, payload: Uint8Array, retain: boolean, qos: 0 | 1): void;
   notice(notice: UpdateNotice): void;
+  finding(text: string): void;
 }
 
 export class TrustClient {
@@ -120,6 +121,9 @@ export class TrustClient {
         return;
       case "notice":
         this.#handlers.notice(message.notice);
+        return;
+      case "finding":
+        this.#handlers.finding(message.text);
     }
   }
 

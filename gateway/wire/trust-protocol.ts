@@ -155,7 +155,9 @@ export type TrustToCore =
       readonly retain: boolean;
       readonly qos: 0 | 1;
     }
-  | { readonly kind: "notice"; readonly notice: UpdateNotice };
+  | { readonly kind: "notice"; readonly notice: UpdateNotice }
+  /** Something that the operator should know: a disk that refuses the audit log. */
+  | { readonly kind: "finding"; readonly text: string };
 
 /** What happened to an update, for the log, the audit and the console; the same that is reported, in words. */
 export interface UpdateNotice {

@@ -65,18 +65,27 @@ describe("a configuration that is not valid starts nothing", () => {
   test.each([
     ["a typo", "partition: drivers", "partiton: drivers", /typo\.yaml:\d+:\d+: .*did you mean 'partition'/s],
     ["an unknown module", "to: uplink.alarms", "to: uplonk.alarms", /:\d+:\d+: .*did you mean 'uplink/s],
-    ["a missing grant", "      clock: { clock: {} }\n", "", /asks for 'clock', which is not granted.*add under modules\./s],
+    [
+      "a missing grant",
+      "      clock: { clock: {} }\n",
+      "",
+      /asks for 'clock', which is not granted.*add under modules\./s,
+    ],
     ["a wrong type", "address: 0x76 } }", "address: seventy } }", /:\d+:\d+: /],
     ["an unknown port", "to: uplink.alarms", "to: uplink.alarm", /:\d+:\d+: .*did you mean/s],
-  ])("%s", async (what, from, to, message) => {
-    const name = what === "a typo" ? "typo" : what.replaceAll(" ", "-");
-    const path = await configure(name, (text) => text.replace(from, to));
-    const { code, stdout, stderr } = await run([path]);
-    expect(stderr).toMatch(message);
-    expect(stderr).not.toMatch(/\bat .*\.ts:\d+/);
-    expect(stdout).not.toMatch(/loaded/);
-    expect(code).toBe(2);
-  }, 60_000);
+  ])(
+    "%s",
+    async (what, from, to, message) => {
+      const name = what === "a typo" ? "typo" : what.replaceAll(" ", "-");
+      const path = await configure(name, (text) => text.replace(from, to));
+      const { code, stdout, stderr } = await run([path]);
+      expect(stderr).toMatch(message);
+      expect(stderr).not.toMatch(/\bat .*\.ts:\d+/);
+      expect(stdout).not.toMatch(/loaded/);
+      expect(code).toBe(2);
+    },
+    60_000,
+  );
 
   test("a file that is not there", async () => {
     const { code, stderr } = await run([join(folder, "absent.yaml")]);
@@ -103,7 +112,10 @@ test("a corrupt module file is refused by name, and the rest starts", { timeout:
 
 test("a broker that is absent is said once, and Ctrl-C ends with exit code 0", { timeout: 60_000 }, async () => {
   const path = await configure("offline", (text) => text);
-  const { code, stdout, stderr } = await run([path], /link: offline[^]*gateway running|gateway running[^]*link: offline/);
+  const { code, stdout, stderr } = await run(
+    [path],
+    /link: offline[^]*gateway running|gateway running[^]*link: offline/,
+  );
   expect(stdout.match(/link: offline/g)).toHaveLength(1);
   expect(stdout).toMatch(/i2c-1: simulator/);
   expect(stdout).toMatch(/gateway stopped/);
