@@ -25,6 +25,7 @@ let notices: UpdateNotice[] = [];
 let policy: readonly Refusal[] = [];
 
 const handlers: TrustHandlers = {
+  finding: () => undefined,
   policy: () => Promise.resolve(policy),
   stage: (changed) => {
     calls.push(`stage ${changed.map(({ document, binary }) => `${document.name} ${binary.length}`).join(" ")}`);
@@ -41,6 +42,7 @@ const handlers: TrustHandlers = {
   unsubscribe: () => undefined,
   publish: (topic) => calls.push(`publish ${topic}`),
   notice: (notice) => notices.push(notice),
+  finding: (text) => calls.push(`finding ${text}`),
 };
 
 async function until(condition: () => boolean): Promise<void> {
