@@ -124,7 +124,8 @@ class Boot {
     try {
       return decodeTrustState(trust);
     } catch (error) {
-      return this.#note("the stored trust state is not used", error);
+      this.#note("the stored trust state is not used", error);
+      return undefined;
     }
   }
 
@@ -143,15 +144,18 @@ class Boot {
     if (candidate === undefined) return undefined;
     if (candidate.tries >= UPDATE_LIMITS.tries) {
       const reason = `the new set was started ${candidate.tries} times and never committed`;
-      return this.#giveUp(withRejected(this.#store.state, candidate, "E_PROBATION", reason), reason);
+      this.#giveUp(withRejected(this.#store.state, candidate, "E_PROBATION", reason), reason);
+      return undefined;
     }
     try {
       this.#store.save({ candidate: { ...candidate, tries: candidate.tries + 1 } });
     } catch (error) {
-      return this.#note("the new set is not started, because its start can't be recorded", error);
+      this.#note("the new set is not started, because its start can't be recorded", error);
+      return undefined;
     }
     const found = this.#isVouchedFor(candidate) ? this.#trySet("candidate", candidate.set) : undefined;
-    return found ?? this.#giveUp({ candidate: undefined }, "the new set is damaged: it is fetched again");
+    if (found === undefined) this.#giveUp({ candidate: undefined }, "the new set is damaged: it is fetched again");
+    return found;
   }
 
   /** A candidate whose plan no longer verifies must not be committed, so it is not started either. */
@@ -168,7 +172,7 @@ class Boot {
     }
   }
 
-  #giveUp(changes: Partial<StoreState>, finding: string): undefined {
+  #giveUp(changes: Partial<StoreState>, finding: string): void {
     this.#findings.push(finding);
     try {
       this.#store.save(changes);
@@ -183,7 +187,8 @@ class Boot {
       const modules = new Map(Array.from(set.modules.keys(), (name) => [name, this.#load(name, set)]));
       return { source, loaded: { set, modules, configuration: this.#loadConfiguration(set.configuration) } };
     } catch (error) {
-      return this.#note(`the ${source} set is not used`, error);
+      this.#note(`the ${source} set is not used`, error);
+      return undefined;
     }
   }
 
@@ -247,7 +252,7 @@ class Boot {
     return merged;
   }
 
-  #note(what: string, error: unknown): undefined {
+  #note(what: string, error: unknown): void {
     if (!(error instanceof Refusal)) throw error;
     this.#findings.push(`${what}: ${error.describe()}`);
   }

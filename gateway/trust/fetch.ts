@@ -34,7 +34,7 @@ class BlobFetch {
   /** Blocks that came before their turn. */
   readonly #early = new Map<number, Uint8Array>();
   readonly #listening = new Map<number, () => void>();
-  readonly #outcome = Promise.withResolvers<void>();
+  readonly #outcome = Promise.withResolvers<undefined>();
   #cancelStall: () => void = () => undefined;
 
   constructor(digest: string, size: number, part: Part, options: FetchOptions) {
@@ -71,7 +71,7 @@ class BlobFetch {
     this.#takeEarly();
     if (this.#part.isComplete) {
       this.#part.sync();
-      this.#outcome.resolve();
+      this.#outcome.resolve(undefined);
       return;
     }
     const end = Math.min(this.#part.next + UPDATE_LIMITS.blocksAtOnce, this.#blocks);

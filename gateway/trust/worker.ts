@@ -1,7 +1,6 @@
 /** The trust worker's entry: signatures, trust state, module stores and admission, away from the main thread. */
 
 import { parentPort } from "node:worker_threads";
-import type { MessageChannelEnd } from "../wire/trust-protocol.ts";
 import { TrustService } from "./service.ts";
 
-if (parentPort !== null) new TrustService(parentPort as MessageChannelEnd);
+if (parentPort !== null) new TrustService(parentPort);

@@ -3,7 +3,6 @@
 import { UpdateAgent } from "../../gateway/trust/agent.ts";
 import { bootVerify } from "../../gateway/trust/boot.ts";
 import type { Runtime } from "../../gateway/trust/effects.ts";
-import { systemClock } from "../../gateway/trust/effects.ts";
 import { openGatewayKey } from "../../gateway/trust/gateway-key.ts";
 import { UPDATE_TIMES } from "../../gateway/trust/limits.ts";
 import { Store } from "../../gateway/trust/store.ts";
@@ -40,7 +39,7 @@ export class FleetGateway {
       key,
       transport,
       runtime: runtimeOf(id, isBad),
-      clock: { ...benchClock(), after: systemClock.after },
+      clock: benchClock(),
       times: { ...UPDATE_TIMES, probationMs: 10 },
     });
     transport.onMessage = (topic, payload) => {

@@ -134,7 +134,7 @@ describe("a rollout", () => {
     await sleeper?.agent.stop();
     const stranger = { id: "gw-none", key: sleeper?.publicKey ?? new Uint8Array(32) };
     const gateways = [...fleet.map(({ id, publicKey }) => ({ id, key: publicKey })), stranger];
-    const result = await rollOut(optionsFor({ gateways, timeoutMs: 1_500, waves: [1] }));
+    const result = await rollOut(optionsFor({ gateways, timeoutMs: 6_000, waves: [1] }));
     expect(result.counts).toEqual({ committed: SIZE - 1, failed: 0, late: 1, absent: 1, waiting: 0 });
   });
 

@@ -19,12 +19,12 @@ import { sha256Hex } from "../../gateway/wire/digest.ts";
 import { decodeEvent, decodeReport } from "../../gateway/wire/update-report.ts";
 import type { GatewayReport, ResultCode, UpdateEvent, UpdateState } from "../../gateway/wire/update-report.ts";
 import { BLOCK_BYTES, blockCount, topics } from "../../gateway/wire/update-topics.ts";
-import { decodeEnvelope, decodeSign1, sha256 } from "../../kernel/index.ts";
+import { decodeSign1, sha256 } from "../../kernel/index.ts";
 import type { ModuleClaims, ModuleDocument, PlanDocument, Refusal } from "../../kernel/index.ts";
 import { MemoryBroker } from "../../tools/powercut/memory-broker.ts";
 import type { SigningKey } from "../../tools/keys/key.ts";
-import { signModule, signPlan, withoutWasm } from "../../tools/keys/sign.ts";
-import { DAY, deploy, GATEWAY, moduleDocument, NOW, planDocument, release, rootBytes } from "../trust/fixture.ts";
+import { signModule, signPlan } from "../../tools/keys/sign.ts";
+import { deploy, GATEWAY, moduleDocument, NOW, planDocument, release, rootBytes } from "../trust/fixture.ts";
 
 export const IDENTITY = { gatewayId: GATEWAY, vendor: "bulkhead.example", class: "pi-gateway" };
 
@@ -306,4 +306,4 @@ export function deliveredAs(module: Made): DeliveredModule {
   return { name: module.name, bytes: module.whole };
 }
 
-export { DAY, decodeEnvelope, deploy, GATEWAY, NOW, release, rootBytes, withoutWasm };
+export { deploy, GATEWAY, NOW, release, rootBytes };

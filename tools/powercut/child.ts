@@ -1,6 +1,6 @@
 /** The gateway that gets killed: updates itself from version to version, as fast as it can, and tells how far it is. */
 
-import { nodeFileSystem } from "../../gateway/trust/file-system.ts";
+import { nodeFileSystem } from "../../gateway/trust/index.ts";
 import { MemoryBroker } from "./memory-broker.ts";
 import { publishSet, SimulatedGateway } from "./simulation.ts";
 

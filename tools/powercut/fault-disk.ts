@@ -1,8 +1,8 @@
 /** A disk in memory that can lose its power at any operation, and then shows what a real one may show: anything not synced. */
 
 import { dirname } from "node:path";
-import { storeRefusal } from "../../gateway/trust/file-system.ts";
-import type { FileSystem } from "../../gateway/trust/file-system.ts";
+import { storeRefusal } from "../../gateway/trust/index.ts";
+import type { FileSystem } from "../../gateway/trust/index.ts";
 
 /** A number from 0 up to, and without, 1. */
 export type Random = () => number;

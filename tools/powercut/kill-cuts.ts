@@ -5,7 +5,7 @@ import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { nodeFileSystem } from "../../gateway/trust/file-system.ts";
+import { nodeFileSystem } from "../../gateway/trust/index.ts";
 import type { CutCounts } from "./disk-cuts.ts";
 import { noCuts } from "./disk-cuts.ts";
 import type { Random } from "./fault-disk.ts";

@@ -1,7 +1,6 @@
 /** Retained messages and subscriptions, as a broker keeps them, for one update agent in the same process. */
 
-import type { UpdateAgent } from "../../gateway/trust/agent.ts";
-import type { Transport } from "../../gateway/trust/effects.ts";
+import type { Transport, UpdateAgent } from "../../gateway/trust/index.ts";
 
 export class MemoryBroker implements Transport {
   readonly retained = new Map<string, Uint8Array>();

@@ -1,15 +1,8 @@
 /** A gateway that is updated again and again: real documents, real store, real agent; only modules and broker are simulated. */
 
 import { createHash } from "node:crypto";
-import { UpdateAgent } from "../../gateway/trust/agent.ts";
-import { bootVerify } from "../../gateway/trust/boot.ts";
-import type { BootResult, DeliveredModule } from "../../gateway/trust/boot.ts";
-import { systemClock } from "../../gateway/trust/effects.ts";
-import type { Runtime } from "../../gateway/trust/effects.ts";
-import type { FileSystem } from "../../gateway/trust/file-system.ts";
-import { openGatewayKey } from "../../gateway/trust/gateway-key.ts";
-import type { UpdateTimes } from "../../gateway/trust/limits.ts";
-import { Store } from "../../gateway/trust/store.ts";
+import { bootVerify, openGatewayKey, Store, systemClock, UpdateAgent } from "../../gateway/trust/index.ts";
+import type { BootResult, DeliveredModule, FileSystem, Runtime, UpdateTimes } from "../../gateway/trust/index.ts";
 import { sha256Hex } from "../../gateway/wire/digest.ts";
 import { BLOCK_BYTES, blockCount, topics } from "../../gateway/wire/update-topics.ts";
 import type { Role } from "../../kernel/index.ts";
@@ -17,7 +10,7 @@ import { ABI_VERSION, classId, compareBytes, sha256, vendorId } from "../../kern
 import type { SigningKey } from "../keys/key.ts";
 import { keyFromSeed } from "../keys/key.ts";
 import { signModule, signPlan, signRoot, withoutWasm } from "../keys/sign.ts";
-import { MemoryBroker } from "./memory-broker.ts";
+import type { MemoryBroker } from "./memory-broker.ts";
 
 export const IDENTITY = Object.freeze({ gatewayId: "powercut", vendor: "bulkhead.example", class: "simulated" });
 

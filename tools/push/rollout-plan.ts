@@ -125,7 +125,8 @@ class RolloutReader {
   }
 
   #duration(field: string, otherwise: string): number {
-    const match = /^(\d{1,7})(ms|s|m|h)$/.exec(String(this.#fields[field] ?? otherwise));
+    const value = this.#fields[field] ?? otherwise;
+    const match = typeof value === "string" ? /^(\d{1,7})(ms|s|m|h)$/.exec(value) : null;
     const factors: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
     const factor = factors[match?.[2] ?? ""];
     return factor === undefined ? this.#refuse(field, "a time such as 90s, 10m or 2h") : Number(match?.[1]) * factor;
@@ -149,7 +150,8 @@ class RolloutReader {
   }
 
   #refuse(field: string, expected: string): never {
-    const found = JSON.stringify(this.#fields[field]) ?? "nothing";
+    const value = this.#fields[field];
+    const found = value === undefined ? "nothing" : JSON.stringify(value);
     throw new Refusal("E_CONFIG", `${this.#path}: ${field} is not right`, { expected, found: found.slice(0, 80) });
   }
 }

@@ -95,6 +95,7 @@ interface Member {
   plan: string | undefined;
   plannedAt: number;
   outcome: GatewayOutcome;
+  /** How it ended; empty until then. */
   code: string;
 }
 
@@ -250,7 +251,7 @@ class Rollout {
     member.plannedAt = performance.now();
     member.outcome = "planned";
     this.#judge(member);
-    if (member.outcome === "planned") await session.retain(topics.gateway(member.id, "desired"), payload);
+    if (member.code === "") await session.retain(topics.gateway(member.id, "desired"), payload);
   }
 
   #expire(wave: readonly Member[]): void {
