@@ -138,6 +138,15 @@ export class ModuleHost {
     return this.takeSentBytes(slot).map((bytes) => decodeCbor(bytes, CBOR_LIMITS));
   }
 
+  /** The same as plain objects: for contracts, whose messages are maps with text keys. */
+  takeMessages<Message extends object = Readonly<Record<string, unknown>>>(slot: string): Message[] {
+    return this.takeSent(slot).map((value) => {
+      if (!(value instanceof Map)) throw new TypeError(`what was sent to ${slot} is not a map`);
+      // SAFETY: the caller's word for what the contract says; it is only used to compare with.
+      return Object.fromEntries(value as ReadonlyMap<string, unknown>) as Message;
+    });
+  }
+
   /** What was published since the last time this was asked. */
   takePublished(): { readonly topic: string; readonly payload: CborValue; readonly flags: number }[] {
     return this.#published

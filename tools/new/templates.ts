@@ -1,0 +1,341 @@
+/** The files of a new module: small, complete, and with a test that passes. */
+
+export const BUSES = ["i2c", "spi", "gpio", "uart", "onewire"] as const;
+export type Bus = (typeof BUSES)[number];
+
+/** What differs from bus to bus. */
+interface BusTemplate {
+  /** The slot's line in module.yaml. */
+  readonly slot: string;
+  readonly ports: readonly string[];
+  /** The grant's line in gateway.yaml. */
+  readonly grant: string;
+  /** Fields of the driver. */
+  readonly fields: readonly string[];
+  /** Body of `start`. */
+  readonly start: readonly string[];
+  /** Body of `message`. */
+  readonly message: readonly string[];
+  /** The fake of the slot in the test, what is delivered, and the value that comes of it. */
+  readonly fake: string;
+  readonly deliver: string;
+  readonly value: number;
+}
+
+const POLLED_START = ['tick.every(this.source.period).must("the timer");'];
+const POLLED_PORTS = ["tick: {}", "settings: { contract: settings }"];
+
+/** A driver that reads at each tick: `read` is the call that fills `data`. */
+function polled(read: string): readonly string[] {
+  return [
+    "if (port == Port.settings) {",
+    "  if (this.source.configure(message)) this.start(true);",
+    "  return none;",
+    "}",
+    `const result = ${read};`,
+    'if (result.failed) log.failure("no measurement", result);',
+    "else this.send(<f64>this.data.u16be(0));",
+    "return none;",
+  ];
+}
+
+const TEMPLATES: Readonly<Record<Bus, BusTemplate>> = {
+  i2c: {
+    slot: "device: { interface: i2c-device, rights: [read, write] }",
+    ports: POLLED_PORTS,
+    grant: "device: { i2c-device: { bus: 1, address: 0x48 } }",
+    fields: ["private data: Bytes = Bytes.allocate(2);"],
+    start: POLLED_START,
+    message: polled("device.readRegisters(0x00, this.data)"),
+    fake: 'device: { "write-read": () => Uint8Array.of(0x01, 0x02) }',
+    deliver: 'host.deliver("tick", 1, { kind: "event" });',
+    value: 0x0102,
+  },
+  spi: {
+    slot: "device: { interface: spi-device, rights: [write] }",
+    ports: POLLED_PORTS,
+    grant: "device: { spi-device: { bus: 0, chip: 0, mode: 0, frequency: 1000000 } }",
+    fields: ["private request: Bytes = Bytes.allocate(2);", "private data: Bytes = Bytes.allocate(2);"],
+    start: POLLED_START,
+    message: polled("device.transfer(this.request, this.data)"),
+    fake: "device: { transfer: () => Uint8Array.of(0x01, 0x02) }",
+    deliver: 'host.deliver("tick", 1, { kind: "event" });',
+    value: 0x0102,
+  },
+  onewire: {
+    slot: "device: { interface: onewire, rights: [read] }",
+    ports: POLLED_PORTS,
+    grant: "device: { onewire: { device: 28-000005e2fdc3 } }",
+    fields: ["private data: Bytes = Bytes.allocate(9);"],
+    start: POLLED_START,
+    message: polled("device.read(this.data)"),
+    fake: "device: { read: () => Uint8Array.of(0x01, 0x02, 0, 0, 0, 0, 0, 0, 0) }",
+    deliver: 'host.deliver("tick", 1, { kind: "event" });',
+    value: 0x0102,
+  },
+  gpio: {
+    slot: "device: { interface: gpio-line, rights: [read, edges], port: edges }",
+    ports: ["edges: {}"],
+    grant: "device: { gpio-line: { chip: 0, line: 17, direction: in, edges: both } }",
+    fields: [],
+    start: [],
+    message: [
+      "const level = device.get();",
+      'if (level.failed) log.failure("the line cannot be read", level);',
+      "else this.send(<f64>level.value);",
+      "return none;",
+    ],
+    fake: "device: { get: () => 1 }",
+    deliver: 'host.deliver("edges", [1, 0], { kind: "event" });',
+    value: 1,
+  },
+  uart: {
+    slot: "device: { interface: uart, rights: [read, write], port: received }",
+    ports: ["received: {}"],
+    grant: "device: { uart: { device: /dev/serial0, baud: 9600, format: 8N1 } }",
+    fields: ["private data: Bytes = new Bytes();"],
+    start: ['device.write(Bytes.fromText("hello\\n")).must("the serial line");'],
+    message: [
+      "const reader = message.read();",
+      "// Null says that bytes were lost before: whatever was begun is not whole.",
+      "if (reader.nil()) return none;",
+      "reader.bytes(this.data);",
+      "if (reader.finish()) this.send(<f64>this.data.length);",
+      "return none;",
+    ],
+    fake: "device: { write: ({ bytes }) => bytes[0]?.length ?? 0 }",
+    deliver: 'host.deliver("received", Uint8Array.of(1, 2, 3), { kind: "event" });',
+    value: 3,
+  },
+};
+
+/** A file's name in the module's folder, and its text. */
+export type Files = ReadonlyMap<string, string>;
+
+/** Relative paths from the module's folder, for the editor. */
+export interface EditorPaths {
+  /** The folder of this package. */
+  readonly bulkhead: string;
+  /** The compiler's `std/assembly.json`. */
+  readonly assembly: string;
+}
+
+export function driverFiles(name: string, bus: Bus, paths: EditorPaths): Files {
+  const template = TEMPLATES[bus];
+  return new Map([
+    ["module.yaml", driverManifest(name, template)],
+    ["index.ts", driverSource(name, template)],
+    [`${name}.test.ts`, driverTest(name, template)],
+    ["README.md", readme(name, "driver", [template.grant, ...commonGrants(template)])],
+    ["tsconfig.json", editorConfig(paths)],
+  ]);
+}
+
+export function serviceFiles(name: string, paths: EditorPaths): Files {
+  return new Map([
+    ["module.yaml", SERVICE_MANIFEST.replace("NAME", name)],
+    ["index.ts", serviceSource(name)],
+    [`${name}.test.ts`, serviceTest(name)],
+    ["README.md", readme(name, "service", ["log: { log: {} }"])],
+    ["tsconfig.json", editorConfig(paths)],
+  ]);
+}
+
+function usesTick({ ports }: BusTemplate): boolean {
+  return ports.includes("tick: {}");
+}
+
+function commonGrants(template: BusTemplate): string[] {
+  return [
+    ...(usesTick(template) ? ["tick: { timer: {} }"] : []),
+    "clock: { clock: {} }",
+    "log: { log: {} }",
+    "readings: { endpoint: { to: uplink.readings } }",
+  ];
+}
+
+function driverManifest(name: string, template: BusTemplate): string {
+  return lines(
+    `name: ${name}`,
+    "version: 0.1.0",
+    "kind: driver",
+    "memory: 1",
+    "state: 32",
+    "fuel: 1000000",
+    "ports:",
+    ...indented(template.ports),
+    "slots:",
+    ...indented([template.slot, ...(usesTick(template) ? ["tick: { interface: timer, port: tick }"] : [])]),
+    ...indented(["clock: { interface: clock }", "log: { interface: log }"]),
+    ...indented(["readings: { interface: endpoint, rights: [send] }"]),
+  );
+}
+
+function driverSource(name: string, template: BusTemplate): string {
+  const slots = ["clock", "device", "log", "MODULE_NAME", ...(usesTick(template) ? ["Port"] : []), "readings"];
+  if (usesTick(template)) slots.push("tick");
+  return lines(
+    `/** Driver of ${name}. */`,
+    "",
+    'import { Bytes, Driver, Message, none, Reader, register, Reply, Writer } from "bulkhead/sdk";',
+    'import { Source } from "bulkhead/sdk/source";',
+    `import { ${slots.join(", ")} } from "./generated/slots";`,
+    "",
+    `class ${className(name)} extends Driver {`,
+    "  private source: Source = new Source(MODULE_NAME, 1000);",
+    ...indented(template.fields),
+    '  private quantity: Bytes = Bytes.fromText("value");',
+    '  private unit: Bytes = Bytes.fromText("1");',
+    "",
+    ...(template.start.length === 0
+      ? []
+      : ["  start(restored: bool): void {", ...indented(template.start, 4), "  }", ""]),
+    "  message(port: i32, message: Message): Reply {",
+    ...indented(template.message, 4),
+    "  }",
+    "",
+    "  private send(value: f64): void {",
+    "    const sent = readings.send(this.source.next(this.quantity, this.unit, value, clock.wall()));",
+    '    if (sent.failed) log.failure("a reading was not taken", sent);',
+    "  }",
+    "",
+    "  save(writer: Writer): void {",
+    "    this.source.save(writer);",
+    "  }",
+    "",
+    "  restore(reader: Reader, schema: u32): bool {",
+    "    return schema == 1 && this.source.restore(reader);",
+    "  }",
+    "}",
+    "",
+    `register(new ${className(name)}());`,
+  );
+}
+
+function driverTest(name: string, { fake, deliver, value }: BusTemplate): string {
+  return lines(
+    `/** The driver ${name}, without hardware: each operation of a slot is answered by a function of the test. */`,
+    'import { ModuleHost } from "bulkhead/testkit";',
+    'import type { Reading } from "bulkhead/testkit";',
+    'import { describe, expect, it } from "vitest";',
+    "",
+    `describe("the driver ${name}", () => {`,
+    '  it("sends what it measured, numbered from 0", () => {',
+    `    const host = new ModuleHost("build/modules/${name}.wasm", { ${fake} });`,
+    "    host.start();",
+    `    ${deliver}`,
+    '    const [reading] = host.takeMessages<Reading>("readings");',
+    `    expect(reading).toMatchObject({ sensor: "${name}", sequence: 0, value: ${value} });`,
+    "  });",
+    "});",
+  );
+}
+
+const SERVICE_MANIFEST = `name: NAME
+version: 0.1.0
+kind: service
+memory: 1
+fuel: 100000
+ports:
+  readings: { contract: readings }
+slots:
+  log: { interface: log }
+`;
+
+function serviceSource(name: string): string {
+  return lines(
+    `/** Service ${name}: tells of each reading that it receives. */`,
+    "",
+    'import { Reading } from "bulkhead/interfaces/readings";',
+    'import { Code, Driver, Message, none, refuse, register, Reply } from "bulkhead/sdk";',
+    'import { log } from "./generated/slots";',
+    "",
+    `class ${className(name)} extends Driver {`,
+    "  private reading: Reading = new Reading();",
+    "",
+    "  message(port: i32, message: Message): Reply {",
+    "    if (!this.reading.decode(message.read())) return refuse(Code.firstOfModule);",
+    '    log.information("reading " + this.reading.sequence.toString());',
+    "    return none;",
+    "  }",
+    "}",
+    "",
+    `register(new ${className(name)}());`,
+  );
+}
+
+function serviceTest(name: string): string {
+  return lines(
+    `/** The service ${name}, without a gateway. */`,
+    'import { ModuleHost } from "bulkhead/testkit";',
+    'import { describe, expect, it } from "vitest";',
+    "",
+    `describe("the service ${name}", () => {`,
+    `  const host = new ModuleHost("build/modules/${name}.wasm");`,
+    "",
+    '  it("tells of a reading", () => {',
+    "    host.start();",
+    '    host.deliver("readings", { sensor: "a", sequence: 7, quantity: "b", value: 1, unit: "1", time: 0 });',
+    '    expect(host.logs.map(({ text }) => text)).toEqual(["reading 7"]);',
+    "  });",
+    "",
+    '  it("refuses what is no reading", () => {',
+    '    expect(host.deliver("readings", { sensor: "a" })).toEqual({ error: -1000 });',
+    "  });",
+    "});",
+  );
+}
+
+function readme(name: string, kind: "driver" | "service", grants: readonly string[]): string {
+  return lines(
+    `# ${name}`,
+    "",
+    "```sh",
+    "bulkhead build .        # AssemblyScript to build/modules",
+    "bulkhead test .         # build, then the tests, without hardware",
+    "```",
+    "",
+    `The ${kind}'s part of \`gateway.yaml\`:`,
+    "",
+    "```yaml",
+    "modules:",
+    `  ${name}:`,
+    `    envelope: build/modules/${name}.envelope`,
+    `    partition: ${kind === "driver" ? "drivers" : "services"}`,
+    "    grants:",
+    ...indented(grants, 6),
+    "```",
+  );
+}
+
+/** For the editor only: AssemblyScript's own globals, and where `bulkhead/...` is. */
+function editorConfig({ bulkhead, assembly }: EditorPaths): string {
+  const config = {
+    extends: assembly,
+    compilerOptions: {
+      paths: {
+        "bulkhead/sdk": [`${bulkhead}/modules/sdk/index.ts`],
+        "bulkhead/sdk/*": [`${bulkhead}/modules/sdk/*.ts`],
+        "bulkhead/interfaces/*": [`${bulkhead}/modules/interfaces/generated/*.ts`],
+      },
+    },
+    include: ["**/*.ts"],
+    exclude: ["**/*.test.ts"],
+  };
+  return `${JSON.stringify(config, null, 2)}\n`;
+}
+
+function className(name: string): string {
+  return name
+    .split("-")
+    .map((word) => word.charAt(0).toUpperCase() + word.slice(1))
+    .join("");
+}
+
+function indented(texts: readonly string[], depth = 2): string[] {
+  return texts.map((text) => " ".repeat(depth) + text);
+}
+
+function lines(...texts: readonly string[]): string {
+  return `${texts.join("\n")}\n`;
+}

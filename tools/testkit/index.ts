@@ -1,0 +1,4 @@
+/** The driver test kit, `bulkhead/testkit`: a module without a kernel, and the messages of the contracts. */
+export type * from "./contracts.ts";
+export { ModuleHost, ModuleTrap } from "./module-host.ts";
+export type { DeliveryOptions, FakeResult, FakeSlot, OperationCall, Outcome } from "./module-host.ts";
