@@ -1,0 +1,16 @@
+/** Abstract stack bytes are never fewer than native ones: so a limit on the former keeps the host its headroom. */
+
+import { execFileSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { expect, it } from "vitest";
+
+it("every sort of frame is counted with at least the bytes that it takes", { timeout: 60_000 }, () => {
+  const kibibytes = 984;
+  const script = fileURLToPath(new URL("fixtures/deep.ts", import.meta.url));
+  const output = execFileSync(process.execPath, [`--stack-size=${kibibytes}`, script], { encoding: "utf8" });
+  const found = JSON.parse(output) as Record<string, number>;
+  expect(Object.keys(found)).toHaveLength(14);
+  // The script itself stands on a little of the stack.
+  const available = (kibibytes - 16) * 1024;
+  expect(Object.entries(found).filter(([, bytes]) => bytes < available)).toEqual([]);
+});
