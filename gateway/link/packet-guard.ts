@@ -102,6 +102,7 @@ export class GuardedSocket extends Duplex {
   constructor(socket: Socket, guard: PacketGuard) {
     super();
     this.#socket = socket;
+    socket.setNoDelay(true);
     socket.on("data", (chunk: Buffer) => {
       this.#receive(guard, chunk);
     });
@@ -116,6 +117,11 @@ export class GuardedSocket extends Duplex {
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
     this.#socket.write(chunk, done);
+  }
+
+  /** The writer's pieces of one packet leave as one: sent singly, each would wait for the acknowledgement of the last. */
+  override _writev(chunks: { readonly chunk: Buffer }[], done: (error?: Error | null) => void): void {
+    this.#socket.write(Buffer.concat(chunks.map(({ chunk }) => chunk)), done);
   }
 
   override _final(done: (error?: Error | null) => void): void {

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createServer as createTlsServer } from "node:tls";
 import mqttPacket from "mqtt-packet";
-import type { IConnectPacket, IPublishPacket, ISubscribePacket, Packet } from "mqtt-packet";
+import type { IConnectPacket, IPublishPacket, Packet } from "mqtt-packet";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { Link, listen, mqtt, until } from "./fixtures.ts";
 
@@ -88,7 +88,7 @@ describe("MQTT 5", () => {
     const { port } = await play((packet, send) => {
       accept(packet, send);
       if (packet.cmd !== "subscribe") return;
-      const { subscriptions, properties } = packet as ISubscribePacket;
+      const { subscriptions, properties } = packet;
       for (const { topic } of subscriptions) identifiers.set(topic, Number(properties?.subscriptionIdentifier));
       if (identifiers.size < 3) return;
       for (const filter of ["a/#", "a/b"]) {
