@@ -196,6 +196,23 @@ describe("nothing is lost on the way", () => {
     },
   );
 
+  test("a Ctrl-C at `npm start` that the program takes as its end is no failure of npm's", async () => {
+    const folder = installReal(
+      `process.on("SIGINT", () => process.exit(0)); setInterval(() => {}, 1000); console.log("ready");`,
+    );
+    const start = "exec node node_modules/bulkhead/tools/launch/launch.js script.mjs";
+    plant(folder, { "package.json": JSON.stringify({ name: "consumer", scripts: { start } }) });
+    // A terminal sends the signal to the whole foreground process group.
+    const npm = spawn("npm", ["start"], { cwd: folder, stdio: ["ignore", "pipe", "ignore"], detached: true });
+    npm.stdout.setEncoding("utf8").on("data", (text: string) => {
+      if (text.includes("ready") && npm.pid !== undefined) process.kill(-npm.pid, "SIGINT");
+    });
+    expect(await new Promise((resolve) => npm.on("close", (code, signal) => resolve({ code, signal })))).toEqual({
+      code: 0,
+      signal: null,
+    });
+  });
+
   test("warnings that are not about experiments are shown", () => {
     const folder = installReal(
       'process.emitWarning("secret", "ExperimentalWarning"); process.emitWarning("old", "DeprecationWarning");',

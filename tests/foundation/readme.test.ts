@@ -9,7 +9,8 @@ const read = (file: string): Promise<string> => readFile(fileURLToPath(new URL(f
 
 test("the driver shown is the whole source of the example, in 25 lines at most", async () => {
   const source = await read("modules/examples/tmp102/index.ts");
-  const [, shown] = /<!-- modules\/examples\/tmp102\/index\.ts -->\n```ts\n([^]*?)```/.exec(await read("README.md")) ?? [];
+  const [, shown] =
+    /<!-- modules\/examples\/tmp102\/index\.ts -->\n```ts\n([^]*?)```/.exec(await read("README.md")) ?? [];
   expect(shown).toBe(source);
   expect(source.trimEnd().split("\n").length).toBeLessThanOrEqual(25);
 });
@@ -24,7 +25,9 @@ test("every verb that the README names exists", async () => {
 test("every npm script that the README names exists", async () => {
   const text = await read("README.md");
   const { scripts } = JSON.parse(await read("package.json")) as { scripts: Record<string, string> };
-  const named = [...text.matchAll(/npm (?:run )?(demo|test|start|check|[a-z]+:[a-z]+)\b/g)].map(([, name]) => name ?? "");
+  const named = [...text.matchAll(/npm (?:run )?(demo|test|start|check|[a-z]+:[a-z]+)\b/g)].map(
+    ([, name]) => name ?? "",
+  );
   expect(named.length).toBeGreaterThan(2);
   for (const name of named) expect(scripts, name).toHaveProperty(name);
 });
@@ -33,5 +36,6 @@ test("every page that the README links to is there", async () => {
   const text = await read("README.md");
   const pages = [...text.matchAll(/\]\(([^)#:]+)\)/g)].map(([, page]) => page ?? "");
   expect(pages.length).toBeGreaterThan(5);
-  for (const page of pages) await expect(read(page).catch((error: unknown) => (error as { code: string }).code)).resolves.not.toBe("ENOENT");
+  for (const page of pages)
+    await expect(read(page).catch((error: unknown) => (error as { code: string }).code)).resolves.not.toBe("ENOENT");
 });

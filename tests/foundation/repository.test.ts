@@ -98,7 +98,15 @@ describe("npm scripts", () => {
   const own = Object.entries(manifest.scripts).filter(([name]) => !(name in BY_NPM));
 
   test.each(own)("%s goes through the launcher", (_name, command) => {
-    for (const part of command.split(" && ")) expect(part).toMatch(/^node tools\/launch\/(launch|bulkhead)\.js \S/);
+    for (const part of command.split(" && "))
+      expect(part).toMatch(/^(exec )?node tools\/launch\/(launch|bulkhead)\.js \S/);
+  });
+
+  test("that run until Ctrl-C leave no shell in between, which would die of it", () => {
+    expect(manifest.scripts).toMatchObject({
+      start: expect.stringMatching(/^exec node /) as string,
+      demo: expect.stringMatching(/^exec node /) as string,
+    });
   });
 
   test("that npm carries out are as expected", () => {
