@@ -2,7 +2,6 @@
 /** The command `bulkhead`: the TypeScript of a checkout, or the compiled JavaScript of an installed package. */
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { CORE_FLAGS } from "./core-flags.js";
 import { fail, launch } from "./launch.js";
 
 const source = fileURLToPath(new URL("../cli.ts", import.meta.url));
@@ -11,5 +10,4 @@ const compiled = fileURLToPath(new URL("../../dist/tools/cli.js", import.meta.ur
 const script = [source, compiled].find((file) => existsSync(file));
 
 if (script === undefined) fail(`${compiled} is missing; a package of Bulkhead is made by npm run pack`);
-// The gateway's core may not reach the network: that is the link process's business.
-else launch([...(process.argv[2] === "run" ? CORE_FLAGS : []), script, ...process.argv.slice(2)]);
+else launch([script, ...process.argv.slice(2)]);
