@@ -41,8 +41,14 @@ export const LIMITS = Object.freeze({
   activationMilliseconds: 60_000,
   /** Messages that wait in one mailbox, where the route names no depth. */
   mailboxDepth: 64,
-  /** Bytes of one mailbox. */
-  mailboxBytes: 1 * MiB,
+  /** Bytes of one route that wait in a mailbox: four messages of the greatest size. */
+  edgeBytes: 256 * KiB,
+  /** Bytes of buffers that a mailbox keeps for later messages. */
+  spareBytes: 512 * KiB,
+  /** Bytes of inputs that are kept during a probation, for the old version should it come back. */
+  probationBytes: 4 * MiB,
+  /** Edges that are ever made in one run: routes, and those of regranted slots. One word of shared memory each. */
+  edges: 65_536,
   /** Handles that one module may hold. */
   handles: 1024,
   /** Calls and requests of one module that wait for an answer. */

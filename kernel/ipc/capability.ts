@@ -37,6 +37,15 @@ export class HandleTable {
     return this.#entries.length - this.#free.length;
   }
 
+  /** The same handles with the same numbers, in a table of its own. */
+  copy(): HandleTable {
+    const copy = new HandleTable();
+    copy.#entries.push(...this.#entries);
+    copy.#generations.push(...this.#generations);
+    copy.#free.push(...this.#free);
+    return copy;
+  }
+
   /** @returns the new handle, 1 or more, or undefined where the module holds as many as it may. */
   add(capability: Capability): number | undefined {
     const index = this.#free.pop() ?? this.#entries.length;

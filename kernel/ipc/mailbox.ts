@@ -11,6 +11,8 @@ export interface Edge {
   overflow: OverflowPolicy;
   /** Messages of this edge in the mailbox. */
   queued: number;
+  /** Their payloads' bytes. */
+  queuedBytes: number;
   /** Counts for `top`: accepted, refused to the sender, dropped. */
   sent: number;
   refused: number;
@@ -18,7 +20,11 @@ export interface Edge {
 }
 
 export function makeEdge(id: number, depth: number, overflow: OverflowPolicy): Edge {
-  return reviseEdge({ id, depth, overflow, queued: 0, sent: 0, refused: 0, dropped: 0 }, depth, overflow);
+  return reviseEdge(
+    { id, depth, overflow, queued: 0, queuedBytes: 0, sent: 0, refused: 0, dropped: 0 },
+    depth,
+    overflow,
+  );
 }
 
 /** Gives a route other bounds, as a new grant does; what waits already stays. */
@@ -71,7 +77,8 @@ export class Mailbox {
   #mask = -1;
   #head = 0;
   #count = 0;
-  #bytes = 0;
+  /** Bytes of the buffers in `spare`. */
+  #spareBytes = 0;
   readonly #spare: Message[] = [];
   readonly #lost = new Map<number, number>();
   /** Told of every message that leaves unread, so that its handles are closed and its caller answered. */
@@ -90,11 +97,12 @@ export class Mailbox {
    * already in its place.
    */
   offer(edge: Edge, port: number, length: number): Offer {
-    while (edge.queued >= edge.depth || this.#bytes + length > LIMITS.mailboxBytes) {
+    // Bounded by route, so that no sender can use up another's room.
+    while (edge.queued >= edge.depth || edge.queuedBytes + length > LIMITS.edgeBytes) {
       const verdict = this.#overflow(edge, port);
       if (verdict !== "room") return verdict;
     }
-    const message = this.#spare.pop() ?? makeMessage(edge);
+    const message = this.#reuse() ?? makeMessage(edge);
     if (message.payload.length < length) message.payload = new Uint8Array(2 ** Math.ceil(Math.log2(length)));
     message.edge = edge;
     message.port = port;
@@ -103,7 +111,7 @@ export class Mailbox {
     this.#append(message);
     edge.queued++;
     edge.sent++;
-    this.#bytes += length;
+    edge.queuedBytes += length;
     return message;
   }
 
@@ -124,12 +132,21 @@ export class Mailbox {
     for (const message of [...messages, ...waiting]) {
       this.#append(message);
       message.edge.queued++;
-      this.#bytes += message.length;
+      message.edge.queuedBytes += message.length;
     }
   }
 
   recycle(message: Message): void {
+    message.capabilities = NO_CAPABILITIES;
+    if (this.#spareBytes + message.payload.length > LIMITS.spareBytes) return;
+    this.#spareBytes += message.payload.length;
     this.#spare.push(message);
+  }
+
+  #reuse(): Message | undefined {
+    const message = this.#spare.pop();
+    if (message !== undefined) this.#spareBytes -= message.payload.length;
+    return message;
   }
 
   /** Messages of this port that were lost since the last call; they are then told. */
@@ -185,7 +202,7 @@ export class Mailbox {
 
   #forget(message: Message): void {
     message.edge.queued--;
-    this.#bytes -= message.length;
+    message.edge.queuedBytes -= message.length;
   }
 
   #append(message: Message): void {

@@ -55,13 +55,17 @@ export interface Incarnation {
 /** A swap in progress. `next` waits to be flipped in; after that `previous` is kept warm for the probation. */
 export interface Swap {
   readonly next: Incarnation;
-  phase: "quiescing" | "prepared" | "probation";
+  phase: "quiescing" | "prepared" | "probation" | "settled";
   heldSince: number;
-  heldMessages: number;
   stateAtSwap: SavedState | undefined;
   previous: Incarnation | undefined;
+  /** What the old version had at the flip, in case it comes back. */
+  readonly old: { readonly order: ModuleOrder; readonly state: SavedState | undefined; handles: HandleTable };
   /** Inputs since the flip, for the old version in case it comes back. */
   inputs: Message[];
+  inputBytes: number;
+  /** Inputs that were too many to keep, by port. */
+  readonly lostInputs: Map<number, number>;
   cancelDeadline: CancelTimer;
 }
 
@@ -72,7 +76,7 @@ export class ModuleCell {
   state: CellState = "empty";
   incarnation: Incarnation | undefined = undefined;
   readonly mailbox: Mailbox;
-  readonly handles = new HandleTable();
+  handles = new HandleTable();
   readonly activation: Activation;
   wait: Wait | undefined = undefined;
   /** Timer expirations not yet delivered, by slot's event port. */
@@ -143,7 +147,7 @@ export class ModuleCell {
 
   /** True while a swap keeps its messages waiting. */
   get isHeld(): boolean {
-    return this.swap !== undefined && this.swap.phase !== "probation";
+    return this.swap?.phase === "quiescing" || this.swap?.phase === "prepared";
   }
 
   get hasInput(): boolean {

@@ -162,11 +162,13 @@ function send(
   capabilities: readonly Capability[],
 ): number {
   const right = kind === KIND.send ? ENDPOINT_RIGHT.send : ENDPOINT_RIGHT.call;
-  if ((capability.rights & right) === 0) return deny(context, slot, kind === KIND.send ? "send" : "call");
+  const operation = kind === KIND.send ? "send" : "call";
+  if ((capability.rights & right) === 0) return deny(context, slot, operation);
   const { cell, instance } = context.incarnation;
   chargeBytes(context, Math.min(length >>> 0, LIMITS.payloadBytes));
   const outgoing = { kind, capability, correlation, capabilities };
-  return context.post.send(cell, outgoing, instance.memory, guestPointer(address), guestLength(length));
+  const result = context.post.send(cell, outgoing, instance.memory, guestPointer(address), guestLength(length));
+  return result === RESULT.denied ? deny(context, slot, operation) : result;
 }
 
 function call(

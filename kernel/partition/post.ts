@@ -6,11 +6,11 @@ import type { Edge, Message } from "../ipc/mailbox.ts";
 import { makeEdge, reviseEdge } from "../ipc/mailbox.ts";
 import type { Packet } from "../ipc/packet.ts";
 import { PACKET, PacketWriter, readPacket } from "../ipc/packet.ts";
-import { PartitionControl, Ring } from "../ipc/shared.ts";
+import { PartitionControl, Ring, SharedCounters } from "../ipc/shared.ts";
 import { LIMITS } from "../limits.ts";
 import type { GuestLength, GuestMemory, GuestPointer } from "../memory.ts";
 import type { Incarnation, ModuleCell } from "./cell.ts";
-import type { ChannelOrder } from "./protocol.ts";
+import type { ChannelOrder, PartitionData } from "./protocol.ts";
 import type { CancelTimer, Timers } from "./timers.ts";
 
 /** What a sender may say of a message; the rest of the header is the kernel's knowledge. */
@@ -31,6 +31,8 @@ export interface Pending {
 }
 
 interface Channel {
+  /** Of the worker at the other end. */
+  readonly life: number;
   readonly incoming: Ring;
   readonly outgoing: Ring;
   readonly control: PartitionControl;
@@ -42,24 +44,30 @@ const NOTHING = new Uint8Array(0);
 
 export class PostOffice {
   readonly #partition: number;
+  /** Messages carry the life of the worker that they come from, so that a reply finds this worker and no successor. */
+  readonly #life: number;
+  readonly #revocations: SharedCounters;
   readonly #cells: ReadonlyMap<number, ModuleCell>;
   readonly #timers: Timers;
   readonly #ready: (cell: ModuleCell) => void;
   readonly #edges = new Map<number, Edge>();
   readonly #channels = new Map<number, Channel>();
+  readonly #channelsByLife = new Map<number, Channel>();
   readonly #pending = new Map<number, Pending>();
   readonly #writer = new PacketWriter();
   readonly #now: () => number;
   #correlation = 0;
 
   constructor(
-    partition: number,
+    { index, life, revocations }: PartitionData,
     cells: ReadonlyMap<number, ModuleCell>,
     timers: Timers,
     now: () => number,
     ready: (cell: ModuleCell) => void,
   ) {
-    this.#partition = partition;
+    this.#partition = index;
+    this.#life = life;
+    this.#revocations = new SharedCounters(revocations);
     this.#cells = cells;
     this.#timers = timers;
     this.#now = now;
@@ -67,12 +75,17 @@ export class PostOffice {
   }
 
   connect(order: ChannelOrder): void {
-    this.#channels.set(order.partition, {
+    const before = this.#channels.get(order.partition);
+    if (before !== undefined) this.#channelsByLife.delete(before.life);
+    const channel: Channel = {
+      life: order.life,
       incoming: new Ring(order.incoming),
       outgoing: new Ring(order.outgoing),
       control: new PartitionControl(order.control),
       owed: [],
-    });
+    };
+    this.#channels.set(order.partition, channel);
+    this.#channelsByLife.set(order.life, channel);
   }
 
   route(edge: number, depth: number, overflow: Edge["overflow"]): void {
@@ -92,6 +105,7 @@ export class PostOffice {
     if (length > LIMITS.payloadBytes) return RESULT["too-large"];
     if (!memory.covers(address, length)) return RESULT["bad-address"];
     const { target } = outgoing.capability;
+    if (this.#revocations.load(target.edge) !== 0) return RESULT.denied;
     if (target.partition !== this.#partition) return this.#sendAcross(sender, outgoing, memory, address, length);
     const receiver = this.#cells.get(target.module);
     const edge = this.#edges.get(target.edge);
@@ -123,7 +137,7 @@ export class PostOffice {
     message.kind = kind;
     message.senderModule = 0;
     message.senderGeneration = 0;
-    message.senderPartition = this.#partition;
+    message.senderPartition = this.#life;
     message.badge = 0;
     message.correlation = correlation;
     this.#ready(receiver);
@@ -181,6 +195,13 @@ export class PostOffice {
     }
   }
 
+  /** Answers everybody whose call went by a capability that has been revoked meanwhile. */
+  failRevokedCalls(): void {
+    for (const [correlation, { target }] of [...this.#pending]) {
+      if (this.#revocations.load(target.edge) !== 0) this.settle(correlation, RESULT.denied, NOTHING);
+    }
+  }
+
   /** Answers everybody who waits for that module: it died. */
   failCallsTo(module: number): void {
     for (const [correlation, pending] of [...this.#pending]) {
@@ -189,12 +210,12 @@ export class PostOffice {
   }
 
   /** Sends the reply of a call back to where it came from. */
-  answer(partition: number, correlation: number, result: number, bytes: Uint8Array): void {
-    if (partition === this.#partition) {
+  answer(life: number, correlation: number, result: number, bytes: Uint8Array): void {
+    if (life === this.#life) {
       this.settle(correlation, result, bytes);
       return;
     }
-    const channel = this.#channels.get(partition);
+    const channel = this.#channelsByLife.get(life);
     if (channel === undefined) return;
     const head = this.#writer.reply(correlation, result);
     if (channel.owed.length > 0 || !channel.outgoing.write(head, bytes)) {
@@ -288,7 +309,7 @@ export class PostOffice {
       kind: outgoing.kind,
       senderModule: sender.id,
       senderGeneration: sender.generation,
-      senderPartition: this.#partition,
+      senderPartition: this.#life,
       badge,
       correlation: outgoing.correlation,
       capabilities: outgoing.capabilities,
@@ -302,7 +323,7 @@ export class PostOffice {
     message.kind = kind;
     message.senderModule = sender.id;
     message.senderGeneration = sender.generation;
-    message.senderPartition = this.#partition;
+    message.senderPartition = this.#life;
     message.badge = capability.badge;
     message.correlation = correlation;
     message.capabilities = capabilities;

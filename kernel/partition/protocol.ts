@@ -9,6 +9,10 @@ import type { CompiledModule } from "../wasm/engine.ts";
 /** What a worker is born with. */
 export interface PartitionData {
   readonly index: number;
+  /** Number of this worker, given once: replies to its predecessor are not for it. */
+  readonly life: number;
+  /** One word for each edge: 1 where its capabilities were revoked, wherever they are held. */
+  readonly revocations: SharedBuffer;
   readonly name: string;
   readonly control: SharedBuffer;
   readonly sliceFuel: number;
@@ -19,6 +23,7 @@ export interface PartitionData {
 export interface ChannelOrder {
   readonly type: "channel";
   readonly partition: number;
+  readonly life: number;
   readonly control: SharedBuffer;
   readonly incoming: SharedBuffer;
   readonly outgoing: SharedBuffer;
@@ -96,7 +101,10 @@ export type Order =
   | { readonly type: "flip-swap"; readonly module: number }
   | { readonly type: "abort-swap"; readonly module: number }
   | { readonly type: "settle-swap"; readonly module: number; readonly keep: boolean }
+  | { readonly type: "finish-swap"; readonly module: number }
   | { readonly type: "module-dead"; readonly module: number }
+  /** The table of revocations has changed: calls in flight are looked at. */
+  | { readonly type: "revoked" }
   | { readonly type: "host-reply"; readonly request: number; readonly result: number; readonly bytes: Uint8Array }
   | { readonly type: "host-event"; readonly module: number; readonly slot: string; readonly payload: Uint8Array }
   | { readonly type: "inspect"; readonly request: number }
@@ -145,7 +153,11 @@ export type Report =
       readonly cause: FaultCause | "order";
       readonly text: string;
       readonly replayed: number;
+      /** False where there was no old instance to go on: it had failed or was held before the swap. */
+      readonly isAlive: boolean;
     }
+  /** Its probation is over for the partition: from now on it goes back by order only. */
+  | { readonly type: "swap-settled"; readonly module: number }
   | {
       readonly type: "host-request";
       readonly request: number;

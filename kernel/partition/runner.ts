@@ -231,6 +231,10 @@ export class Runner {
     const notice = cell.notices.shift();
     const length =
       notice === undefined ? this.#deliverNext(cell, incarnation) : this.#deliverNotice(incarnation, notice);
+    if (length < 0) {
+      this.#environment.ready(cell);
+      return;
+    }
     activation.startedAt = this.#environment.now();
     activation.granted = Math.min(cell.order.fuel, this.#environment.sliceFuel);
     activation.fuelLeft = cell.order.fuel - activation.granted;
@@ -257,6 +261,7 @@ export class Runner {
     return payload.length;
   }
 
+  /** @returns the payload's length, or -1 where there is nothing to run. */
   #deliverNext(cell: ModuleCell, incarnation: Incarnation): number {
     for (const [port, expirations] of cell.ticks) {
       cell.ticks.delete(port);
@@ -266,10 +271,22 @@ export class Runner {
       return payload.length;
     }
     const message = cell.mailbox.take();
-    // SAFETY: a ready cell without notices and ticks has a message; an empty one would run on the last inbox.
-    if (message === undefined) return 0;
+    if (message === undefined) return -1;
+    if (message.length > incarnation.instance.payloadRoom) {
+      this.#turnAway(cell, message);
+      return -1;
+    }
     this.onInput(cell, message);
     return this.#deliverMessage(cell, incarnation, message);
+  }
+
+  /** A message that was accepted for an older version with a larger inbox. */
+  #turnAway(cell: ModuleCell, message: Message): void {
+    if (message.kind === KIND.call) {
+      this.#environment.post.answer(message.senderPartition, message.correlation, RESULT["too-large"], NOTHING);
+    }
+    cell.mailbox.addLost(message.port, 1);
+    cell.mailbox.recycle(message);
   }
 
   #deliverMessage(cell: ModuleCell, { instance }: Incarnation, message: Message): number {
@@ -365,7 +382,8 @@ export class Runner {
     }
     if (activation.kind === KIND.call && !this.#reply(cell, incarnation, result)) return;
     cell.state = "idle";
-    cell.justRestored = false;
+    // The start notice touches little of a state: the first message shows whether it is any good.
+    if (activation.kind !== KIND.notice || activation.port !== KERNEL_PORT) cell.justRestored = false;
     this.#checkpoint(cell, incarnation);
     // A fault while saving has changed the state.
     if ((cell.state as CellState) !== "idle") return;

@@ -46,7 +46,7 @@ export class PartitionRuntime {
       if (cell.isReady) this.#scheduler.ready(cell);
     };
     const now = (): number => performance.now();
-    this.#post = new PostOffice(data.index, this.#cells, this.#timers, now, ready);
+    this.#post = new PostOffice(data, this.#cells, this.#timers, now, ready);
     const environment = {
       post: this.#post,
       timers: this.#timers,
@@ -127,6 +127,9 @@ export class PartitionRuntime {
       case "module-dead":
         this.#post.failCallsTo(order.module);
         return;
+      case "revoked":
+        this.#post.failRevokedCalls();
+        return;
       case "inspect":
         this.#report({
           type: "statistics",
@@ -145,7 +148,10 @@ export class PartitionRuntime {
   }
 
   #obeyForModule(
-    order: Exclude<Order, { type: "channel" | "route" | "load" | "host-reply" | "inspect" | "stop" | "freeze" }>,
+    order: Exclude<
+      Order,
+      { type: "channel" | "route" | "load" | "host-reply" | "revoked" | "inspect" | "stop" | "freeze" }
+    >,
   ): void {
     const id = typeof order.module === "number" ? order.module : order.module.id;
     const cell = this.#cells.get(id);
@@ -178,6 +184,9 @@ export class PartitionRuntime {
         return;
       case "settle-swap":
         this.#swapper.settle(cell, order.keep);
+        return;
+      case "finish-swap":
+        this.#swapper.finish(cell);
         return;
       case "host-event":
         this.#hostEvent(cell, order.slot, order.payload);

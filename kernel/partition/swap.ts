@@ -2,13 +2,14 @@
 import { NOTICE } from "../abi.ts";
 import { encodeCbor } from "../cbor/index.ts";
 import { Refusal } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
 import type { Message } from "../ipc/mailbox.ts";
 import type { Incarnation, ModuleCell, Swap } from "./cell.ts";
 import { describeFault } from "./fault.ts";
 import type { FaultCause, ModuleOrder, SavedState } from "./protocol.ts";
 import type { Environment, Runner } from "./runner.ts";
 
-/** Inputs kept for a replay into the old version; beyond them the oldest are dropped and counted. */
+/** Inputs kept for a replay into the old version; beyond them the newest are counted as lost, should it come back. */
 const MAXIMUM_INPUTS = 10_000;
 
 export class Swapper {
@@ -22,7 +23,7 @@ export class Swapper {
       if (cell.swap?.phase === "quiescing") this.#capture(cell, cell.swap);
     };
     runner.onInput = (cell, message) => {
-      if (cell.swap?.phase === "probation") record(cell.swap, message);
+      if (cell.swap?.phase === "probation" || cell.swap?.phase === "settled") record(cell.swap, message);
     };
     runner.onRevert = (cell, cause, text) => {
       if (cell.swap !== undefined) this.#revert(cell, cell.swap, cause, text);
@@ -48,17 +49,19 @@ export class Swapper {
       next,
       phase: "quiescing",
       heldSince: now,
-      heldMessages: 0,
       stateAtSwap: undefined,
       previous: undefined,
+      old: { order: cell.order, state: cell.lastState, handles: cell.handles },
       inputs: [],
+      inputBytes: 0,
+      lostInputs: new Map(),
       cancelDeadline: this.#environment.timers.at(now + deadlineMs, () => {
         this.abort(cell);
         this.#refuse(cell, "E_TIMEOUT", "the running handler did not end in time");
       }),
     };
     cell.swap = swap;
-    if (cell.state !== "running" && cell.state !== "suspended") this.#capture(cell, swap);
+    if (!cell.isActive) this.#capture(cell, swap);
   }
 
   /** Puts the prepared version in force; everything that waited goes to it. */
@@ -68,11 +71,11 @@ export class Swapper {
     const { order } = swap.next;
     swap.phase = "probation";
     swap.previous = cell.incarnation;
+    swap.old.handles = cell.handles.copy();
     cell.incarnation = swap.next;
     cell.order = order;
     cell.generation = order.generation;
-    cell.lastState = swap.stateAtSwap ?? cell.lastState;
-    cell.sinceCheckpoint = 0;
+    this.#keepState(cell, swap.stateAtSwap ?? cell.lastState);
     this.#environment.link(cell, order.slots);
     cell.state = "idle";
     const pauseMs = this.#environment.now() - swap.heldSince;
@@ -83,18 +86,27 @@ export class Swapper {
   /** Gives up before the flip; the old version goes on with what has waited. */
   abort(cell: ModuleCell): void {
     const { swap } = cell;
-    if (swap === undefined || swap.phase === "probation") return;
+    if (swap === undefined || !cell.isHeld) return;
     swap.cancelDeadline();
     cell.swap = undefined;
     this.#environment.ready(cell);
   }
 
-  /** Ends the probation: `keep` drops the old version, otherwise it takes over again. */
+  /** Ends the probation: the old version takes over again, or is kept only until the whole set is known to stay. */
   settle(cell: ModuleCell, keep: boolean): void {
     const { swap } = cell;
-    if (swap?.phase !== "probation") return;
-    if (keep) cell.swap = undefined;
-    else this.#revert(cell, swap, "order", "rolled back by order");
+    if (swap === undefined || cell.isHeld) return;
+    if (!keep) {
+      this.#revert(cell, swap, "order", "rolled back by order");
+      return;
+    }
+    swap.phase = "settled";
+    this.#environment.report({ type: "swap-settled", module: cell.id });
+  }
+
+  /** Drops the old version. */
+  finish(cell: ModuleCell): void {
+    if (cell.swap?.phase === "settled") cell.swap = undefined;
   }
 
   #capture(cell: ModuleCell, swap: Swap): void {
@@ -127,18 +139,31 @@ export class Swapper {
 
   /** The old version is as it was at the swap: it gets the start notice and every input since then. */
   #revert(cell: ModuleCell, swap: Swap, cause: FaultCause | "order", text: string): void {
+    const { previous, inputs, old } = swap;
+    const wasHeld = cell.state === "held";
     this.#runner.halt(cell);
+    this.#environment.post.forgetAllOf(cell, swap.next);
     cell.swap = undefined;
-    const { previous, inputs } = swap;
-    if (previous !== undefined) {
+    cell.order = old.order;
+    cell.handles = old.handles;
+    this.#keepState(cell, swap.stateAtSwap ?? old.state);
+    this.#environment.link(cell, old.order.slots);
+    cell.mailbox.putBack(inputs);
+    for (const [port, count] of swap.lostInputs) cell.mailbox.addLost(port, count);
+    const isAlive = previous !== undefined && !wasHeld;
+    if (isAlive) {
       cell.incarnation = previous;
-      cell.order = previous.order;
       cell.state = "idle";
-      this.#environment.link(cell, previous.order.slots);
-      cell.mailbox.putBack(inputs);
       this.#runner.notify(cell, encodeCbor([NOTICE.start, true]));
     }
-    this.#environment.report({ type: "swap-reverted", module: cell.id, cause, text, replayed: inputs.length });
+    this.#environment.report({ type: "swap-reverted", module: cell.id, cause, text, replayed: inputs.length, isAlive });
+  }
+
+  /** The state to which a restart goes back, here and in the supervisor, which has it should the partition die. */
+  #keepState(cell: ModuleCell, state: SavedState | undefined): void {
+    cell.lastState = state;
+    cell.sinceCheckpoint = 0;
+    if (state !== undefined) this.#environment.report({ type: "checkpoint", module: cell.id, state });
   }
 
   #refuse(cell: ModuleCell, code: "E_STATE" | "E_TIMEOUT" | "E_PROBATION", text: string): void {
@@ -147,6 +172,10 @@ export class Swapper {
 }
 
 function record(swap: Swap, message: Message): void {
-  if (swap.inputs.length >= MAXIMUM_INPUTS) swap.inputs.shift();
+  if (swap.inputs.length >= MAXIMUM_INPUTS || swap.inputBytes + message.length > LIMITS.probationBytes) {
+    swap.lostInputs.set(message.port, (swap.lostInputs.get(message.port) ?? 0) + 1);
+    return;
+  }
+  swap.inputBytes += message.length;
   swap.inputs.push({ ...message, payload: message.payload.slice(0, message.length) });
 }

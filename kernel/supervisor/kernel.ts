@@ -3,13 +3,14 @@ import type { AdmittedModule } from "../admission.ts";
 import { checkGrants, excessGrants } from "../admission.ts";
 import { RESULT, RESULT_CODES, resultName } from "../abi.ts";
 import { Refusal } from "../errors.ts";
-import { Ring } from "../ipc/shared.ts";
+import { Ring, SharedCounters } from "../ipc/shared.ts";
 import { LIMITS } from "../limits.ts";
 import type { ModuleStatistics, Order, Report } from "../partition/protocol.ts";
 import type { Grant, ModuleSpec, PartitionSpec } from "../system.ts";
 import type { HostReply, KernelEvent, KernelHost, ModuleRow, ResourceBinding } from "./events.ts";
 import { Counter, moduleOrder, ModuleRecord, resourceBindings, slotLinks } from "./modules.ts";
 import { PartitionHandle } from "./partition.ts";
+import type { RestartHistory } from "./restart.ts";
 import type { SwapRequest, SwapResult } from "./swaps.ts";
 import { SwapCoordinator } from "./swaps.ts";
 
@@ -35,13 +36,16 @@ export class Kernel {
   readonly #byId = new Map<number, ModuleRecord>();
   readonly #byBinding = new Map<number, ResourceBinding>();
   readonly #ids = new Counter();
-  readonly #edges = new Counter();
+  readonly #edges = new Counter(LIMITS.edges - 1);
   readonly #bindings = new Counter();
   readonly #requests = new Counter();
+  readonly #lives = new Counter();
+  readonly #revocations = new SharedCounters(LIMITS.edges);
   readonly #inspections = new Map<number, (rows: readonly ModuleStatistics[]) => void>();
   readonly #swaps: SwapCoordinator;
   readonly #timers = new Set<NodeJS.Timeout>();
   #watch: NodeJS.Timeout | undefined = undefined;
+  #isStarted = false;
   #stopping = false;
 
   constructor(options: KernelOptions) {
@@ -50,9 +54,18 @@ export class Kernel {
       order: (record, order) => {
         this.#order(record, order);
       },
-      links: (record, admitted) => {
+      links: (record) => {
         this.#bind(record);
-        return slotLinks(record, this.#modules, this.#edges, admitted);
+        return slotLinks(record, this.#modules, this.#edges);
+      },
+      release: (ids) => {
+        this.#release(ids);
+      },
+      restart: (record) => {
+        this.#restart(record, false);
+      },
+      hold: (record, reason) => {
+        this.#hold(record, reason);
       },
       emit: options.onEvent,
       relink: () => {
@@ -63,7 +76,8 @@ export class Kernel {
 
   /** Starts the partitions' workers and the watch over them. @throws Refusal E_BUSY where it has been started. */
   async start(partitions: readonly PartitionSpec[]): Promise<void> {
-    if (this.#watch !== undefined) throw new Refusal("E_BUSY", "the kernel has been started");
+    if (this.#isStarted) throw new Refusal("E_BUSY", "the kernel has been started");
+    this.#isStarted = true;
     for (const spec of partitions) this.#partitions.push(this.#spawn(this.#partitions.length, spec));
     for (const partition of this.#partitions) this.#connect(partition.index);
     await Promise.all(this.#partitions.map((partition) => partition.started()));
@@ -101,10 +115,11 @@ export class Kernel {
 
   /**
    * Binds a slot of a loaded module, or binds it anew; the module sees it at its next use.
-   * @throws Refusal E_UNKNOWN for a module or slot that does not exist, E_CAP where the interface is another.
+   * @throws Refusal E_UNKNOWN for a module or slot that does not exist, E_CAP where the interface is another, E_BUSY
+   * while the module is being swapped.
    */
   grant(name: string, grant: Grant): void {
-    const record = this.#find(name);
+    const record = this.#findAtRest(name);
     const slot = record.admitted.manifest.slots.get(grant.slot);
     if (slot === undefined) throw new Refusal("E_UNKNOWN", `${name} has no slot ${grant.slot}`);
     if (slot.interface !== grant.interface) {
@@ -114,19 +129,27 @@ export class Kernel {
       });
     }
     this.#unbind(record, grant.slot);
+    record.revoked.delete(grant.slot);
+    // What was derived from the old grant may be wider than the new one.
+    this.#revokeEdges(record, grant.slot);
     record.grants.set(grant.slot, grant);
     this.#bind(record);
     this.#relink();
     this.#emitGrant("granted", name, grant);
   }
 
-  /** Takes a slot's rights away; every later use is denied. @throws Refusal E_UNKNOWN. */
+  /**
+   * Takes a slot's rights away, and with them every handle that was derived from it, wherever it has gone: later uses are
+   * denied from the next one on, calls in flight when their partition hears of it.
+   * @throws Refusal E_UNKNOWN.
+   */
   revoke(name: string, slot: string): void {
     const record = this.#find(name);
     const grant = record.grants.get(slot);
     if (grant === undefined) throw new Refusal("E_UNKNOWN", `${name} has no grant ${slot}`);
     this.#unbind(record, slot);
-    record.grants.set(slot, { ...grant, rights: [] });
+    record.revoked.add(slot);
+    this.#revokeEdges(record, slot);
     this.#relink();
     this.#emitGrant("revoked", name, grant);
   }
@@ -134,12 +157,19 @@ export class Kernel {
   /**
    * Replaces modules by other versions as one set, or none of them.
    * The set is on probation afterwards: `settle` ends it.
-   * @throws Refusal E_CAP, E_STATE, E_TIMEOUT or E_PROBATION; the old versions then go on.
+   * @throws Refusal E_CAP, E_STATE, E_TIMEOUT or E_PROBATION, the old versions then go on; E_UNKNOWN, E_BUSY or E_CONFIG
+   * where nothing has been tried.
    */
   async swap(requests: readonly SwapRequest[], deadlineMs = 5000): Promise<SwapResult> {
     const set = requests.map(({ name, admitted, spec }) => {
       const record = this.#find(name);
       checkGrants(spec ?? record.spec, admitted);
+      if (spec !== undefined && spec.partition !== record.spec.partition) {
+        throw new Refusal("E_CONFIG", `${name} can't move to another partition in a swap`, {
+          expected: record.spec.partition,
+          found: spec.partition,
+        });
+      }
       return { record, admitted, spec: spec ?? record.spec };
     });
     return await this.#swaps.swap(set, deadlineMs);
@@ -158,25 +188,27 @@ export class Kernel {
     );
   }
 
-  /** Runs a held or running module afresh. @throws Refusal E_UNKNOWN. */
+  /** Runs a held or running module afresh. @throws Refusal E_UNKNOWN, E_BUSY while it is being swapped. */
   restart(name: string): void {
-    const record = this.#find(name);
+    const record = this.#findAtRest(name);
     record.history.reset();
     record.failedAt = performance.now();
     record.failedCause = "order";
     this.#restart(record, false);
   }
 
-  /** Stops a module until it is restarted by order. @throws Refusal E_UNKNOWN. */
+  /** Stops a module until it is restarted by order. @throws Refusal E_UNKNOWN, E_BUSY while it is being swapped. */
   hold(name: string, reason = "held by order"): void {
-    this.#hold(this.#find(name), reason);
+    this.#hold(this.#findAtRest(name), reason);
   }
 
   /** An event of a bound resource: a message for the module that holds it. Unknown bindings are dropped. */
   event(binding: number, payload: Uint8Array): void {
     const bound = this.#byBinding.get(binding);
     const record = bound === undefined ? undefined : this.#modules.get(bound.module);
-    if (bound === undefined || record === undefined || payload.length > LIMITS.payloadBytes) return;
+    // Of two bindings of a slot that is being swapped, the one in force speaks.
+    if (bound === undefined || record?.bindings.get(bound.slot) !== bound) return;
+    if (payload.length > LIMITS.payloadBytes) return;
     this.#order(record, { type: "host-event", module: record.id, slot: bound.slot, payload });
   }
 
@@ -212,12 +244,21 @@ export class Kernel {
     return record;
   }
 
+  #findAtRest(name: string): ModuleRecord {
+    const record = this.#find(name);
+    if (!this.#swaps.isChanging(record)) return record;
+    throw new Refusal("E_BUSY", `${name} is being swapped`, { hint: "try again when the swap has ended" });
+  }
+
   #order(record: ModuleRecord, order: Order): void {
     this.#partitions[record.partition]?.order(order);
   }
 
-  #spawn(index: number, spec: PartitionSpec): PartitionHandle {
-    return new PartitionHandle(index, spec, this.#options.sliceFuel ?? LIMITS.sliceFuel, {
+  #spawn(index: number, spec: PartitionSpec, history?: RestartHistory): PartitionHandle {
+    const sliceFuel = this.#options.sliceFuel ?? LIMITS.sliceFuel;
+    const { buffer: revocations } = this.#revocations;
+    const birth = { index, life: this.#lives.next(), spec, sliceFuel, revocations, ...(history && { history }) };
+    return new PartitionHandle(birth, {
       onReport: (report) => {
         this.#onReport(index, report);
       },
@@ -241,7 +282,8 @@ export class Kernel {
         incoming: typeof there,
         outgoing: typeof there,
       ): void => {
-        to.order({ type: "channel", partition: from.index, control: from.control.buffer, incoming, outgoing });
+        const { index: other, life, control } = from;
+        to.order({ type: "channel", partition: other, life, control: control.buffer, incoming, outgoing });
       };
       channel(partition, other, back, there);
       channel(other, partition, there, back);
@@ -254,12 +296,26 @@ export class Kernel {
     if (made.length > 0) this.#options.host.bind(made);
   }
 
+  /** A slot that is granted anew gets new edges, so what was derived before stays revoked. */
+  #revokeEdges(record: ModuleRecord, slot: string): void {
+    for (const [key, edge] of record.edges) {
+      if (!key.startsWith(`${slot}>`)) continue;
+      this.#revocations.store(edge, 1);
+      record.edges.delete(key);
+    }
+    for (const partition of this.#partitions) partition.order({ type: "revoked" });
+  }
+
   #unbind(record: ModuleRecord, slot: string): void {
     const binding = record.bindings.get(slot);
     if (binding === undefined) return;
     record.bindings.delete(slot);
-    this.#byBinding.delete(binding.id);
-    this.#options.host.unbind([binding.id]);
+    this.#release([binding.id]);
+  }
+
+  #release(ids: readonly number[]): void {
+    const known = ids.filter((id) => this.#byBinding.delete(id));
+    if (known.length > 0) this.#options.host.unbind(known);
   }
 
   #loadInto(record: ModuleRecord): void {
@@ -317,6 +373,7 @@ export class Kernel {
   }
 
   #onLoaded(record: ModuleRecord, generation: number, restored: boolean): void {
+    if (generation !== record.generation || record.status === "held") return;
     const module = record.spec.name;
     record.status = "running";
     this.#options.onEvent({ type: "loaded", module, generation, restored });
@@ -333,27 +390,34 @@ export class Kernel {
     record.failedAt = performance.now();
     record.failedCause = cause;
     this.#options.onEvent({ type: "fault", module: record.spec.name, generation, cause, text });
+    const verdict = record.history.failed(record.failedAt);
+    // The swap's end decides: the new version takes over, or the old one is restarted.
+    if (this.#swaps.isChanging(record)) return;
     // A crash right after a restore says that the state is poisoned: it is dropped once, then the module is held.
-    if (report.justRestored && record.droppedState) {
+    const dropped = record.droppedAt;
+    if (report.justRestored && record.failedAt - dropped < record.spec.restart.windowMs) {
       this.#hold(record, "it failed again right after its state had been dropped");
       return;
     }
-    const verdict = record.history.failed(record.failedAt);
     if (verdict.action === "hold") {
       this.#hold(record, `it failed too often; the last time: ${text}`);
       return;
     }
     this.#after(verdict.delayMs, () => {
-      this.#restart(record, report.justRestored);
+      // Meanwhile an order, a swap or the loss of its partition may have dealt with it.
+      const isWaiting = record.status === "failed" && record.generation === generation;
+      if (isWaiting && !this.#swaps.isChanging(record)) this.#restart(record, report.justRestored);
     });
   }
 
   #restart(record: ModuleRecord, dropState: boolean): void {
-    record.generation++;
+    record.generation = record.nextGeneration();
     record.restarts++;
     record.status = "loading";
-    record.droppedState = dropState;
-    if (dropState) record.state = undefined;
+    if (dropState) {
+      record.state = undefined;
+      record.droppedAt = performance.now();
+    }
     this.#order(record, { type: "restart", module: record.id, generation: record.generation, dropState });
   }
 
@@ -405,17 +469,26 @@ export class Kernel {
     if (this.#stopping || lost === undefined) return;
     const since = performance.now();
     this.#options.onEvent({ type: "partition-lost", partition: lost.spec.name, reason });
+    for (const record of this.#modules.values()) {
+      if (record.partition !== index) continue;
+      this.#swaps.onPartitionLost(record);
+      for (const other of this.#partitions) other.order({ type: "module-dead", module: record.id });
+    }
+    const verdict = lost.history.failed(since);
+    this.#after(verdict.action === "restart" ? verdict.delayMs : 0, () => {
+      if (!this.#stopping) this.#revive(lost, since);
+    });
+  }
+
+  #revive(lost: PartitionHandle, since: number): void {
+    const { index } = lost;
     const members = [...this.#modules.values()].filter(({ partition }) => partition === index);
-    const replacement = this.#spawn(index, lost.spec);
+    const replacement = this.#spawn(index, lost.spec, lost.history);
     this.#partitions[index] = replacement;
     this.#connect(index);
-    for (const other of this.#partitions) {
-      for (const { id } of members) other.order({ type: "module-dead", module: id });
-    }
     for (const record of members) {
-      this.#swaps.onPartitionLost(record);
       if (record.status === "held") continue;
-      record.generation++;
+      record.generation = record.nextGeneration();
       record.restarts++;
       record.failedAt = since;
       record.failedCause = "partition";

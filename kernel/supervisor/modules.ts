@@ -1,6 +1,7 @@
 /** The supervisor's record of each module, and the orders that are made from it. */
 import type { AdmittedModule } from "../admission.ts";
 import { FloodGate } from "../flood.ts";
+import { Refusal } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { interfaceDefinition } from "../interfaces.ts";
 import type { EdgeLink, ModuleOrder, SavedState, SlotLink } from "../partition/protocol.ts";
@@ -12,6 +13,7 @@ export type ModuleStatus = "loading" | "loaded" | "running" | "failed" | "held";
 
 export class ModuleRecord {
   readonly id: number;
+  #generations = 1;
   spec: ModuleSpec;
   admitted: AdmittedModule;
   partition: number;
@@ -23,13 +25,15 @@ export class ModuleRecord {
   failedAt = 0;
   failedCause = "";
   state: SavedState | undefined = undefined;
-  /** True once a restored state has crashed at once: dropped the first time, held the second. */
-  droppedState = false;
+  /** When a restored state that crashed at once was dropped; the next one within the window is a reason to hold. */
+  droppedAt = Number.NEGATIVE_INFINITY;
   readonly denials = new FloodGate(LIMITS.denialsPerSecond);
-  readonly grants = new Map<string, Grant>();
-  readonly bindings = new Map<string, ResourceBinding>();
-  /** Edge numbers of an endpoint slot's targets, by `slot>module.port`; a target keeps its number. */
-  readonly edges = new Map<string, number>();
+  grants = new Map<string, Grant>();
+  bindings = new Map<string, ResourceBinding>();
+  /** Slots whose rights were taken away; only a new grant gives them back, no swap and no restart does. */
+  revoked = new Set<string>();
+  /** Edge numbers of an endpoint slot's targets, by `slot>module.port`; a target keeps its number until it is revoked. */
+  edges = new Map<string, number>();
 
   constructor(id: number, spec: ModuleSpec, admitted: AdmittedModule, partition: number) {
     this.id = id;
@@ -39,13 +43,41 @@ export class ModuleRecord {
     this.history = new RestartHistory(spec.restart);
     for (const grant of spec.grants) this.grants.set(grant.slot, grant);
   }
+
+  /** A generation that no instance of this module has had, nor will have again. */
+  nextGeneration(): number {
+    return ++this.#generations;
+  }
+
+  /** The module as a swap would make it. What its grants have in common with today's stays bound as it is. */
+  successor(admitted: AdmittedModule, spec: ModuleSpec): ModuleRecord {
+    const next = new ModuleRecord(this.id, spec, admitted, this.partition);
+    if (spec === this.spec) next.grants = new Map(this.grants);
+    next.revoked = this.revoked;
+    next.edges = this.edges;
+    for (const [slot, binding] of this.bindings) {
+      if (JSON.stringify(next.grants.get(slot)) === JSON.stringify(this.grants.get(slot))) {
+        next.bindings.set(slot, binding);
+      }
+    }
+    return next;
+  }
 }
 
-/** Numbers that are given once: edges, bindings. */
+/** Numbers that are given once: edges, bindings, lives. */
 export class Counter {
+  readonly #most: number;
   #last = 0;
 
+  constructor(most = Number.MAX_SAFE_INTEGER) {
+    this.#most = most;
+  }
+
+  /** @throws Refusal E_SIZE where all have been given. */
   next(): number {
+    if (this.#last >= this.#most) {
+      throw new Refusal("E_SIZE", "all numbers of this kind have been given", { hint: "restart the gateway" });
+    }
     return ++this.#last;
   }
 }
@@ -55,9 +87,8 @@ export function slotLinks(
   record: ModuleRecord,
   modules: ReadonlyMap<string, ModuleRecord>,
   edges: Counter,
-  admitted = record.admitted,
 ): SlotLink[] {
-  const { manifest } = admitted;
+  const { manifest } = record.admitted;
   const links: SlotLink[] = [];
   for (const [slot, { port }] of manifest.slots) {
     const grant = record.grants.get(slot);
@@ -65,7 +96,7 @@ export function slotLinks(
     links.push({
       slot,
       interface: grant.interface,
-      rights: grant.rights,
+      rights: record.revoked.has(slot) ? [] : grant.rights,
       eventPort: port === null ? -1 : manifest.ports.findIndex(({ name }) => name === port),
       binding: record.bindings.get(slot)?.id ?? 0,
       edges: grant.interface === "endpoint" ? edgeLinks(record, grant, modules, edges) : [],
@@ -97,12 +128,16 @@ function edgeLinks(
   });
 }
 
-export function moduleOrder(record: ModuleRecord, slots: readonly SlotLink[], admitted = record.admitted): ModuleOrder {
-  const { manifest, compiled, imports, exports } = admitted;
+export function moduleOrder(
+  record: ModuleRecord,
+  slots: readonly SlotLink[],
+  generation = record.generation,
+): ModuleOrder {
+  const { manifest, compiled, imports, exports } = record.admitted;
   const { spec } = record;
   return {
     id: record.id,
-    generation: record.generation,
+    generation,
     name: manifest.name,
     compiled,
     imports,
@@ -126,7 +161,8 @@ export function resourceBindings(record: ModuleRecord, bindings: Counter): Resou
   const made: ResourceBinding[] = [];
   for (const grant of record.grants.values()) {
     if (grant.interface === "endpoint") continue;
-    if (interfaceDefinition(grant.interface).answeredBy === "partition" || record.bindings.has(grant.slot)) continue;
+    if (interfaceDefinition(grant.interface).answeredBy === "partition") continue;
+    if (record.bindings.has(grant.slot) || record.revoked.has(grant.slot)) continue;
     const { slot, interface: interfaceName, rights, parameters } = grant;
     const binding = {
       id: bindings.next(),

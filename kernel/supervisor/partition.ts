@@ -2,8 +2,21 @@
 import { MessageChannel, Worker } from "node:worker_threads";
 import type { MessagePort } from "node:worker_threads";
 import { PartitionControl } from "../ipc/shared.ts";
+import type { SharedBuffer } from "../ipc/shared.ts";
 import type { Order, PartitionData, Report } from "../partition/protocol.ts";
 import type { PartitionSpec } from "../system.ts";
+import { RestartHistory } from "./restart.ts";
+
+/** What distinguishes one worker from another. */
+export interface PartitionBirth {
+  readonly index: number;
+  readonly life: number;
+  readonly spec: PartitionSpec;
+  readonly sliceFuel: number;
+  readonly revocations: SharedBuffer;
+  /** The failures of its predecessors. */
+  readonly history?: RestartHistory;
+}
 
 export interface PartitionCallbacks {
   readonly onReport: (report: Report) => void;
@@ -14,6 +27,15 @@ export interface PartitionCallbacks {
 /** Stack of a worker in MiB: the metered allowance of a guest plus headroom for the host's own frames. */
 const STACK_MIB = 4;
 const TERMINATION_MS = 1000;
+/** A partition that dies again and again comes back more and more slowly, and always comes back. */
+const PARTITION_RULE = Object.freeze({
+  policy: "restart",
+  intensity: Number.POSITIVE_INFINITY,
+  windowMs: 60_000,
+  backoffMs: 50,
+  maximumBackoffMs: 10_000,
+});
+
 /** A worker that has not entered its loop by then never will; a busy Pi takes seconds to start one. */
 const START_MS = 30_000;
 
@@ -25,8 +47,10 @@ const WORKER = new URL(
 
 export class PartitionHandle {
   readonly index: number;
+  readonly life: number;
   readonly spec: PartitionSpec;
   readonly control = new PartitionControl();
+  readonly history: RestartHistory;
   readonly #worker: Worker;
   readonly #port: MessagePort;
   readonly #callbacks: PartitionCallbacks;
@@ -37,13 +61,17 @@ export class PartitionHandle {
   #pulseSince = 0;
   #ended = false;
 
-  constructor(index: number, spec: PartitionSpec, sliceFuel: number, callbacks: PartitionCallbacks) {
+  constructor(birth: PartitionBirth, callbacks: PartitionCallbacks) {
+    const { index, life, spec, sliceFuel, revocations } = birth;
+    this.history = birth.history ?? new RestartHistory(PARTITION_RULE);
     this.index = index;
+    this.life = life;
     this.spec = spec;
     this.#callbacks = callbacks;
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
-    const data: PartitionData = { index, name: spec.name, control: this.control.buffer, sliceFuel, port: port2 };
+    const control = this.control.buffer;
+    const data: PartitionData = { index, life, name: spec.name, control, revocations, sliceFuel, port: port2 };
     this.#worker = new Worker(WORKER, {
       name: `partition ${spec.name}`,
       workerData: data,
@@ -86,6 +114,7 @@ export class PartitionHandle {
 
   /** Milliseconds for which a partition that is awake has shown no sign of life; its start has a limit of its own. */
   silence(now: number): number {
+    if (this.#ended) return 0;
     if (!this.#isUp) {
       this.#pulseSince = now;
       return now - this.#born < START_MS ? 0 : now - this.#born;

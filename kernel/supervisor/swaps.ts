@@ -2,10 +2,11 @@
 import type { AdmittedModule } from "../admission.ts";
 import { Refusal } from "../errors.ts";
 import type { Order, Report, SlotLink } from "../partition/protocol.ts";
-import type { ModuleSpec } from "../system.ts";
-import type { KernelEvent } from "./events.ts";
-import type { ModuleRecord } from "./modules.ts";
+import type { Grant, ModuleSpec } from "../system.ts";
+import type { KernelEvent, ResourceBinding } from "./events.ts";
+import type { ModuleRecord, ModuleStatus } from "./modules.ts";
 import { moduleOrder } from "./modules.ts";
+import { RestartHistory } from "./restart.ts";
 
 export interface SwapRequest {
   readonly name: string;
@@ -21,36 +22,54 @@ export interface SwapResult {
   readonly held: number;
 }
 
-interface Member {
+interface Candidate {
   readonly record: ModuleRecord;
   readonly admitted: AdmittedModule;
   readonly spec: ModuleSpec;
 }
 
-interface OldVersion {
+/** What a record holds of one version, to be put in force or back. */
+interface Version {
   readonly admitted: AdmittedModule;
   readonly spec: ModuleSpec;
+  readonly grants: Map<string, Grant>;
+  readonly bindings: Map<string, ResourceBinding>;
+}
+
+interface Member {
+  readonly record: ModuleRecord;
+  readonly next: Version;
+  readonly old: Version;
+  readonly oldStatus: ModuleStatus;
+  /** Of the new version's instance. */
+  readonly generation: number;
 }
 
 /** What the coordinator needs of the kernel. */
 export interface SwapEnvironment {
   readonly order: (record: ModuleRecord, order: Order) => void;
-  readonly links: (record: ModuleRecord, admitted: AdmittedModule) => SlotLink[];
+  /** Binds the record's grants where they are not yet, and says where its slots lead. */
+  readonly links: (record: ModuleRecord) => SlotLink[];
+  readonly release: (bindings: readonly number[]) => void;
+  readonly restart: (record: ModuleRecord) => void;
+  readonly hold: (record: ModuleRecord, reason: string) => void;
   readonly emit: (event: KernelEvent) => void;
   readonly relink: () => void;
 }
 
 /**
- *     idle -> preparing -> flipping -> probation -> idle (committed)
- *                 \            \           \
- *                  +------------+-----------+--> idle (the old versions go on)
+ *     idle -> preparing -> flipping -> probation -> settling -> idle (committed)
+ *                 \            \           \            \
+ *                  +------------+-----------+------------+--> idle (the old versions go on)
+ *
+ * Settling asks each partition whether its member is still on probation: from its answer on, that member goes back by
+ * order only, so no report that is still under way can contradict the commit.
  */
-type Phase = "preparing" | "flipping" | "probation";
+type Phase = "preparing" | "flipping" | "probation" | "settling";
 
 interface SwapSet {
   phase: Phase;
   readonly members: readonly Member[];
-  readonly old: ReadonlyMap<number, OldVersion>;
   readonly waiting: Set<number>;
   pauseMs: number;
   held: number;
@@ -59,6 +78,8 @@ interface SwapSet {
   /** Told once when the set goes back during its probation. */
   onReverted: (refusal: Refusal) => void;
   reverted: Refusal | undefined;
+  /** Told when the set has ended, one way or the other. */
+  onEnded: () => void;
 }
 
 export class SwapCoordinator {
@@ -71,21 +92,32 @@ export class SwapCoordinator {
   }
 
   /** @throws Refusal E_BUSY while another set is in progress; else as `Kernel.swap`. */
-  async swap(members: readonly Member[], deadlineMs: number): Promise<SwapResult> {
+  async swap(candidates: readonly Candidate[], deadlineMs: number): Promise<SwapResult> {
+    if (candidates.length === 0) throw new Refusal("E_UNKNOWN", "a swap needs at least one module");
+    const before = this.#set;
+    if (before?.phase === "settling") {
+      await new Promise<void>((resolve) => {
+        const others = before.onEnded;
+        before.onEnded = () => {
+          others();
+          resolve();
+        };
+      });
+    }
     if (this.#set !== undefined) throw new Refusal("E_BUSY", "another swap is in progress");
     return await new Promise<SwapResult>((resolve, reject) => {
-      const old = new Map(members.map(({ record }) => [record.id, { admitted: record.admitted, spec: record.spec }]));
-      const waiting = new Set(members.map(({ record }) => record.id));
-      const callbacks = { resolve, reject, onReverted: (): void => undefined, reverted: undefined };
-      this.#set = { phase: "preparing", members, old, waiting, pauseMs: 0, held: 0, ...callbacks };
-      for (const { record, admitted, spec } of members) {
-        record.generation++;
-        for (const grant of spec.grants) record.grants.set(grant.slot, grant);
-        const slots = this.#environment.links(record, admitted);
-        const module = moduleOrder(record, slots, admitted);
-        this.#environment.order(record, { type: "prepare-swap", module, deadlineMs });
-      }
+      const callbacks = { resolve, reject, onReverted: nothing, reverted: undefined, onEnded: nothing };
+      const waiting = new Set(candidates.map(({ record }) => record.id));
+      const members: Member[] = [];
+      this.#set = { phase: "preparing", members, waiting, pauseMs: 0, held: 0, ...callbacks };
+      for (const candidate of candidates) members.push(this.#prepare(candidate, deadlineMs));
     });
+  }
+
+  /** True while a module's next version is being prepared or flipped in: nobody else may stop or start it then. */
+  isChanging(record: ModuleRecord): boolean {
+    if (this.#set?.phase !== "preparing" && this.#set?.phase !== "flipping") return false;
+    return this.#set.members.some((member) => member.record === record);
   }
 
   async probation(names: readonly string[], milliseconds: number): Promise<void> {
@@ -107,18 +139,22 @@ export class SwapCoordinator {
     });
   }
 
+  /** Ends the probation of the whole set that these modules are of. */
   settle(records: readonly ModuleRecord[], keep: boolean): void {
     const set = this.#set;
-    if (set?.phase !== "probation") return;
-    for (const record of records) this.#environment.order(record, { type: "settle-swap", module: record.id, keep });
-    if (!keep) return;
-    this.#set = undefined;
-    this.#environment.emit({ type: "committed", modules: records.map(({ spec }) => spec.name) });
+    if (set?.phase !== "probation" || set.reverted !== undefined) return;
+    if (!records.some((record) => set.members.some((member) => member.record === record))) return;
+    set.phase = "settling";
+    for (const { record } of set.members) {
+      set.waiting.add(record.id);
+      this.#environment.order(record, { type: "settle-swap", module: record.id, keep });
+    }
   }
 
   onReport(record: ModuleRecord, report: Report): void {
     const set = this.#set;
-    if (set === undefined) return;
+    const member = set?.members.find((candidate) => candidate.record === record);
+    if (set === undefined || member === undefined) return;
     switch (report.type) {
       case "swap-prepared":
         this.#prepared(set, record);
@@ -127,10 +163,13 @@ export class SwapCoordinator {
         this.#refused(set, record, new Refusal(report.code, `${record.spec.name}: ${report.text}`));
         return;
       case "swap-flipped":
-        this.#flipped(set, record, report.pauseMs, report.held);
+        this.#flipped(set, member, report.pauseMs, report.held);
+        return;
+      case "swap-settled":
+        this.#settled(set, record);
         return;
       case "swap-reverted":
-        this.#reverted(set, record, report);
+        this.#reverted(set, member, report);
         return;
       default:
     }
@@ -139,13 +178,14 @@ export class SwapCoordinator {
   /** A member's partition died: before the flip the set is given up, afterwards it goes back. */
   onPartitionLost(record: ModuleRecord): void {
     const set = this.#set;
-    if (set === undefined || !set.old.has(record.id)) return;
+    const member = set?.members.find((candidate) => candidate.record === record);
+    if (set === undefined || member === undefined) return;
     const refusal = new Refusal("E_PROBATION", `the partition of ${record.spec.name} was lost during the swap`);
     if (set.phase === "preparing") {
       this.#refused(set, record, refusal);
       return;
     }
-    this.#restoreOld(set, record);
+    this.#putInForce(member, member.old);
     this.#goBack(set, refusal, record);
   }
 
@@ -154,6 +194,15 @@ export class SwapCoordinator {
     const set = this.#set;
     this.#set = undefined;
     set?.reject(new Refusal("E_ABORTED", "the kernel is stopping"));
+    set?.onEnded();
+  }
+
+  #prepare({ record, admitted, spec }: Candidate, deadlineMs: number): Member {
+    const generation = record.nextGeneration();
+    const next = record.successor(admitted, spec);
+    const module = moduleOrder(next, this.#environment.links(next), generation);
+    this.#environment.order(record, { type: "prepare-swap", module, deadlineMs });
+    return { record, next: version(next), old: version(record), oldStatus: record.status, generation };
   }
 
   #prepared(set: SwapSet, record: ModuleRecord): void {
@@ -167,49 +216,63 @@ export class SwapCoordinator {
   }
 
   #refused(set: SwapSet, record: ModuleRecord, refusal: Refusal): void {
-    this.#set = undefined;
-    for (const { record: member } of set.members) {
-      if (member !== record) this.#environment.order(member, { type: "abort-swap", module: member.id });
-      this.#restoreOld(set, member);
+    for (const member of set.members) {
+      const { record: other } = member;
+      if (other !== record) this.#environment.order(other, { type: "abort-swap", module: other.id });
+      this.#releaseAllBut(member.next, member.old);
     }
-    this.#environment.relink();
+    this.#end(set);
     set.reject(refusal);
+    // A failure that the swap would have healed is healed now.
+    for (const { record: other } of set.members) if (other.status === "failed") this.#environment.restart(other);
   }
 
-  #flipped(set: SwapSet, record: ModuleRecord, pauseMs: number, held: number): void {
-    set.waiting.delete(record.id);
+  #flipped(set: SwapSet, member: Member, pauseMs: number, held: number): void {
+    // Another member has gone back already: this one's order to go back is under way.
+    if (set.reverted !== undefined) return;
+    set.waiting.delete(member.record.id);
     set.pauseMs = Math.max(set.pauseMs, pauseMs);
     set.held += held;
-    const member = set.members.find((candidate) => candidate.record === record);
-    if (member !== undefined) {
-      record.admitted = member.admitted;
-      record.spec = member.spec;
-      record.status = "running";
-    }
+    this.#putInForce(member, member.next);
+    member.record.generation = member.generation;
+    member.record.status = "running";
     if (set.waiting.size > 0 || set.phase !== "flipping") return;
     set.phase = "probation";
     this.#environment.relink();
-    const modules = set.members.map(({ spec }) => spec.name);
+    const modules = set.members.map(({ record }) => record.spec.name);
     this.#environment.emit({ type: "swapped", modules, pauseMs: set.pauseMs, held: set.held });
     set.resolve({ pauseMs: set.pauseMs, held: set.held });
   }
 
-  #reverted(set: SwapSet, record: ModuleRecord, report: Extract<Report, { type: "swap-reverted" }>): void {
-    const { cause, text, replayed } = report;
-    this.#restoreOld(set, record);
-    this.#environment.emit({ type: "swap-reverted", module: record.spec.name, cause, text, replayed });
-    this.#goBack(
-      set,
-      new Refusal("E_PROBATION", `${record.spec.name} failed on probation (${cause}): ${text}`),
-      record,
-    );
+  #settled(set: SwapSet, record: ModuleRecord): void {
+    if (set.phase !== "settling" || set.reverted !== undefined) return;
+    set.waiting.delete(record.id);
+    if (set.waiting.size > 0) return;
+    for (const member of set.members) {
+      this.#environment.order(member.record, { type: "finish-swap", module: member.record.id });
+      this.#releaseAllBut(member.old, member.next);
+    }
+    this.#environment.emit({ type: "committed", modules: set.members.map(({ record: { spec } }) => spec.name) });
+    this.#end(set);
+  }
+
+  #reverted(set: SwapSet, member: Member, report: Extract<Report, { type: "swap-reverted" }>): void {
+    const { record } = member;
+    const { name } = record.spec;
+    const { cause, text, replayed, isAlive } = report;
+    this.#putInForce(member, member.old);
+    record.generation = member.generation;
+    this.#environment.emit({ type: "swap-reverted", module: name, cause, text, replayed });
+    if (!isAlive && member.oldStatus === "held") this.#environment.hold(record, "it was held before the swap");
+    else if (!isAlive) this.#environment.restart(record);
+    this.#goBack(set, new Refusal("E_PROBATION", `${name} failed on probation (${cause}): ${text}`), record);
   }
 
   /** One member went back: so do the others, and the old links with them. */
   #goBack(set: SwapSet, refusal: Refusal, first: ModuleRecord): void {
-    set.waiting.delete(first.id);
     if (set.reverted === undefined) {
       set.reverted = refusal;
+      set.waiting.clear();
       for (const { record } of set.members) {
         if (record !== first) {
           set.waiting.add(record.id);
@@ -219,17 +282,39 @@ export class SwapCoordinator {
       set.reject(refusal);
       set.onReverted(refusal);
     }
+    set.waiting.delete(first.id);
     if (set.waiting.size > 0) return;
-    this.#set = undefined;
-    this.#environment.relink();
+    for (const { next, old } of set.members) this.#releaseAllBut(next, old);
+    this.#end(set);
   }
 
-  #restoreOld(set: SwapSet, record: ModuleRecord): void {
-    const old = set.old.get(record.id);
-    if (old === undefined) return;
-    record.admitted = old.admitted;
-    record.spec = old.spec;
-    record.grants.clear();
-    for (const grant of old.spec.grants) record.grants.set(grant.slot, grant);
+  #end(set: SwapSet): void {
+    this.#set = undefined;
+    this.#environment.relink();
+    set.onEnded();
   }
+
+  #putInForce({ record }: Member, { admitted, spec, grants, bindings }: Version): void {
+    record.admitted = admitted;
+    if (record.spec.restart !== spec.restart) record.history = new RestartHistory(spec.restart);
+    record.spec = spec;
+    record.grants = grants;
+    record.bindings = bindings;
+    // What was revoked meanwhile is not bound any more.
+    for (const slot of record.revoked) bindings.delete(slot);
+  }
+
+  /** Lets go of what only one of the two versions was bound to. */
+  #releaseAllBut(dropped: Version, kept: Version): void {
+    const keep = new Set(kept.bindings.values());
+    this.#environment.release([...dropped.bindings.values()].filter((item) => !keep.has(item)).map(({ id }) => id));
+  }
+}
+
+function nothing(): void {
+  return undefined;
+}
+
+function version({ admitted, spec, grants, bindings }: ModuleRecord): Version {
+  return { admitted, spec, grants, bindings };
 }

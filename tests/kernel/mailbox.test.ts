@@ -1,0 +1,139 @@
+/** The mailbox, random offers and takes under each overflow policy, against plain lists. */
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { LIMITS } from "../../kernel/index.ts";
+import type { OverflowPolicy } from "../../kernel/index.ts";
+import type { Edge, Message } from "../../kernel/ipc/mailbox.ts";
+import { Mailbox, makeEdge } from "../../kernel/ipc/mailbox.ts";
+
+const POLICIES: readonly OverflowPolicy[] = ["refuse", "drop-oldest", "drop-newest", "latest"];
+
+interface Item {
+  readonly edge: number;
+  readonly port: number;
+  readonly tag: number;
+}
+
+/** What a mailbox should do, written for clarity. */
+class Model {
+  items: Item[] = [];
+  lost = new Map<number, number>();
+  discarded: number[] = [];
+  readonly edges: readonly Edge[];
+
+  constructor(edges: readonly Edge[]) {
+    this.edges = edges;
+  }
+
+  offer(edge: number, port: number, tag: number): "ok" | "full" | "dropped" {
+    const { overflow, depth } = this.edges[edge] ?? { overflow: "refuse", depth: 0 };
+    const waiting = this.items.filter((item) => item.edge === edge);
+    if (waiting.length >= depth) {
+      if (overflow === "refuse") return "full";
+      if (overflow === "drop-newest") {
+        this.#lose(port);
+        return "dropped";
+      }
+      const [oldest] = waiting;
+      this.items = this.items.filter((item) => item !== oldest);
+      if (oldest !== undefined) this.discarded.push(oldest.tag);
+      if (overflow === "drop-oldest") this.#lose(oldest?.port ?? 0);
+    }
+    this.items.push({ edge, port, tag });
+    return "ok";
+  }
+
+  #lose(port: number): void {
+    this.lost.set(port, (this.lost.get(port) ?? 0) + 1);
+  }
+}
+
+const action = fc.oneof(
+  { weight: 5, arbitrary: fc.record({ edge: fc.nat({ max: 3 }), port: fc.nat({ max: 2 }) }) },
+  { weight: 3, arbitrary: fc.constant("take" as const) },
+);
+
+test("order, bounds, drops and lost counts are those of the model", () => {
+  fc.assert(
+    fc.property(fc.array(action, { maxLength: 200 }), fc.nat({ max: 4 }), (actions, depth) => {
+      const edges = POLICIES.map((policy, index) => makeEdge(index, depth + 1, policy));
+      const discarded: number[] = [];
+      const mailbox = new Mailbox((message) => discarded.push(message.correlation));
+      const model = new Model(edges);
+      actions.forEach((step, tag) => {
+        if (step === "take") {
+          const taken = mailbox.take();
+          const wanted = model.items.shift();
+          expect(taken?.correlation).toBe(wanted?.tag);
+          if (taken !== undefined && wanted !== undefined) {
+            expect(mailbox.takeLost(wanted.port)).toBe(model.lost.get(wanted.port) ?? 0);
+            model.lost.delete(wanted.port);
+            mailbox.recycle(taken);
+          }
+          return;
+        }
+        const edge = edges[step.edge] as Edge;
+        const offer = mailbox.offer(edge, step.port, 8);
+        if (typeof offer !== "string") offer.correlation = tag;
+        expect(typeof offer === "string" ? offer : "ok").toBe(model.offer(step.edge, step.port, tag));
+        expect(mailbox.length).toBe(model.items.length);
+        expect(discarded).toEqual(model.discarded);
+        expect(edges.map(({ queued }) => queued)).toEqual(
+          edges.map((_, index) => model.items.filter((item) => item.edge === index).length),
+        );
+      });
+    }),
+    { numRuns: 300 },
+  );
+});
+
+describe("the bytes of a route", () => {
+  const big = LIMITS.payloadBytes;
+
+  function fill(mailbox: Mailbox, edge: Edge): number {
+    let count = 0;
+    while (typeof mailbox.offer(edge, 0, big) !== "string") count++;
+    return count;
+  }
+
+  test("are bounded", () => {
+    const mailbox = new Mailbox(() => undefined);
+    expect(fill(mailbox, makeEdge(0, 1_000_000, "refuse")) * big).toBeLessThanOrEqual(LIMITS.edgeBytes);
+  });
+
+  test("used up by one route leave room for another", () => {
+    const mailbox = new Mailbox(() => undefined);
+    fill(mailbox, makeEdge(0, 1_000_000, "refuse"));
+    expect(typeof mailbox.offer(makeEdge(1, 4, "refuse"), 0, 100)).not.toBe("string");
+    expect(typeof mailbox.offer(makeEdge(2, 4, "refuse"), 0, big)).not.toBe("string");
+  });
+});
+
+test("putting messages back keeps their order and comes before what waits", () => {
+  const edge = makeEdge(0, 10, "refuse");
+  const mailbox = new Mailbox(() => undefined);
+  const put = (tag: number): void => {
+    (mailbox.offer(edge, 0, 4) as Message).correlation = tag;
+  };
+  for (const tag of [1, 2, 3, 4]) put(tag);
+  const [first, second] = [mailbox.take(), mailbox.take()] as [Message, Message];
+  mailbox.putBack([{ ...first }, { ...second }]);
+  expect([1, 2, 3, 4].map(() => mailbox.take()?.correlation)).toEqual([1, 2, 3, 4]);
+  expect(edge.queued).toBe(0);
+});
+
+test("recycled messages of all sizes do not pile up their buffers", () => {
+  const edge = makeEdge(0, 1000, "refuse");
+  const mailbox = new Mailbox(() => undefined);
+  for (let round = 0; round < 1000; round++) {
+    // The large ones stand at another place each time, so that every message object has had its turn.
+    for (let count = 0; count < 60; count++) {
+      mailbox.offer(edge, 0, (count + round * 7) % 20 === 0 ? LIMITS.payloadBytes : 16);
+    }
+    for (let taken = mailbox.take(); taken !== undefined; taken = mailbox.take()) mailbox.recycle(taken);
+  }
+  const buffers = new Set<ArrayBufferLike>();
+  for (let count = 0; count < 500; count++) buffers.add((mailbox.offer(edge, 0, 1) as Message).payload.buffer);
+  const held = [...buffers].reduce((sum, { byteLength }) => sum + byteLength, 0);
+  expect(held).toBeLessThan(LIMITS.spareBytes + 500 * 128 + 1);
+});
