@@ -4,6 +4,7 @@ import type { SignatureLimiter, TrustState, VerifiedPlan } from "../../kernel/in
 import { commitTrust, encodeTrustState, Refusal, TokenBucket, verifyPlan, verifyRoot } from "../../kernel/index.ts";
 import { sha256Hex } from "../wire/digest.ts";
 import type { UpdateNotice } from "../wire/trust-protocol.ts";
+import { UPDATE_STATES } from "../wire/update-report.ts";
 import type { ResultCode, UpdateState } from "../wire/update-report.ts";
 import { topics } from "../wire/update-topics.ts";
 import { Attempt } from "./attempt.ts";
@@ -207,7 +208,13 @@ export class UpdateAgent {
     await this.#steps.probation(attempt);
     attempt.signal.throwIfAborted();
     this.#commit(attempt);
-    await this.#options.runtime.commit();
+    try {
+      await this.#options.runtime.commit();
+    } catch (error) {
+      // The new set is the installed one now; a runtime that cannot let go of the old one changes nothing about that.
+      const refusal = asRefusal(error);
+      this.#notice({ ...NO_NOTICE, code: refusal.code, reason: refusal.describe() });
+    }
   }
 
   /** The one write that makes the new set the installed one: floors, set and result together. */
@@ -231,12 +238,14 @@ export class UpdateAgent {
   async #fail(attempt: Attempt, refusal: Refusal): Promise<void> {
     const { failure } = STATE_TABLE[attempt.state];
     const then = aftermath(refusal.code);
+    // What is found out before the download is found out again after a restart, when grants or software may be others.
+    const hasCostMuch = UPDATE_STATES.indexOf(attempt.state) >= UPDATE_STATES.indexOf("fetching");
     if (this.#stopped) return;
     await this.#steps.undo(attempt, this.#running);
     attempt.state = failure;
     const last: LastResult = { code: refusal.code, reason: refusal.describe(), plan: attempt.digest };
     const { rejected } = this.#options.store.state;
-    const remembered = then === "remember" ? remember(rejected, last) : rejected;
+    const remembered = then === "remember" && hasCostMuch ? remember(rejected, last) : rejected;
     this.#saveQuietly({ candidate: undefined, last, rejected: remembered });
     if (then === "remember") this.#ledger.refuse(last);
     this.#finish(attempt, refusal.code, refusal.describe(), then !== "retry");
@@ -421,10 +430,12 @@ export class UpdateAgent {
       this.#options.store.save(changes);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      this.#notice({ plan: "", state: "idle", percent: 0, code: error.code, reason: error.describe() });
+      this.#notice({ ...NO_NOTICE, code: error.code, reason: error.describe() });
     }
   }
 }
+
+const NO_NOTICE: UpdateNotice = Object.freeze({ plan: "", state: "idle", percent: 0, code: undefined, reason: "" });
 
 /** Wrong input refuses; anything else is a fault of ours, which ends the attempt and is told as such. */
 function asRefusal(error: unknown): Refusal {

@@ -22,6 +22,8 @@ export class Attempt {
   configuration: VerifiedConfiguration | undefined;
   /** The bytes of modules that must be started. */
   readonly fresh = new Map<string, LoadedModule>();
+  /** Work of the runtime that an abort does not interrupt: it must have ended before anything is undone. */
+  inFlight: Promise<unknown> = Promise.resolve();
   readonly #controller = new AbortController();
 
   constructor(payload: Uint8Array, plan: VerifiedPlan) {

@@ -39,7 +39,7 @@ export const STATE_TABLE: Readonly<Record<UpdateState, StateRow>> = Object.freez
 
 /** What a refusal does to its plan. */
 export type Aftermath =
-  /** Refused for good, and remembered across restarts. */
+  /** Refused for good; remembered across restarts where it was found out late. */
   | "remember"
   /** Tried again by itself, with backoff. */
   | "retry"

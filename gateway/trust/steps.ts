@@ -109,9 +109,9 @@ export class Steps {
   }
 
   async swap(attempt: Attempt, { running }: Surroundings): Promise<void> {
-    const { runtime, store, clock, times } = this.#options;
+    const { runtime, store, times } = this.#options;
     store.save({ candidate: { set: attempt.setAfter(running.set.configuration), tries: 1 } });
-    const swapped = await bounded(runtime.swap(), clock, times.swapMs, attempt.signal, "the swap");
+    const swapped = await this.#carryOut(runtime.swap(), attempt, times.swapMs, "the swap");
     attempt.pauseMs = swapped.pauseMs;
   }
 
@@ -133,8 +133,14 @@ export class Steps {
   async undo(attempt: Attempt, running: Running): Promise<void> {
     const { runtime, clock, times } = this.#options;
     if (!["digest-ok", "staged", "probation"].includes(attempt.state)) return;
+    const never = new AbortController().signal;
     try {
-      const never = new AbortController().signal;
+      await bounded(attempt.inFlight, clock, times.swapMs, never, "the swap");
+    } catch (error) {
+      // It failed, which is why we are here, or it hangs, and the way back is tried all the same.
+      if (!(error instanceof Refusal)) throw error;
+    }
+    try {
       if (attempt.isResumed)
         await bounded(this.#putBack(attempt, running), clock, times.stageMs, never, "the way back");
       else await bounded(runtime.rollback(), clock, times.swapMs, never, "the rollback");
@@ -204,9 +210,14 @@ export class Steps {
   }
 
   async #stage(changed: readonly LoadedModule[], attempt: Attempt): Promise<void> {
-    const { runtime, clock, times } = this.#options;
+    const { runtime, times } = this.#options;
     const staged = runtime.stage(changed.map(toNewModule), attempt.proposal);
-    await bounded(staged, clock, times.stageMs, attempt.signal, "staging");
+    await this.#carryOut(staged, attempt, times.stageMs, "staging");
+  }
+
+  #carryOut<Value>(work: Promise<Value>, attempt: Attempt, timeoutMs: number, what: string): Promise<Value> {
+    attempt.inFlight = work;
+    return bounded(work, this.#options.clock, timeoutMs, attempt.signal, what);
   }
 
   async #configuration(attempt: Attempt, wanted: Uint8Array, trust: TrustState): Promise<void> {

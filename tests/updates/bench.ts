@@ -117,6 +117,9 @@ export class RecordingRuntime implements Runtime {
   probationFailure: Refusal | undefined;
   /** Never ends by itself while true. */
   holdProbation = false;
+  /** A swap ends when this does. */
+  swapHeld: Promise<void> = Promise.resolve();
+  commitFailure: Refusal | undefined;
   lastProposal: Proposal | undefined;
   #staged: readonly NewModule[] = [];
   #old: ReadonlyMap<string, string> | undefined;
@@ -137,12 +140,13 @@ export class RecordingRuntime implements Runtime {
     return Promise.resolve();
   }
 
-  swap(): Promise<{ pauseMs: number }> {
+  async swap(): Promise<{ pauseMs: number }> {
     this.calls.push("swap");
-    if (this.swapFailure !== undefined) return Promise.reject(this.swapFailure);
+    if (this.swapFailure !== undefined) throw this.swapFailure;
+    await this.swapHeld;
     this.#old = new Map(this.running);
     for (const { document, envelope } of this.#staged) this.running.set(document.name, envelope);
-    return Promise.resolve({ pauseMs: 0.25 });
+    return { pauseMs: 0.25 };
   }
 
   probation(milliseconds: number): Promise<void> {
@@ -158,6 +162,7 @@ export class RecordingRuntime implements Runtime {
 
   commit(): Promise<void> {
     this.calls.push("commit");
+    if (this.commitFailure !== undefined) return Promise.reject(this.commitFailure);
     this.#old = undefined;
     return Promise.resolve();
   }

@@ -3,7 +3,7 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { REPORT_CONTENT_TYPES } from "../../gateway/wire/update-report.ts";
 import { topics } from "../../gateway/wire/update-topics.ts";
-import { decodeSign1, toBeSigned, verifyEd25519 } from "../../kernel/index.ts";
+import { decodeSign1, Refusal, toBeSigned, verifyEd25519 } from "../../kernel/index.ts";
 import { Bench, deliveredAs, GATEWAY, makeModule, makePlan } from "./bench.ts";
 
 const uplink = makeModule("uplink", 1);
@@ -126,6 +126,41 @@ describe("an update over MQTT", () => {
     expect(await gateway.code(plan)).toBe("OK");
     expect(await gateway.result(hanging)).toMatchObject({ code: "E_ABORTED", state: "rolled-back" });
     expect(gateway.runtime.running.get("threshold")).toBe(third.digest);
+  });
+
+  it("lets a swap that cannot be interrupted end before it is undone", async () => {
+    const gateway = bench({ delivered });
+    const held = Promise.withResolvers<undefined>();
+    gateway.runtime.swapHeld = held.promise.then(() => undefined);
+    const hanging = gateway.push(1, [newThreshold], [uplink]);
+    while (!gateway.runtime.calls.includes("swap")) await new Promise((resolve) => setTimeout(resolve, 2));
+    const third = makeModule("threshold", 3);
+    const plan = gateway.push(2, [third], [uplink]);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(gateway.runtime.calls).not.toContain("rollback");
+    held.resolve(undefined);
+    expect(await gateway.code(plan)).toBe("OK");
+    expect(await gateway.code(hanging)).toBe("E_ABORTED");
+    expect(gateway.runtime.running.get("threshold")).toBe(third.digest);
+  });
+
+  it("stays committed where the runtime cannot let go of the old modules", async () => {
+    const gateway = bench({ delivered });
+    gateway.runtime.commitFailure = new Refusal("E_BUSY", "the old module is still running");
+    expect(await gateway.code(gateway.push(1, [newThreshold], [uplink]))).toBe("OK");
+    expect(gateway.runtime.running.get("threshold")).toBe(newThreshold.digest);
+    expect(gateway.runtime.calls).not.toContain("rollback");
+    expect(gateway.notices).toContainEqual(expect.objectContaining({ code: "E_BUSY", plan: "" }));
+  });
+
+  it("takes a plan that the grants forbade once they allow it, after a restart", async () => {
+    const gateway = bench({ delivered });
+    gateway.runtime.refusals = [new Refusal("E_CAP", "slot north is not granted")];
+    const plan = gateway.push(1, [newThreshold], [uplink]);
+    expect(await gateway.code(plan)).toBe("E_CAP");
+    const next = await gateway.restart();
+    expect(await next.result(plan, 1)).toMatchObject({ code: "OK" });
+    await next.close();
   });
 
   it("takes a plan whose modules are there already without staging anything", async () => {

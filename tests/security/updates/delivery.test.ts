@@ -281,6 +281,16 @@ describe("a signer who should not be one", () => {
     expectUntouched(gateway);
   });
 
+  it("who knows only the key's id signs no plan: E_SIG", async () => {
+    const gateway = bench();
+    publishModule(gateway.broker, second);
+    const claimed = { ...key("deploy", 9), id: deploy.id };
+    expect(await gateway.code(gateway.publishPlan(makePlan(1, [second], {}, [claimed])))).toBe("E_SIG");
+    const module = makeModule("threshold", 2, { keys: [{ ...stranger, id: release.id }] });
+    expect(await gateway.code(gateway.push(2, [module]))).toBe("E_SIG");
+    expectUntouched(gateway);
+  });
+
   it("with a key of another role signs neither plan nor module nor configuration: E_KEY", async () => {
     const gateway = bench();
     publishModule(gateway.broker, second);
