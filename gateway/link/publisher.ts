@@ -100,16 +100,20 @@ export class Publisher {
     const options = { qos: (flags & FLAG_QOS_1) as 0 | 1, retain: (flags & FLAG_RETAIN) !== 0 };
     client?.publish(topic, Buffer.from(payload), options, (error) => {
       if (this.#client !== client) return;
-      if (error instanceof Error) this.#onProblem(`the broker refuses ${topic}: ${error.message}`);
-      this.#settle(flight);
+      if (!(error instanceof Error)) this.#settle(flight, { result: 0 });
+      else if (isRefusal(error)) {
+        this.#onProblem(`the broker refuses ${topic}: ${error.message}`);
+        this.#settle(flight, failed("io"));
+      }
+      // Any other error is the connection's: what is under way is kept when it closes.
     });
   }
 
   /** Acknowledged, or refused for good (MQTT 5 reason codes): in neither case it is to be sent again. */
-  #settle(flight: Flight): void {
+  #settle(flight: Flight, answer: HostAnswer): void {
     if (!this.#flights.delete(flight)) return;
     clearTimeout(flight.timer);
-    flight.answer?.({ result: 0 });
+    flight.answer?.(answer);
     flight.answer = undefined;
     if (flight.id !== undefined) {
       this.#acknowledged.push(flight.id);
@@ -176,4 +180,9 @@ export class Publisher {
       return false;
     }
   }
+}
+
+/** A PUBACK that says no, MQTT 5.0 section 3.4.2.1. The client fails with other errors when a connection breaks. */
+function isRefusal(error: Error): boolean {
+  return "code" in error && typeof error.code === "number" && error.code >= 0x80;
 }

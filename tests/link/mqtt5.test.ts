@@ -9,6 +9,8 @@ import { createServer as createTlsServer } from "node:tls";
 import mqttPacket from "mqtt-packet";
 import type { IConnectPacket, IPublishPacket, Packet } from "mqtt-packet";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import type { CborInput } from "../../kernel/index.ts";
+import { RESULT } from "../../kernel/index.ts";
 import { Link, listen, mqtt, until } from "./fixtures.ts";
 
 let link: Link | undefined;
@@ -63,11 +65,7 @@ function accept(packet: Packet, send: (reply: Packet) => void): void {
   if (packet.cmd === "pingreq") send({ cmd: "pingresp" });
 }
 
-function start(
-  port: number,
-  bindings = [mqtt(1, ["#"], ["a/#", "a/b"])],
-  broker: Record<string, string | Record<string, string>> = {},
-) {
+function start(port: number, bindings = [mqtt(1, ["#"], ["a/#", "a/b"])], broker: Record<string, CborInput> = {}) {
   link = new Link({ broker: { url: `mqtt://127.0.0.1:${port}`, ...broker } });
   return link.host.start(bindings).then(() => link as Link);
 }
@@ -169,10 +167,35 @@ describe("MQTT 5", () => {
     });
     const started = await start(port);
     await started.online();
-    expect(await started.publish(1, "forbidden", "x")).toBe(0);
+    expect(await started.publish(1, "forbidden", "x")).toBe(RESULT.io);
     await until(() => started.logs.some((line) => line.includes("the broker refuses forbidden")));
     await new Promise((resolve) => setTimeout(resolve, 400));
     expect(packets.filter(({ cmd }) => cmd === "publish")).toHaveLength(1);
+  });
+});
+
+describe("a connection that is dead and does not say so", () => {
+  it("is found out by keep-alive, and loses nothing that was under way", async () => {
+    let isDeaf = false;
+    const { port, packets } = await play((packet, send) => {
+      if (packet.cmd === "connect" && packets.length > 1) isDeaf = false;
+      if (!isDeaf) accept(packet, send);
+    });
+    const started = await start(port, undefined, { keepAliveMs: 1000 });
+    await started.online();
+    expect(await started.publish(1, "a", "before")).toBe(0);
+    isDeaf = true;
+    const results = await Promise.all(["one", "two", "three"].map((word) => started.publish(1, "a", word)));
+    expect(results).toEqual([0, 0, 0]);
+    await until(() => started.statuses.length >= 3, 20_000);
+    const payloads = () =>
+      packets.flatMap((packet, at) => {
+        const again = packets.findLastIndex(({ cmd }) => cmd === "connect");
+        return packet.cmd === "publish" && at > again ? [packet.payload.toString()] : [];
+      });
+    await until(() => payloads().length >= 3);
+    expect(payloads()).toEqual(["one", "two", "three"]);
+    expect(started.statuses.map((status) => status.split(":")[0])).toEqual(["online", "offline", "online"]);
   });
 });
 
