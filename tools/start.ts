@@ -1,7 +1,6 @@
 /** `npm start`: builds the modules, signs them with development keys, and runs the example's gateway until Ctrl-C. */
 import { spawn, spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { CORE_FLAGS } from "./launch/core-flags.js";
 
 const cli = fileURLToPath(new URL("cli.ts", import.meta.url));
 const flags = ["--disable-warning=ExperimentalWarning"];
@@ -13,7 +12,7 @@ if (build.status === 0) run();
 else process.exitCode = build.status ?? 1;
 
 function run(): void {
-  const gateway = spawn(process.execPath, [...flags, ...CORE_FLAGS, cli, "run", "gateway.example.yaml"], {
+  const gateway = spawn(process.execPath, [...flags, cli, "run", "gateway.example.yaml"], {
     stdio: "inherit",
   });
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => gateway.kill(signal));

@@ -3,7 +3,6 @@ import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { CORE_FLAGS } from "../launch/core-flags.js";
 import type { GatewayEvent } from "../../gateway/core/index.ts";
 
 const CLI = fileURLToPath(new URL(`../cli${import.meta.url.slice(import.meta.url.lastIndexOf("."))}`, import.meta.url));
@@ -20,15 +19,7 @@ export class GatewayProcess {
   #ended = false;
 
   constructor(configuration: string, options: readonly string[] = []) {
-    const arguments_ = [
-      "--disable-warning=ExperimentalWarning",
-      ...CORE_FLAGS,
-      CLI,
-      "run",
-      configuration,
-      "--json",
-      ...options,
-    ];
+    const arguments_ = ["--disable-warning=ExperimentalWarning", CLI, "run", configuration, "--json", ...options];
     this.#child = spawn(process.execPath, arguments_, {
       // The fourth is a tie: when this process ends, however it ends, the gateway stops.
       stdio: ["ignore", "pipe", "pipe", "ipc"],
