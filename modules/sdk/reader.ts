@@ -191,7 +191,9 @@ export class Reader {
       return 0;
     }
     const at = this.at;
-    const width = <usize>2 << (load<u8>(at) - 0xf9);
+    // f9, fa and fb are followed by 2, 4 and 8 bytes.
+    const doublings: usize = <usize>load<u8>(at) - 0xf8;
+    const width: usize = 1 << doublings;
     if (this.end - at < 1 + width) {
       this.fail(Fault.truncated);
       return 0;

@@ -8,6 +8,7 @@ import type { CborInput } from "../../kernel/index.ts";
 import { compileModule, compilerIdentity, MODULES_FOLDER } from "./compile.ts";
 import type { CompileRequest } from "./compile.ts";
 import { generateEntry, generateSlots } from "./generate.ts";
+import { compileOther, isOtherLanguage } from "./other-languages.ts";
 import { readModuleFile } from "./module-file.ts";
 import type { ManifestDocument, ModuleBuild, ModuleFile } from "./module-file.ts";
 import { withCustomSection } from "./section.ts";
@@ -60,7 +61,7 @@ export async function buildModule(folder: string, options: BuildOptions = {}): P
   return options.developmentKeys === undefined ? built : signAll(built, options.developmentKeys);
 }
 
-/** The folders under `modules/` that hold a module, in the order of their names. */
+/** The folders under `modules/` that hold a module in AssemblyScript, in the order of their names. */
 export async function moduleFolders(root: string = MODULES_FOLDER): Promise<string[]> {
   const folders: string[] = [];
   for (const group of GROUPS) {
@@ -69,7 +70,8 @@ export async function moduleFolders(root: string = MODULES_FOLDER): Promise<stri
       ...files.filter((file) => basename(file) === "module.yaml").map((file) => join(root, group, dirname(file))),
     );
   }
-  return folders.sort();
+  const files = await Promise.all(folders.sort().map(readModuleFile));
+  return files.filter(({ entry }) => !isOtherLanguage(entry)).map(({ folder }) => folder);
 }
 
 /** Builds every module that ships with the package, telling of each as it is done. */
@@ -128,11 +130,12 @@ async function buildOne(
 }
 
 async function compileTo(wasm: string, request: CompileRequest, identity: string): Promise<void> {
-  const { binary, sourceMap, inputs } = await compileModule(request);
+  const compile = isOtherLanguage(request.entry) ? compileOther : compileModule;
+  const { binary, sourceMap, inputs } = await compile(request);
   // SAFETY: a manifest consists of texts, numbers, arrays and plain objects of such.
   const content = encodeCbor(request.manifest as unknown as CborInput);
   await writeWhole(wasm, withCustomSection(binary, MANIFEST_SECTION, content));
-  await writeWhole(`${wasm}.map`, sourceMap);
+  if (sourceMap !== "") await writeWhole(`${wasm}.map`, sourceMap);
   const digests: Record<string, string> = {};
   for (const input of inputs) digests[relative(process.cwd(), input)] = await fileDigest(input);
   const record: BuildRecord = { manifest: identity, inputs: digests };
@@ -174,7 +177,7 @@ function digest(content: string | Uint8Array): string {
 /** Leaves the generated files on disk too, so that an editor knows slots and ports. */
 async function writeGenerated(file: ModuleFile): Promise<void> {
   const manifest = file.builds[0]?.manifest;
-  if (manifest === undefined) return;
+  if (manifest === undefined || isOtherLanguage(file.entry)) return;
   const folder = join(file.folder, "generated");
   await mkdir(folder, { recursive: true });
   await writeIfChanged(join(folder, "slots.ts"), generateSlots(manifest));

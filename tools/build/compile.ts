@@ -154,9 +154,11 @@ class VirtualFiles {
   /** `node_modules/bulkhead/sdk/x.ts` is the package's SDK; contracts' code lies in `modules/interfaces/generated`. */
   #locate(name: string, base: string): string | null {
     const path = resolve(base, name);
-    const at = path.lastIndexOf("node_modules/bulkhead/");
+    // Below the module's own folder only: an installed Bulkhead lies in a folder node_modules/bulkhead itself.
+    const own = relative(this.#folder, path);
+    const at = own.lastIndexOf("node_modules/bulkhead/");
     if (at < 0) return path;
-    const inside = path.slice(at + "node_modules/bulkhead/".length);
+    const inside = own.slice(at + "node_modules/bulkhead/".length);
     if (inside.startsWith("sdk/")) return join(MODULES_FOLDER, inside);
     const contract = /^interfaces\/([a-z0-9-]+\.ts)$/.exec(inside)?.[1];
     return contract === undefined ? null : join(MODULES_FOLDER, "interfaces/generated", contract);
