@@ -6,7 +6,7 @@ import { readRelease } from "../../tools/push/index.ts";
 import { rollOut } from "../../tools/push/rollout.ts";
 import type { RolloutOptions } from "../../tools/push/rollout.ts";
 import { deploy, makeModule } from "../updates/bench.ts";
-import { findMosquitto, startMosquitto } from "../updates/mosquitto.ts";
+import { findBroker, startMosquitto } from "../updates/brokers.ts";
 import { startFleet, stopFleet } from "./fleet.ts";
 
 const SIZE = Number(process.env["BULKHEAD_FLEET"] ?? 1_000);
@@ -16,7 +16,7 @@ const first = makeModule("threshold", 1);
 const good = makeModule("threshold", 2, { size: 60_000 });
 const bad = makeModule("threshold", 3, { size: 60_000 });
 
-const mosquitto = findMosquitto();
+const mosquitto = findBroker("mosquitto");
 if (mosquitto === undefined)
   console.warn("SKIPPED: mosquitto is not installed, so no fleet ran (apt-get install mosquitto)");
 

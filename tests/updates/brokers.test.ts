@@ -1,4 +1,4 @@
-/** The same update over Mosquitto: MQTT 3.1.1 and 5, and TLS with client certificates and the access list that we ship. */
+/** The same update over other brokers: Mosquitto with MQTT 3.1.1, MQTT 5, TLS and the access list that we ship; NATS. */
 
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -10,10 +10,12 @@ import { topics } from "../../gateway/wire/update-topics.ts";
 import type { BrokerOptions } from "../../tools/push/broker.ts";
 import { pushUpdate, readRelease } from "../../tools/push/index.ts";
 import { Bench, deliveredAs, deploy, GATEWAY, makeModule, makePlan } from "./bench.ts";
-import { findMosquitto, startMosquitto } from "./mosquitto.ts";
+import { findBroker, startMosquitto, startNats } from "./brokers.ts";
 import { MqttTransport } from "./mqtt.ts";
 
-const mosquitto = findMosquitto();
+const mosquitto = findBroker("mosquitto");
+const nats = findBroker("nats-server");
+if (nats === undefined) console.warn("SKIPPED: NATS is not installed (apt-get install nats-server)");
 if (mosquitto === undefined)
   console.warn("SKIPPED: mosquitto is not installed, so nothing here ran (apt-get install mosquitto)");
 
@@ -54,6 +56,17 @@ function push(gateway: Bench, broker: BrokerOptions, module = second): ReturnTyp
   });
 }
 
+/** Topics of blocks that are still retained. */
+async function retainedBlocks(url: string): Promise<string[]> {
+  const reader = await connectAsync(url);
+  ends.push(() => reader.endAsync());
+  const left: string[] = [];
+  reader.on("message", (topic) => left.push(topic));
+  await reader.subscribeAsync("bulkhead/v1/blob/#");
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  return left;
+}
+
 /** A certificate authority and certificates of it, made by OpenSSL in the broker's folder. */
 function makeCertificates(folder: string, names: readonly string[]): void {
   const openssl = (...args: string[]) => execFileSync("openssl", args, { cwd: folder, stdio: "ignore" });
@@ -88,13 +101,7 @@ describe.skipIf(mosquitto === undefined)("an update over Mosquitto", () => {
       const result = await push(gateway, { url: broker.url, protocolVersion });
       expect(result).toMatchObject({ code: "OK", state: "committed" });
       expect(gateway.runtime.running.get("threshold")).toBe(second.digest);
-      const reader = await connectAsync(broker.url);
-      ends.push(() => reader.endAsync());
-      const left: string[] = [];
-      reader.on("message", (topic) => left.push(topic));
-      await reader.subscribeAsync("bulkhead/v1/blob/#");
-      await new Promise((resolve) => setTimeout(resolve, 200));
-      expect(left).toEqual([]);
+      expect(await retainedBlocks(broker.url)).toEqual([]);
     });
   }
 
@@ -141,5 +148,17 @@ describe.skipIf(mosquitto === undefined)("an update over Mosquitto", () => {
     expect(gateway.events.some(({ code }) => code !== undefined && code !== "OK")).toBe(false);
     expect(heard).toEqual([]);
     await expect(connectAsync(broker.url, { ca: readFileSync(file("ca.crt")), reconnectPeriod: 0 })).rejects.toThrow();
+  });
+});
+
+describe.skipIf(nats === undefined)("an update over NATS", () => {
+  it("commits over its MQTT gateway, and leaves no blocks behind", async () => {
+    const broker = await startNats(nats ?? "");
+    ends.push(() => broker.close());
+    const gateway = await startGateway(broker.url, {});
+    expect(await push(gateway, { url: broker.url })).toMatchObject({ code: "OK", state: "committed" });
+    expect(await push(gateway, { url: broker.url }, third)).toMatchObject({ code: "OK" });
+    expect(gateway.runtime.running.get("threshold")).toBe(third.digest);
+    expect(await retainedBlocks(broker.url)).toEqual([]);
   });
 });

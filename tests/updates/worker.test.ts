@@ -25,7 +25,6 @@ let notices: UpdateNotice[] = [];
 let policy: readonly Refusal[] = [];
 
 const handlers: TrustHandlers = {
-  finding: () => undefined,
   policy: () => Promise.resolve(policy),
   stage: (changed) => {
     calls.push(`stage ${changed.map(({ document, binary }) => `${document.name} ${binary.length}`).join(" ")}`);

@@ -1,4 +1,4 @@
-/** Mosquitto on a free loopback port, where it is installed; a test that needs it says so where it is not. */
+/** Mosquitto and NATS on free loopback ports, where they are installed; a test that needs one says so where it is not. */
 
 import type { ChildProcess } from "node:child_process";
 import { spawn, spawnSync } from "node:child_process";
@@ -9,12 +9,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestBroker } from "./mqtt.ts";
 
-/** Debian puts it where an ordinary user's PATH does not look. */
-const PATHS = ["mosquitto", "/usr/sbin/mosquitto"];
+/** The program, or undefined where it is not installed. Debian puts servers where a user's PATH does not look. */
+export function findBroker(name: "mosquitto" | "nats-server"): string | undefined {
+  return [name, `/usr/sbin/${name}`].find((path) => spawnSync(path, ["-h"]).error === undefined);
+}
 
-/** The program, or undefined where it is not installed. */
-export function findMosquitto(): string | undefined {
-  return PATHS.find((path) => spawnSync(path, ["-h"]).error === undefined);
+export interface StartedBroker extends TestBroker {
+  readonly folder: string;
 }
 
 /** `lines` go into its configuration file; `folder` is where its files may lie. */
@@ -22,7 +23,7 @@ export async function startMosquitto(
   program: string,
   lines: (folder: string) => readonly string[] = () => ["allow_anonymous true"],
   scheme = "mqtt",
-): Promise<TestBroker & { readonly folder: string; readonly port: number }> {
+): Promise<StartedBroker> {
   const folder = mkdtempSync(join(tmpdir(), "bulkhead-mosquitto-"));
   const port = await freePort();
   const configuration = [
@@ -33,12 +34,35 @@ export async function startMosquitto(
     ...lines(folder),
   ];
   writeFileSync(join(folder, "mosquitto.conf"), `${configuration.join("\n")}\n`);
-  const child = spawn(program, ["-c", join(folder, "mosquitto.conf")], { stdio: "ignore" });
+  return start(program, ["-c", join(folder, "mosquitto.conf")], folder, port, scheme);
+}
+
+/** NATS with its MQTT gateway, which keeps retained messages in JetStream. */
+export async function startNats(program: string): Promise<StartedBroker> {
+  const folder = mkdtempSync(join(tmpdir(), "bulkhead-nats-"));
+  const port = await freePort();
+  const configuration = `
+    server_name: bulkhead-test
+    listen: 127.0.0.1:-1
+    jetstream { store_dir: "${folder}" }
+    mqtt { listen: "127.0.0.1:${port}" }
+  `;
+  writeFileSync(join(folder, "nats.conf"), configuration);
+  return start(program, ["-c", join(folder, "nats.conf")], folder, port, "mqtt");
+}
+
+async function start(
+  program: string,
+  args: readonly string[],
+  folder: string,
+  port: number,
+  scheme: string,
+): Promise<StartedBroker> {
+  const child = spawn(program, args, { stdio: "ignore" });
   await listening(port, child);
   return {
     url: `${scheme}://127.0.0.1:${port}`,
     folder,
-    port,
     close: async () => {
       const ended = new Promise((resolve) => child.on("close", resolve));
       child.kill();
@@ -58,7 +82,7 @@ async function freePort(): Promise<number> {
 
 async function listening(port: number, child: ChildProcess): Promise<void> {
   for (const deadline = Date.now() + 10_000; Date.now() < deadline; ) {
-    if (child.exitCode !== null) throw new Error(`mosquitto ended with exit code ${child.exitCode}`);
+    if (child.exitCode !== null) throw new Error(`the broker ended with exit code ${child.exitCode}`);
     const isUp = await new Promise<boolean>((resolve) => {
       const socket = connect(port, "127.0.0.1");
       socket.on("connect", () => {
@@ -72,5 +96,5 @@ async function listening(port: number, child: ChildProcess): Promise<void> {
     if (isUp) return;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  throw new Error("mosquitto did not begin to listen");
+  throw new Error("the broker did not begin to listen");
 }
