@@ -79,6 +79,8 @@ export class Swapper {
     this.#environment.link(cell, order.slots);
     cell.state = "idle";
     const pauseMs = this.#environment.now() - swap.heldSince;
+    // A start notice that the old version has not seen is not for the new one.
+    cell.notices.length = 0;
     this.#runner.notify(cell, encodeCbor([NOTICE.start, swap.stateAtSwap !== undefined]));
     this.#environment.report({ type: "swap-flipped", module: cell.id, pauseMs, held: cell.mailbox.length });
   }
