@@ -1,6 +1,7 @@
 /** The core's end of a host process: starts it with the permissions it needs, asks it, watches it, and replaces it. */
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
+import { sep } from "node:path";
 import { performance } from "node:perf_hooks";
 import type { Duplex } from "node:stream";
 import { fileURLToPath } from "node:url";
@@ -48,6 +49,8 @@ export interface HostProcessOptions {
   readonly permissions: HostPermissions;
   /** JavaScript heap in MiB. */
   readonly heapMiB: number;
+  /** The process's whole environment; empty by default, so that nothing of the core's (NODE_OPTIONS, tokens) reaches it. */
+  readonly environment?: Readonly<Record<string, string>>;
   readonly onEvent: (binding: number, payload: Uint8Array) => void;
   readonly onStatus: (state: string, text: string) => void;
   /** Level 0 error, 1 warning, 2 information, 3 debug; the text is printable and may be believed no further. */
@@ -77,12 +80,17 @@ interface Pending {
   readonly resolve: (result: HostResult) => void;
 }
 
-/** The entry script and code root of a host process of this package, in TypeScript or compiled. */
+/**
+ * The entry script of a host process of this package, in TypeScript or compiled, and what holds its code: the checkout,
+ * or the folder node_modules that Bulkhead and its packages were installed into.
+ */
 export function hostEntry(name: "device" | "link"): { readonly entry: string; readonly root: string } {
-  const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
+  const isCompiled = import.meta.url.endsWith(".js");
+  const here = fileURLToPath(new URL(isCompiled ? "../../../" : "../../", import.meta.url));
+  const installed = here.lastIndexOf(`${sep}node_modules${sep}`);
   return {
-    entry: fileURLToPath(new URL(`../${name}/main.${extension}`, import.meta.url)),
-    root: fileURLToPath(new URL("../../", import.meta.url)),
+    entry: fileURLToPath(new URL(`../${name}/main.${isCompiled ? "js" : "ts"}`, import.meta.url)),
+    root: installed < 0 ? here : here.slice(0, installed + `${sep}node_modules${sep}`.length),
   };
 }
 
@@ -256,8 +264,10 @@ export class HostProcess {
   #spawn(): void {
     const { entry, root, permissions, heapMiB, settings } = this.#options;
     const flags = [...permissionFlags(root, permissions), `--max-old-space-size=${heapMiB}`];
-    // An empty environment: nothing of the core's (NODE_OPTIONS, tokens) reaches the process.
-    const child = spawn(process.execPath, [...flags, entry], { stdio: ["ignore", "ignore", "pipe", "pipe"], env: {} });
+    const child = spawn(process.execPath, [...flags, entry], {
+      stdio: ["ignore", "ignore", "pipe", "pipe"],
+      env: { ...this.#options.environment },
+    });
     // SAFETY: the fourth entry of stdio is "pipe", for which Node makes a socket pair.
     const stream = child.stdio[3] as Duplex;
     this.#state = "starting";

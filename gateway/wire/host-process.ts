@@ -68,12 +68,26 @@ export function failed(name: ResultName): HostAnswer {
   return { result: RESULT[name] };
 }
 
-/** Runs this process as a host of the core at descriptor 3. Returns at once; the process ends when the core says so or goes. */
-export function runHostProcess(configure: Configure): void {
+/**
+ * Ends this process though a thread of it is blocked in a native call: an ordinary exit would wait for that thread.
+ * Everything that had to be closed has been closed by then.
+ */
+export function exitAtOnce(): void {
+  process.kill(process.pid, "SIGKILL");
+}
+
+/**
+ * Runs this process as a host of the core at descriptor 3. Returns at once; the process ends when the core says so or
+ * goes.
+ */
+export function runHostProcess(
+  configure: Configure,
+  exit: (code: number) => void = (code) => process.exit(code),
+): void {
   // What this process writes is nobody else's to read.
   process.umask(0o077);
   const stream = new Socket({ fd: CORE_DESCRIPTOR, readable: true, writable: true });
-  const server = new HostServer(stream, configure, (code) => process.exit(code));
+  const server = new HostServer(stream, configure, exit);
   process.on("uncaughtException", (error) => {
     server.fail(error);
   });
