@@ -20,6 +20,8 @@ const keys = async (): Promise<readonly Command[]> => (await import("../keys/ind
 export const COMMANDS: ReadonlyMap<string, Load> = new Map<string, Load>([
   ["demo", async () => (await import("../demo/verb.ts")).demoVerb],
   ["run", async () => (await import("./run.ts")).runVerb],
+  ["new", async () => (await import("../new/verb.ts")).newCommand],
+  ["test", async () => (await import("../testkit/verb.ts")).testCommand],
   ["build", async () => (await import("../build/verb.ts")).buildCommand],
   ["inspect", async () => (await import("./inspect.ts")).inspectVerb],
   ...among(["keygen", "sign", "verify", "root"], keys),
