@@ -175,7 +175,7 @@ function code(i64s: number): ByteWriter {
   return i64s === 0 ? new ByteWriter(64).raw(0) : new ByteWriter(64).raw(1, i64s, I64);
 }
 
-function addControls(layout: Layout, spanOfStart: number | undefined): void {
+function addControls(layout: Layout, entryFee: (functionIndex: number) => number): void {
   const { fuel, depth, shape } = layout;
   layout.export("fuel", 3, fuel);
   layout.export("depth", 3, depth);
@@ -186,12 +186,24 @@ function addControls(layout: Layout, spanOfStart: number | undefined): void {
   const arm = setBoth(code(0), layout).raw(OP.end);
   layout.export("arm", 0, layout.helper(layout.type([I32, I32], []), arm));
   const initialize = code(0);
-  if (spanOfStart !== undefined) initialize.raw(OP.call).u32(layout.function(spanOfStart));
-  const guestInitialize = exportedFunction(shape, "_initialize", [], []);
-  if (guestInitialize !== undefined) initialize.raw(OP.call).u32(layout.function(guestInitialize));
+  for (const index of [shape.start, exportedFunction(shape, "_initialize", [], [])]) {
+    if (index !== undefined) callGuest(initialize, layout, index, entryFee(index));
+  }
   layout.export("initialize", 0, layout.helper(layout.type([], []), initialize.raw(OP.end)));
   const handler = exportedFunction(shape, "bulkhead_handle", [I32, I32], [I64]);
-  if (handler !== undefined) addEnter(layout, layout.function(handler));
+  if (handler !== undefined) addEnter(layout, handler, entryFee(handler));
+}
+
+/** Calls a guest's function and, as every caller must, pays the fee of its entry. */
+function callGuest(writer: ByteWriter, layout: Layout, index: number, fee: number): void {
+  writer
+    .raw(OP.globalGet)
+    .u32(layout.fuel)
+    .raw(OP.i32Const)
+    .s32(fee)
+    .raw(OP.i32Subtract, OP.globalSet)
+    .u32(layout.fuel);
+  writer.raw(OP.call).u32(layout.function(index));
 }
 
 function setBoth(writer: ByteWriter, layout: Layout): ByteWriter {
@@ -200,12 +212,13 @@ function setBoth(writer: ByteWriter, layout: Layout): ByteWriter {
 }
 
 /** (fuel, depth, port, length) -> f64: the handler's i64 as an exact double, so that JavaScript needs no BigInt. */
-function addEnter(layout: Layout, handler: number): void {
+function addEnter(layout: Layout, handler: number, fee: number): void {
   const result = 4;
   const lowest = new ByteWriter(8).raw(0x80, 0x80, 0x80, 0x80, 0x78); // -2^31 as LEB128
   const longest = new ByteWriter(8).raw(0xff, 0xff, 0x3f); // 2^20 - 1
   const low32 = new ByteWriter(8).raw(0xff, 0xff, 0xff, 0xff, 0x0f); // 2^32 - 1
-  const body = setBoth(code(1), layout).raw(OP.localGet, 2, OP.localGet, 3, OP.call).u32(handler);
+  const body = setBoth(code(1), layout).raw(OP.localGet, 2, OP.localGet, 3);
+  callGuest(body, layout, handler, fee);
   body.raw(OP.localTee, result, OP.i64Const, 0, OP.i64LessSigned, OP.if, I64);
   body.raw(OP.localGet, result, OP.i64Const).append(lowest).raw(OP.localGet, result, OP.i64Const).append(lowest);
   body.raw(OP.i64GreaterSigned, OP.select, OP.else);
@@ -517,6 +530,11 @@ function tooLarge(index: number, at: number, found: number, maximum: number, wha
   });
 }
 
+/** What a caller pays for an entry to a function; nothing for the host's. */
+function feeOf(shape: ModuleShape, plans: readonly BodyPlan[], functionIndex: number): number {
+  return plans[functionIndex - shape.importedFunctions]?.entryFee ?? 0;
+}
+
 function planBodies(shape: ModuleShape): BodyPlan[] {
   const plans = shape.bodies.map((body, index) => {
     const type = shape.types[shape.functions[shape.importedFunctions + index] ?? -1];
@@ -526,14 +544,14 @@ function planBodies(shape: ModuleShape): BodyPlan[] {
     tooLarge(shape.importedFunctions + index, body.at, scan.locals, MAXIMUM_LOCALS, "parameters and locals");
     return new BodyPlan(scan, type);
   });
-  for (const plan of plans) plan.payFees((index) => plans[index - shape.importedFunctions]?.entryFee ?? 0);
+  for (const plan of plans) plan.payFees((index) => feeOf(shape, plans, index));
   return plans;
 }
 
-function rewriteBodies(layout: Layout, helpers: Helpers): ByteWriter {
+function rewriteBodies(layout: Layout, helpers: Helpers, plans: readonly BodyPlan[]): ByteWriter {
   const { shape } = layout;
   const out = new ByteWriter(shape.bytes.length * 2).u32(shape.bodies.length + layout.helpers.length);
-  for (const [index, plan] of planBodies(shape).entries()) {
+  for (const [index, plan] of plans.entries()) {
     const rewriter = new BodyRewriter(layout, helpers, plan);
     const rewritten = rewriter.rewrite();
     const at = shape.bodies[index]?.at ?? 0;
@@ -723,7 +741,8 @@ export function meter(binary: Uint8Array, options: MeterOptions = DEFAULT_METER_
   const shape = readModule(binary);
   checkNames(shape);
   const layout = new Layout(shape);
+  const plans = planBodies(shape);
   const helpers = addHelpers(layout);
-  addControls(layout, shape.start);
-  return new ModuleWriter(layout, options).write(rewriteBodies(layout, helpers));
+  addControls(layout, (index) => feeOf(shape, plans, index));
+  return new ModuleWriter(layout, options).write(rewriteBodies(layout, helpers, plans));
 }

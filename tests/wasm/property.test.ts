@@ -120,7 +120,7 @@ describe("random programs", () => {
   it("come to the same results, traps, memory and fuel, metered or not and in whatever slices", {
     timeout: 120_000,
   }, async () => {
-    const runs = Number(process.env["BULKHEAD_PROGRAMS"] ?? 250);
+    const runs = Number(process.env["BULKHEAD_PROGRAMS"] ?? 150);
     await fc.assert(
       fc.asyncProperty(fc.integer(), async (seed) => {
         const binary = await compileWat(makeProgram(chooser(seed)));

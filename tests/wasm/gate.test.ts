@@ -1,0 +1,192 @@
+/** A gate carries a call with its bytes, charges the caller, and lets no client make its server fail. */
+
+import { describe, expect, it } from "vitest";
+import { ABI_VERSION, HEADER, KIND, RESULT } from "../../kernel/abi.ts";
+import { type GateShape, makeGate } from "../../kernel/wasm/gate.ts";
+import { meter } from "../../kernel/wasm/meter.ts";
+import { compileWat, type MeteredExports, startMetered } from "./support.ts";
+
+const SHAPE: GateShape = {
+  inbox: 1024,
+  payloadRoom: 4096 - HEADER.size,
+  port: 3,
+  fuel: 10_000,
+  stack: 20_000,
+  senderModule: 17,
+  senderGeneration: 4,
+  badge: 99,
+};
+
+/** Echoes the payload behind the inbox; the first payload byte chooses what goes wrong. */
+const SERVER = `(module (memory (export "memory") 2)
+  (func $deep (call $deep))
+  (func (export "bulkhead_handle") (param $port i32) (param $length i32) (result i64) (local $what i32)
+    (local.set $what (i32.load8_u (i32.const 1088)))
+    (if (i32.eq (local.get $what) (i32.const 1)) (then unreachable))
+    (if (i32.eq (local.get $what) (i32.const 2)) (then (loop (br 0))))
+    (if (i32.eq (local.get $what) (i32.const 3)) (then (return (i64.const -1007))))
+    (if (i32.eq (local.get $what) (i32.const 4)) (then (return (i64.const -1))))
+    (if (i32.eq (local.get $what) (i32.const 5)) (then (return (i64.const 0x1fff000000100))))
+    (if (i32.eq (local.get $what) (i32.const 6)) (then (call $deep)))
+    (if (i32.eq (local.get $what) (i32.const 7)) (then (return (i64.const 0))))
+    (i64.or (i64.const 0x44000000000) (i64.extend_i32_u (local.get $length)))))`;
+
+const CLIENT = `(module (memory (export "memory") 1 4)
+  (func (export "grow") (drop (memory.grow (i32.const 1)))))`;
+
+type Call = (address: number, length: number, replyAddress: number, replyCapacity: number, timeoutMs: number) => number;
+
+interface Pair {
+  readonly call: Call;
+  readonly calls: () => bigint;
+  readonly client: MeteredExports;
+  readonly server: MeteredExports;
+  readonly busy: WebAssembly.Global<"i32">;
+  readonly clientBytes: () => Uint8Array;
+  readonly serverBytes: () => Uint8Array;
+  readonly faults: string[];
+}
+
+async function pair(shape: Partial<GateShape> = {}): Promise<Pair> {
+  const client = startMetered(meter(await compileWat(CLIENT))).exports;
+  const server = startMetered(meter(await compileWat(SERVER))).exports;
+  const faults: string[] = [];
+  const busy = new WebAssembly.Global({ value: "i32", mutable: true }, 0);
+  const invoke = (fuel: number, depth: number, port: number, length: number): number => {
+    try {
+      return server["bulkhead:enter"](fuel, depth, port, length);
+    } catch (error) {
+      faults.push(error instanceof Error ? error.message : "thrown");
+      return Number.NaN;
+    }
+  };
+  const misbehaved = (): void => {
+    faults.push("misbehaved");
+  };
+  const gate = new WebAssembly.Instance(new WebAssembly.Module(makeGate({ ...SHAPE, ...shape })), {
+    caller: { memory: memoryOf(client), fuel: client["bulkhead:fuel"], depth: client["bulkhead:depth"] },
+    callee: { memory: memoryOf(server), fuel: server["bulkhead:fuel"], busy, invoke, misbehaved },
+  });
+  client["bulkhead:arm"](1_000_000, 200_000);
+  const calls = gate.exports["calls"] as WebAssembly.Global<"i64">;
+  return {
+    call: gate.exports["call"] as Call,
+    calls: () => calls.value,
+    client,
+    server,
+    busy,
+    clientBytes: () => new Uint8Array(memoryOf(client).buffer),
+    serverBytes: () => new Uint8Array(memoryOf(server).buffer),
+    faults,
+  };
+}
+
+function memoryOf(exports: WebAssembly.Exports): WebAssembly.Memory {
+  return exports["memory"] as WebAssembly.Memory;
+}
+
+describe("a gate", () => {
+  it("carries the bytes there and back, with a header that nobody can forge", async () => {
+    const { call, calls, clientBytes, serverBytes, faults, busy } = await pair();
+    clientBytes().set([9, 8, 7, 6, 5], 100);
+    serverBytes().fill(0xff, 1024, 1088);
+    expect(call(100, 5, 200, 64, 1000)).toBe(5);
+    expect([...clientBytes().subarray(200, 206)]).toEqual([9, 8, 7, 6, 5, 0]);
+    const header = new DataView(serverBytes().buffer, 1024, HEADER.size);
+    expect(header.getUint16(HEADER.version, true)).toBe(ABI_VERSION);
+    expect(header.getUint8(HEADER.kind)).toBe(KIND.call);
+    expect(header.getUint8(HEADER.handles)).toBe(0);
+    expect(header.getUint32(HEADER.length, true)).toBe(5);
+    expect(header.getUint32(HEADER.senderModule, true)).toBe(17);
+    expect(header.getUint32(HEADER.senderGeneration, true)).toBe(4);
+    expect(header.getUint32(HEADER.badge, true)).toBe(99);
+    for (let offset: number = HEADER.correlation; offset < HEADER.size; offset += 4) {
+      expect(header.getUint32(offset, true)).toBe(0);
+    }
+    expect({ calls: calls(), faults, busy: busy.value }).toEqual({ calls: 1n, faults: [], busy: 0 });
+  });
+
+  it("charges the caller what the callee used, and the bytes", async () => {
+    const { call, client, server } = await pair();
+    const before = client["bulkhead:remaining"]();
+    call(0, 4000, 8000, 4000, 1000);
+    const used = SHAPE.fuel - server["bulkhead:remaining"]();
+    expect(used).toBeGreaterThan(0);
+    expect(before - client["bulkhead:remaining"]()).toBe(used + 500 + 500);
+  });
+
+  it.each([
+    ["a request past the end", [65_530, 10, 0, 0], "bad-address"],
+    ["a request at the end of the address space", [-1, 1, 0, 0], "bad-address"],
+    ["an address and a length that wrap around", [-8, 8, 0, 0], "bad-address"],
+    ["a reply past the end", [0, 4, 65_530, 10], "bad-address"],
+    ["a reply of 2^32 - 1 bytes", [0, 4, 8, -1], "bad-address"],
+    ["a request of 2^32 - 1 bytes", [0, -1, 0, 0], "too-large"],
+    ["a request larger than the inbox", [0, SHAPE.payloadRoom + 1, 0, 0], "too-large"],
+  ] satisfies [string, number[], keyof typeof RESULT][])(
+    "refuses %s, and the callee is untouched",
+    async (_, values, code) => {
+      const { call, calls, serverBytes } = await pair();
+      const before = serverBytes().slice();
+      const [address = 0, length = 0, replyAddress = 0, replyCapacity = 0] = values;
+      expect(call(address, length, replyAddress, replyCapacity, 1000)).toBe(RESULT[code]);
+      expect(calls()).toBe(0n);
+      expect(Buffer.compare(before, serverBytes())).toBe(0);
+    },
+  );
+
+  it("refuses a caller that keeps too little fuel or stack, and one that comes while the callee runs", async () => {
+    const { call, calls, client, busy, faults } = await pair();
+    client["bulkhead:fuel"].value = SHAPE.fuel - 1;
+    expect(call(0, 4, 0, 4, 1000)).toBe(RESULT["no-fuel"]);
+    client["bulkhead:arm"](1_000_000, SHAPE.stack);
+    expect(call(0, 4, 0, 4, 1000)).toBe(RESULT["no-stack"]);
+    client["bulkhead:arm"](1_000_000, 200_000);
+    busy.value = 1;
+    expect(call(0, 4, 0, 4, 1000)).toBe(RESULT.busy);
+    expect({ calls: calls(), faults }).toEqual({ calls: 0n, faults: [] });
+    busy.value = 0;
+    client["bulkhead:fuel"].value = SHAPE.fuel;
+    expect(call(0, 4, 0, 4, 1000)).toBe(4);
+  });
+
+  it.each([
+    [1, "unreachable", "dead-peer"],
+    [2, "fuel exhausted", "dead-peer"],
+    [4, "misbehaved", "dead-peer"],
+    [5, "misbehaved", "dead-peer"],
+    [6, "stack overflow", "dead-peer"],
+  ] satisfies [number, string, keyof typeof RESULT][])(
+    "turns the callee's fault %i (%s) into an error code",
+    async (what, fault, code) => {
+      const { call, client, clientBytes, busy, faults } = await pair();
+      clientBytes()[0] = what;
+      const before = client["bulkhead:remaining"]();
+      const depth = client["bulkhead:depth"].value;
+      expect(call(0, 1, 0, 64, 1000)).toBe(RESULT[code]);
+      expect(faults).toEqual([fault]);
+      expect(busy.value).toBe(0);
+      expect(client["bulkhead:depth"].value).toBe(depth);
+      // An overrun is the callee's own fault: no more than the declared fuel is charged for it.
+      expect(before - client["bulkhead:remaining"]()).toBeLessThanOrEqual(SHAPE.fuel + 1);
+    },
+  );
+
+  it("hands on a module's own error and an empty reply, and refuses a reply that does not fit", async () => {
+    const { call, clientBytes, faults } = await pair();
+    clientBytes()[0] = 3;
+    expect(call(0, 1, 0, 64, 1000)).toBe(-1007);
+    clientBytes()[0] = 7;
+    expect(call(0, 1, 0, 64, 1000)).toBe(0);
+    clientBytes()[0] = 0;
+    expect(call(0, 32, 0, 31, 1000)).toBe(RESULT["too-large"]);
+    expect(faults).toEqual([]);
+  });
+
+  it("sees a memory that has grown in between", async () => {
+    const { call, client } = await pair();
+    expect(call(65_536, 4, 65_600, 64, 1000)).toBe(RESULT["bad-address"]);
+    (client["grow"] as () => void)();
+    expect(call(65_536, 4, 65_600, 64, 1000)).toBe(4);
+  });
+});
