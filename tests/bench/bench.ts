@@ -1,65 +1,64 @@
-/** `npm run bench`: every benchmark in turn, as a table or as JSON, with the machine that it ran on. */
-import { cpus, totalmem } from "node:os";
+/** `npm run bench`: the product beside what a user would take instead, as a table or as JSON, with the machine it ran on. */
 import { parseArgs } from "node:util";
-import { benchMeter, type Row } from "./meter.ts";
+import { NoiseMeter } from "./machine.ts";
+import { CAN_PIN, runGroup } from "./run-group.ts";
+import type { BenchRow } from "./statistics.ts";
+import { isSelected, selectGroups, SUITE } from "./suite.ts";
+import { header, line, machineText } from "./table.ts";
 
-const HELP = `npm run bench -- [benchmark ...] [--quick] [--json]
+const HELP = `usage: npm run bench [-- [--quick] [--json] [--only <name prefix>] [--list]]
 
-Without a name every one runs. Each figure stands beside what was measured with it in the same run.
+Measures the product and, in turns with it in the same run, what would be taken instead. docs/benchmarks.md says how
+to read the rows.
+
+  --quick   fewer and shorter samples: within 40 s on an idle machine, for the check of a change
+  --json    one object: {machine, quick, rows: [{name, value, unit, p50, p99, baseline: [{name, value}], ratio, ...}]}
+  --only    rows whose names begin so, and those that are measured together with them
+  --list    the names of the rows; measures nothing
+
+Exit codes: 0 every row was measured, 1 one could not be, 2 a wrong command line.
 `;
 
-const BENCHMARKS: ReadonlyMap<string, (quick: boolean) => Promise<Row[]>> = new Map([["meter", benchMeter]]);
-
-/** What a figure is worth nothing without. */
-function machine() {
-  const [processor] = cpus();
-  return {
-    processor: processor?.model ?? "unknown",
-    cores: cpus().length,
-    memoryGiB: Math.round(totalmem() / 2 ** 30),
-    platform: `${process.platform}-${process.arch}`,
-    node: process.versions.node,
-    v8: process.versions.v8,
-  };
+interface Options {
+  readonly quick: boolean;
+  readonly json: boolean;
+  readonly only: string;
 }
 
-function describe({ name, value, unit, p50, p99, baseline, ratio }: Row): string {
-  const figure = (number: number) => `${Number(number.toPrecision(4))} ${unit}`;
-  const beside = baseline.map((other) => `${other.name}: ${figure(other.value)}`).join(", ");
-  const spread = `p50 ${figure(p50)}, p99 ${figure(p99)}`;
-  return `${name.padEnd(32)} ${figure(value).padStart(14)}  ×${ratio.toFixed(3)} of ${beside}; ${spread}`;
-}
-
-async function bench(names: readonly string[], quick: boolean, json: boolean): Promise<void> {
-  const here = machine();
-  if (!json)
-    process.stdout.write(
-      `${Object.entries(here)
-        .map(([key, value]) => `${key} ${value}`)
-        .join(", ")}\n`,
-    );
-  const rows: Row[] = [];
-  for (const [name, run] of BENCHMARKS) {
-    if (names.length > 0 && !names.includes(name)) continue;
-    const measured = await run(quick);
-    rows.push(...measured);
-    if (!json) process.stdout.write(`${measured.map(describe).join("\n")}\n`);
+/** @returns false where a group could not be measured; the others are. */
+async function bench({ quick, json, only }: Options): Promise<boolean> {
+  const noise = new NoiseMeter();
+  const rows: BenchRow[] = [];
+  let complete = true;
+  if (!json) process.stdout.write(header());
+  if (!CAN_PIN) process.stderr.write("bench: taskset is not here (package util-linux): every row is measured free\n");
+  for (const name of selectGroups(only)) {
+    try {
+      const measured = (await runGroup(name, quick)).filter((row) => isSelected(row.name, only));
+      rows.push(...measured);
+      if (!json) process.stdout.write(measured.map(line).join(""));
+    } catch (error) {
+      complete = false;
+      process.stderr.write(`bench: ${name} could not be measured: ${error instanceof Error ? error.message : ""}\n`);
+    }
   }
-  if (json) process.stdout.write(`${JSON.stringify({ machine: here, quick, rows })}\n`);
+  const machine = noise.end();
+  process.stdout.write(json ? `${JSON.stringify({ machine, quick, rows })}\n` : `\n${machineText(machine)}`);
+  return complete;
 }
 
 function readCommandLine() {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
+  const { values } = parseArgs({
     options: {
       quick: { type: "boolean", default: false },
       json: { type: "boolean", default: false },
+      only: { type: "string", default: "" },
+      list: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
   });
-  const unknown = positionals.filter((name) => !BENCHMARKS.has(name));
-  if (unknown.length === 0) return { ...values, names: positionals };
-  throw new TypeError(`no benchmark ${unknown.join(", ")}; there are ${[...BENCHMARKS.keys()].join(", ")}`);
+  if (selectGroups(values.only).length > 0) return values;
+  throw new TypeError(`no row begins with ${values.only}; --list names them`);
 }
 
 /** Undefined where the command line is wrong, which has then been said. */
@@ -76,9 +75,16 @@ function readOptions(): ReturnType<typeof readCommandLine> | undefined {
 async function main(): Promise<number> {
   const options = readOptions();
   if (options === undefined) return 2;
-  if (options.help) process.stdout.write(HELP);
-  else await bench(options.names, options.quick, options.json);
-  return 0;
+  if (options.help) {
+    process.stdout.write(HELP);
+    return 0;
+  }
+  if (options.list) {
+    const names = Object.values(SUITE).flatMap(({ rows }) => rows);
+    process.stdout.write(`${names.join("\n")}\n`);
+    return 0;
+  }
+  return (await bench(options)) ? 0 : 1;
 }
 
 process.exitCode = await main();
