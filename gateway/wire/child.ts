@@ -27,6 +27,11 @@ const GOOD_LIFE_MILLISECONDS = 30_000;
 const BACKLOG_BYTES = 4 * LIMITS.frameBytes;
 /** Log lines a second that the process may write; more are counted. */
 const LOG_LINES = LIMITS.logLinesPerSecond;
+/** Changes of status a second; of more, the last one is reported when the second is over. */
+const STATUSES = 20;
+/** Frames that the core takes in one window; a process that sends more waits, and the core's thread stays its own. */
+const WINDOW_FRAMES = 2000;
+const WINDOW_MILLISECONDS = 100;
 
 /** What Node's permission model lets the process do. Reading its own code is always allowed. */
 export interface HostPermissions {
@@ -123,6 +128,8 @@ export class HostProcess {
   #heardAt = 0;
   #watchedAt = 0;
   #restarts = 0;
+  #statuses = 0;
+  #heldStatus: readonly [state: string, text: string] | undefined;
   #logLines = 0;
   #logLost = 0;
   #watch: NodeJS.Timeout | undefined;
@@ -281,17 +288,23 @@ export class HostProcess {
 
   #listen(child: ChildProcess, stream: Duplex): void {
     const reader = new FrameReader();
+    let frames = 0;
+    let windowEnds = 0;
     stream.on("data", (chunk: Uint8Array) => {
       if (this.#child !== child) return;
-      this.#heardAt = performance.now();
+      const now = performance.now();
+      this.#heardAt = now;
+      if (now >= windowEnds) [frames, windowEnds] = [0, now + WINDOW_MILLISECONDS];
       try {
         reader.push(chunk, (value) => {
+          frames++;
           this.#receive(parseHostToCore(value));
         });
       } catch (error) {
         if (!(error instanceof Refusal)) throw error;
         this.#breach(child, error.describe());
       }
+      if (frames > WINDOW_FRAMES) holdBack(stream, windowEnds - now);
     });
     stream.on("error", () => undefined);
     child.stderr?.on("data", (chunk: Uint8Array) => {
@@ -320,7 +333,7 @@ export class HostProcess {
         if (this.#bindings.has(message.binding)) this.#options.onEvent(message.binding, message.payload);
         return;
       case "status":
-        this.#options.onStatus(message.state, message.text);
+        this.#status(message.state, message.text);
         return;
       case "log":
         this.#log(message.level, message.text);
@@ -438,6 +451,11 @@ export class HostProcess {
     if (stream?.writable === true) writeFrame(stream, message);
   }
 
+  #status(state: string, text: string): void {
+    if (this.#statuses++ < STATUSES) this.#options.onStatus(state, text);
+    else this.#heldStatus = [state, text];
+  }
+
   #log(level: number, text: string): void {
     if (this.#logLines++ < LOG_LINES) this.#options.onLog(level, printable(text));
     else this.#logLost++;
@@ -445,6 +463,10 @@ export class HostProcess {
 
   #openLogWindow(): void {
     const lost = this.#logLost;
+    const held = this.#heldStatus;
+    this.#statuses = 0;
+    this.#heldStatus = undefined;
+    if (held !== undefined) this.#status(...held);
     this.#logLines = 0;
     this.#logLost = 0;
     if (lost > 0) this.#log(1, `${lost} log lines of the ${this.#options.name} process were left out`);
@@ -453,4 +475,10 @@ export class HostProcess {
 
 function failure(name: "dead-peer" | "cancelled" | "timeout" | "busy" | "too-large" | "invalid"): HostResult {
   return { result: RESULT[name], bytes: new Uint8Array() };
+}
+
+/** Lets the stream wait; its buffers fill, and the writer at the other end with them. */
+function holdBack(stream: Duplex, milliseconds: number): void {
+  stream.pause();
+  setTimeout(() => stream.resume(), Math.max(milliseconds, 1));
 }

@@ -1,6 +1,6 @@
 /** The packed Bulkhead: compiled JavaScript under node_modules, complete, and with nothing native in it. */
-import { spawnSync } from "node:child_process";
-import { cpSync, existsSync, globSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { cpSync, existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -19,6 +19,17 @@ describe("what tsc leaves alone is renamed", () => {
   });
 });
 
+/** The packages that an installed Bulkhead has, by the lock file; the runtime itself is the one that runs these tests. */
+function runtimePackages(): string[] {
+  const { packages } = JSON.parse(readFileSync(path.join(ROOT, "package-lock.json"), "utf8")) as {
+    readonly packages: Readonly<Record<string, { readonly dev?: boolean }>>;
+  };
+  return Object.entries(packages)
+    .filter(([name, { dev }]) => dev !== true && /^node_modules\/(?!node-linux-)(@[^/]+\/)?[^/]+$/.test(name))
+    .map(([name]) => name.slice("node_modules/".length))
+    .filter((name) => existsSync(path.join(ROOT, "node_modules", name)));
+}
+
 describe("an installed package", () => {
   let consumer: string;
   let installed: string;
@@ -30,9 +41,11 @@ describe("an installed package", () => {
     for (const name of ["package.json", "gateway.example.yaml", "modules", "tools/launch"]) {
       cpSync(path.join(ROOT, name), path.join(installed, name), { recursive: true });
     }
-    // Hoisted, as npm does it.
-    for (const name of readdirSync(path.join(ROOT, "node_modules")).filter((entry) => !entry.startsWith("."))) {
-      symlinkSync(path.join(ROOT, "node_modules", name), path.join(consumer, "node_modules", name));
+    // Hoisted, as npm does it; copies, because the host processes may read nothing outside the consumer's folder.
+    const hoisted = path.join(consumer, "node_modules");
+    for (const name of runtimePackages()) {
+      mkdirSync(path.dirname(path.join(hoisted, name)), { recursive: true });
+      cpSync(path.join(ROOT, "node_modules", name), path.join(hoisted, name), { recursive: true, dereference: true });
     }
   }, 120_000);
 
@@ -57,7 +70,7 @@ describe("an installed package", () => {
 
   test("has every file that its own code imports or starts by its URL", () => {
     const dist = path.join(installed, "dist");
-    const relative = /(?:from |import\(|import |new URL\(\s*)"(\.{1,2}\/[^"]+)"/g;
+    const relative = /(?:from |import\(|import |new URL\(\s*)"(\.{1,2}\/[^"]+\.\w+)"/g;
     const missing = globSync("**/*.js", { cwd: dist }).flatMap((file) =>
       [...readFileSync(path.join(dist, file), "utf8").matchAll(relative)]
         .map(([, target]) => path.join(dist, path.dirname(file), String(target)))
@@ -74,6 +87,25 @@ describe("an installed package", () => {
     expect(help).toMatchObject({ status: 0, stderr: "" });
     expect(help.stdout).toMatch(/^ {2}run {2,}\S/m);
   });
+
+  test("builds the modules that come with it, and runs a gateway with its processes and workers", async () => {
+    const build = bulkhead("build", "--dev-keys", ".bulkhead/dev");
+    expect(build.status, build.stderr).toBe(0);
+    const example = readFileSync(path.join(installed, "gateway.example.yaml"), "utf8");
+    writeFileSync(path.join(consumer, "gateway.yaml"), example.replace("127.0.0.1:1883", "127.0.0.1:1"));
+    const launcher = path.join(installed, "tools/launch/bulkhead.js");
+    const gateway = spawn(process.execPath, [launcher, "run", "gateway.yaml"], { cwd: consumer });
+    let output = "";
+    gateway.stdout.setEncoding("utf8").on("data", (text: string) => {
+      output += text;
+      // The link process has loaded its packages once it says that the broker is away. One more Ctrl-C changes nothing.
+      if (/gateway running/.test(output) && /link: offline/.test(output)) gateway.kill("SIGINT");
+    });
+    const code = await new Promise((resolve) => gateway.on("close", resolve));
+    expect(output).toMatch(/gateway running: 4 of 4 modules in 2 partitions/);
+    expect(output).toMatch(/i2c-1: simulator/);
+    expect(code, output).toBe(0);
+  }, 180_000);
 
   test("names its entry, its command and its runtime", () => {
     const manifest = JSON.parse(readFileSync(path.join(installed, "package.json"), "utf8")) as {

@@ -25,17 +25,11 @@ export function launch(argv) {
     return;
   }
   const child = spawn(runtime.path, [...FLAGS, ...argv], { stdio: "inherit" });
-  const forwarders = FORWARDED.map((signal) => {
-    const forward = () => void child.kill(signal);
-    process.on(signal, forward);
-    return { signal, forward };
-  });
+  for (const signal of FORWARDED) process.on(signal, () => child.kill(signal));
   child.on("error", (error) => fail(`cannot start ${runtime.path}: ${error.message}; it needs a glibc Linux`));
   child.on("exit", (code, signal) => {
-    // The handlers stay where the script ended by itself: a signal that comes late must not change how it ended.
-    if (signal === null) return process.exit(code ?? 1);
-    for (const { signal: name, forward } of forwarders) process.off(name, forward);
-    endBy(signal);
+    if (signal === null) process.exitCode = code ?? 1;
+    else endBy(signal);
   });
 }
 
@@ -52,6 +46,7 @@ export function fail(problem) {
  * @param {NodeJS.Signals} signal
  */
 function endBy(signal) {
+  process.removeAllListeners(signal);
   process.exitCode = 128 + constants.signals[signal];
   process.kill(process.pid, signal);
 }

@@ -22,12 +22,11 @@ function compile(root: string, destination: string): void {
   if (status !== 0) throw new Error("the TypeScript does not compile");
 }
 
-/** Pages, schemas and templates lie beside the code that reads them. */
+/** Pages, schemas and example files lie beside the code that reads them. */
 function copyAssets(root: string, destination: string): void {
   const files = FOLDERS.flatMap((folder) => globSync(`${folder}/**/*`, { cwd: root }));
   for (const file of files) {
-    const isCode = file.endsWith(".ts") && !file.includes("template");
-    if (isCode || NOT_PACKED.some((prefix) => file.startsWith(prefix))) continue;
+    if (file.endsWith(".ts") || NOT_PACKED.some((prefix) => file.startsWith(prefix))) continue;
     if (statSync(path.join(root, file)).isFile()) cpSync(path.join(root, file), path.join(destination, file));
   }
 }
