@@ -212,6 +212,29 @@ describe("a host process that turned hostile", () => {
   });
 });
 
+describe("a host process that floods the core", () => {
+  it("is heard in bounds, and leaves the core time for others", async () => {
+    const { host, seen } = make();
+    await host.start([file(1, "/chatty"), file(2, "/pid")]);
+    let longest = 0;
+    let last = performance.now();
+    const timer = setInterval(() => {
+      longest = Math.max(longest, performance.now() - last);
+      last = performance.now();
+    }, 5);
+    void read(host, 1, 60_000);
+    await until(() => seen.statuses.includes("busy: change 19999"));
+    clearInterval(timer);
+    expect(seen.logs.length).toBeLessThan(50 * 12);
+    expect(seen.logs.some((line) => /\d+ log lines of the test process were left out/.test(line))).toBe(true);
+    expect(seen.statuses.length).toBeLessThan(20 * 12);
+    expect(seen.events.map((event) => (event as [number, number])[1])).toEqual([...seen.events.keys()]);
+    expect(longest).toBeLessThan(1000);
+    expect(Number(await readText(host, 2))).toBe(host.pid);
+    expect(host.restarts).toBe(0);
+  });
+});
+
 describe("starting and stopping", () => {
   it("refuses the start in one sentence when the process refuses its settings", async () => {
     const { host, seen } = make("throws");
