@@ -1,7 +1,7 @@
 /** The layer table of the design (section 2), as rules: who may import whom. `npm run check` enforces them. */
 
 /** Folders of gateway/ that every process may import: the configuration and the frames between processes. */
-const SHARED_BY_PROCESSES = "(config|wire)";
+const SHARED_BY_PROCESSES = "(config|envelopes|wire)";
 
 /** What every module may import, by path or by the name under which the build mounts it. */
 const SHARED_BY_MODULES = ["^modules/(sdk|interfaces)/", "^bulkhead/sdk$", "^bulkhead/(sdk|interfaces)/[a-z0-9-]+$"];

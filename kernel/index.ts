@@ -2,6 +2,7 @@
 export * from "./abi.ts";
 export * from "./admission.ts";
 export * from "./cbor/index.ts";
+export * from "./ed25519.ts";
 export * from "./errors.ts";
 export * from "./interfaces.ts";
 export * from "./limits.ts";
@@ -13,6 +14,5 @@ export { RestartHistory } from "./supervisor/restart.ts";
 export type { RestartVerdict } from "./supervisor/restart.ts";
 export type { SwapRequest, SwapResult } from "./supervisor/swaps.ts";
 export type * from "./system.ts";
-export * from "./trust/index.ts";
 export { meter } from "./wasm/meter.ts";
 export type { MeterOptions } from "./wasm/meter.ts";

@@ -1,5 +1,6 @@
 /** What the core does for the update agent: policy, staging, swap, probation, commit and rollback of a set of modules. */
-import type { AdmittedModule, Kernel, ModuleDocument, ModuleSpec, SwapRequest } from "../../kernel/index.ts";
+import type { AdmittedModule, Kernel, ModuleSpec, SwapRequest } from "../../kernel/index.ts";
+import type { ModuleDocument } from "../envelopes/index.ts";
 import { Refusal } from "../../kernel/index.ts";
 import type { TrustHandlers } from "../wire/trust-client.ts";
 import type { OfferedBinary, OfferedSet } from "../wire/trust-protocol.ts";

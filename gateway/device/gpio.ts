@@ -33,6 +33,9 @@ export interface GpioChip {
   close(): void;
 }
 
+/** How often a line that is not there, or in use, is asked for. */
+const RETRY_MS = 1000;
+
 /** A line is requested when it is bound, so that edges are seen from the start, and again after it failed. */
 export class GpioHost implements InterfaceHost {
   readonly #port: HostPort;
@@ -61,11 +64,20 @@ export class GpioHost implements InterfaceHost {
     };
     const gpio = this.#chips.get(number) ?? this.#open(number);
     this.#chips.set(number, gpio);
+    this.#request(binding, gpio, request, "");
+  }
+
+  /** A line that cannot be had yet is asked for again; why it cannot is said once. */
+  #request(binding: HostBinding, gpio: GpioChip, request: LineRequest, saidReason: string): void {
     const requested = gpio.request(request);
-    requested.catch((error: unknown) => {
-      this.#port.log(1, `${binding.owner}: ${error instanceof Error ? error.message : String(error)}`);
-    });
     this.#lines.set(binding.id, requested);
+    requested.catch((error: unknown) => {
+      const reason = error instanceof Error ? error.message : String(error);
+      if (reason !== saidReason) this.#port.log(1, `${binding.owner}: ${reason}`);
+      setTimeout(() => {
+        if (this.#lines.get(binding.id) === requested) this.#request(binding, gpio, request, reason);
+      }, RETRY_MS).unref();
+    });
   }
 
   unbind({ id }: HostBinding): void {

@@ -1,7 +1,8 @@
 /** The update agent: takes plans from the broker, and carries each through the table of states to its end. */
 
-import type { SignatureLimiter, TrustState, VerifiedPlan } from "../../kernel/index.ts";
-import { commitTrust, encodeTrustState, Refusal, TokenBucket, verifyPlan, verifyRoot } from "../../kernel/index.ts";
+import type { SignatureLimiter, TrustState, VerifiedPlan } from "../envelopes/index.ts";
+import { Refusal } from "../../kernel/index.ts";
+import { TokenBucket, commitTrust, encodeTrustState, verifyPlan, verifyRoot } from "../envelopes/index.ts";
 import { sha256Hex } from "../wire/digest.ts";
 import type { UpdateNotice } from "../wire/trust-protocol.ts";
 import { UPDATE_STATES } from "../wire/update-report.ts";

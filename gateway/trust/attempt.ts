@@ -1,6 +1,6 @@
 /** One attempt to bring the gateway to the set of a plan: what is known about it, and whether it has been called off. */
 
-import type { VerifiedConfiguration, VerifiedModule, VerifiedPlan } from "../../kernel/index.ts";
+import type { VerifiedConfiguration, VerifiedModule, VerifiedPlan } from "../envelopes/index.ts";
 import { Refusal } from "../../kernel/index.ts";
 import type { UpdateState } from "../wire/update-report.ts";
 import type { Proposal } from "./effects.ts";

@@ -7,17 +7,14 @@
  */
 import {
   decodeCbor,
-  decodeSign1,
   encodeCbor,
-  equalBytes,
   expectArray,
   expectBytes,
   expectUnsigned,
   Refusal,
-  sha256,
-  toBeSigned,
   verifyEd25519,
 } from "../../kernel/index.ts";
+import { decodeSign1, equalBytes, sha256, toBeSigned } from "../envelopes/index.ts";
 
 /** Content type of a signed head: a signature of anything else by the same key is not one. */
 export const AUDIT_HEAD_TYPE = "application/vnd.bulkhead.audit-head+cbor";

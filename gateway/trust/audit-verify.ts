@@ -1,7 +1,8 @@
 /** Reads the audit log without writing to it: lists entries, and finds the first broken link of the chain. */
 import { existsSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
-import { equalBytes, Refusal, toHex } from "../../kernel/index.ts";
+import { Refusal } from "../../kernel/index.ts";
+import { equalBytes, toHex } from "../envelopes/index.ts";
 import { type AuditEntry, type AuditHead, hashEntry, openHead } from "./audit-chain.ts";
 
 /** The first entry that is not what it was, or is not there. */

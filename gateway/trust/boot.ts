@@ -1,16 +1,16 @@
 /** What the gateway runs after a start: everything is verified again, and the newest set that is whole and good is chosen. */
 
-import type { TrustState } from "../../kernel/index.ts";
+import type { TrustState } from "../envelopes/index.ts";
+import { Refusal } from "../../kernel/index.ts";
 import {
   classId,
   decodeTrustState,
   initialTrust,
-  Refusal,
   underRoot,
   vendorId,
   verifyConfiguration,
   verifyPlan,
-} from "../../kernel/index.ts";
+} from "../envelopes/index.ts";
 import { installedAs, loadDelivered, loadStored } from "./library.ts";
 import type { Identity, LoadedModule } from "./library.ts";
 import { UPDATE_LIMITS } from "./limits.ts";

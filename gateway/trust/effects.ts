@@ -1,6 +1,7 @@
 /** What the update agent needs from the world: a broker, a runtime for modules, a clock. */
 
-import type { ModuleDocument, Refusal } from "../../kernel/index.ts";
+import type { Refusal } from "../../kernel/index.ts";
+import type { ModuleDocument } from "../envelopes/index.ts";
 
 export interface PublishOptions {
   readonly retain: boolean;

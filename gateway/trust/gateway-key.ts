@@ -3,7 +3,8 @@
 import type { KeyObject } from "node:crypto";
 import { createPrivateKey, createPublicKey, generateKeyPairSync, sign } from "node:crypto";
 import { join } from "node:path";
-import { encodeSign1, keyIdOf, Refusal, toBeSigned } from "../../kernel/index.ts";
+import { Refusal } from "../../kernel/index.ts";
+import { encodeSign1, keyIdOf, toBeSigned } from "../envelopes/index.ts";
 import { replaceFile } from "./file-system.ts";
 import type { FileSystem } from "./file-system.ts";
 

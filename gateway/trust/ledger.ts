@@ -1,7 +1,8 @@
 /** Which plans have been seen and how they ended: what keeps a retained message from being tried, or answered, for ever. */
 
-import type { RootDocument, VerifiedPlan } from "../../kernel/index.ts";
-import { Refusal, TokenBucket } from "../../kernel/index.ts";
+import type { RootDocument, VerifiedPlan } from "../envelopes/index.ts";
+import { Refusal } from "../../kernel/index.ts";
+import { TokenBucket } from "../envelopes/index.ts";
 import type { ResultCode, UpdateState } from "../wire/update-report.ts";
 import type { Clock } from "./effects.ts";
 import { UPDATE_LIMITS } from "./limits.ts";

@@ -1,16 +1,8 @@
 /** The modules that came with the gateway: files named in gateway.yaml, found by digest like those of the store. */
 
-import type { ModuleOptions, ModuleDocument, TrustState, VerifiedModule } from "../../kernel/index.ts";
-import {
-  ABI_VERSION,
-  classId,
-  encodeEnvelope,
-  decodeEnvelope,
-  Refusal,
-  vendorId,
-  verifyModule,
-  verifyWasm,
-} from "../../kernel/index.ts";
+import type { ModuleOptions, ModuleDocument, TrustState, VerifiedModule } from "../envelopes/index.ts";
+import { ABI_VERSION, Refusal } from "../../kernel/index.ts";
+import { classId, encodeEnvelope, decodeEnvelope, vendorId, verifyModule, verifyWasm } from "../envelopes/index.ts";
 import { isDigest } from "../wire/digest.ts";
 import type { InstalledModule } from "./store-state.ts";
 import type { Store } from "./store.ts";

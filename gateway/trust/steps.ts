@@ -1,7 +1,8 @@
 /** The steps of an attempt: documents, policy, room, download, staging, swap, and the way back. */
 
-import type { SignatureLimiter, TrustState, VerifiedModule } from "../../kernel/index.ts";
-import { classId, Refusal, vendorId, verifyConfiguration, verifyModule } from "../../kernel/index.ts";
+import type { SignatureLimiter, TrustState, VerifiedModule } from "../envelopes/index.ts";
+import { Refusal } from "../../kernel/index.ts";
+import { classId, vendorId, verifyConfiguration, verifyModule } from "../envelopes/index.ts";
 import { sha256Hex } from "../wire/digest.ts";
 import { topics } from "../wire/update-topics.ts";
 import type { AgentOptions, Running } from "./agent.ts";

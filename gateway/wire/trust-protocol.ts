@@ -1,7 +1,8 @@
 /** The messages between the core's main thread and the trust worker. Both are the trusted core: what crosses is not parsed. */
 
 import { Refusal } from "../../kernel/index.ts";
-import type { ModuleDocument, ModuleSpec, RefusalCode, RefusalDetail } from "../../kernel/index.ts";
+import type { ModuleSpec, RefusalCode, RefusalDetail } from "../../kernel/index.ts";
+import type { ModuleDocument } from "../envelopes/index.ts";
 import type { ResultCode, UpdateState } from "./update-report.ts";
 
 /** A Refusal as it crosses between threads: errors of a class of ours do not survive structured cloning. */

@@ -2,7 +2,6 @@
 
 import {
   decodeCbor,
-  decodeSign1,
   encodeCbor,
   expectArray,
   expectBoolean,
@@ -11,13 +10,11 @@ import {
   expectMap,
   expectText,
   expectUnsigned,
-  keyIdOf,
   REFUSAL_CODES,
   Refusal,
-  toBeSigned,
-  toHex,
   verifyEd25519,
 } from "../../kernel/index.ts";
+import { decodeSign1, keyIdOf, toBeSigned, toHex } from "../envelopes/index.ts";
 import type { CborInput, CborMap, CborValue, RefusalCode } from "../../kernel/index.ts";
 
 /** The result of an attempt: `OK`, or what the refusal of that code means. */

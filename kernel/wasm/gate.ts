@@ -21,16 +21,25 @@ export interface GateShape {
 
 /** Abstract bytes that the gate itself and the JavaScript frame behind it stand on. */
 const GATE_STACK = 2048;
+/** The least result code: an i32. */
+const LOWEST = -(2 ** 31);
 
 const I32 = 0x7f;
 const I64 = 0x7e;
-const F64 = 0x7c;
 const CALLER = 0;
 const CALLEE = 1;
 /** Index spaces: imports in the order of `gateImports`. */
 const FUNCTION = Object.freeze({ invoke: 0, misbehaved: 1, call: 2 });
-const GLOBAL = Object.freeze({ callerFuel: 0, callerDepth: 1, calleeFuel: 2, busy: 3, calls: 4 });
-const LOCAL = Object.freeze({ address: 0, length: 1, replyAddress: 2, replyCapacity: 3, used: 5, result: 6 });
+const GLOBAL = Object.freeze({ callerFuel: 0, callerDepth: 1, calleeFuel: 2, busy: 3, calleeResult: 4, calls: 5 });
+const LOCAL = Object.freeze({
+  address: 0,
+  length: 1,
+  replyAddress: 2,
+  replyCapacity: 3,
+  used: 5,
+  replyStart: 6,
+  result: 7,
+});
 
 /** The instructions of the gate's one function, by what they do. */
 class Assembly {
@@ -62,10 +71,8 @@ class Assembly {
     return this;
   }
 
-  double(value: number): this {
-    const bytes = new Uint8Array(8);
-    new DataView(bytes.buffer).setFloat64(0, value, true);
-    this.out.byte(0x44).slice(bytes, 0, 8);
+  signed(value: number): this {
+    this.out.s32(value);
     return this;
   }
 
@@ -145,8 +152,8 @@ function deliver(code: Assembly, { inbox, senderModule, senderGeneration, badge 
 
 function invoke(code: Assembly, { fuel, stack, port }: GateShape): void {
   code.constant(1).setGlobal(GLOBAL.busy);
-  code.constant(fuel).constant(stack).constant(port).get(LOCAL.length).raw(0x10, FUNCTION.invoke).set(LOCAL.result);
-  code.constant(0).setGlobal(GLOBAL.busy);
+  code.constant(fuel).constant(stack).constant(port).get(LOCAL.length).raw(0x10, FUNCTION.invoke);
+  code.set(LOCAL.replyStart).constant(0).setGlobal(GLOBAL.busy);
   code.global(GLOBAL.calls).raw(0x42, 1, 0x7c).setGlobal(GLOBAL.calls);
   // Charged to the caller: what the callee used of its declared fuel, never more, and the bytes carried.
   code.constant(fuel).constant(fuel).global(GLOBAL.calleeFuel).raw(0x6b).raw(0x22, LOCAL.used);
@@ -161,27 +168,22 @@ function charge(code: Assembly, amount: () => void): void {
 }
 
 function answer(code: Assembly): void {
-  const { result, used: replyLength, replyAddress, replyCapacity } = LOCAL;
-  const replyStart = LOCAL.address; // No longer needed for the request.
+  const { result, used: replyLength, replyStart, replyAddress, replyCapacity } = LOCAL;
   const atFault = (): Assembly => code.raw(0x10, FUNCTION.misbehaved).constant(RESULT["dead-peer"]).raw(0x0f, 0x0b);
-  code.get(result).get(result).raw(0x62).refuse(RESULT["dead-peer"]);
-  code.get(result).double(0).raw(0x63, 0x04, 0x40);
-  code.get(result).double(FIRST_MODULE_ERROR).raw(0x64, 0x04, 0x40);
+  code.get(replyStart).refuse(RESULT["dead-peer"]); // Here still what `invoke` gave.
+  code.global(GLOBAL.calleeResult).raw(0x22, result, 0x42, 0, 0x53, 0x04, 0x40);
+  code.get(result).raw(0x42).signed(FIRST_MODULE_ERROR).raw(0x55, 0x04, 0x40);
   atFault();
-  code.get(result).raw(0xfc, 0x02, 0x0f, 0x0b);
-  code
-    .get(result)
-    .double(2 ** -20)
-    .raw(0xa2, 0xfc, 0x03)
-    .set(replyStart);
-  code.get(result).raw(0xfc, 0x07, 0xa7).constant(0xfffff).raw(0x71).set(replyLength);
-  code
-    .outside(
-      CALLEE,
-      () => code.get(replyStart),
-      () => code.get(replyLength),
-    )
-    .raw(0x04, 0x40);
+  // Below an i32's range a module's error stays an error.
+  code.get(result).raw(0x42).signed(LOWEST).get(result).raw(0x42).signed(LOWEST).raw(0x55, 0x1b, 0xa7, 0x0f, 0x0b);
+  code.get(result).raw(0x42, 32, 0x88, 0xa7).set(replyStart);
+  code.get(result).raw(0xa7).set(replyLength);
+  code.outside(
+    CALLEE,
+    () => code.get(replyStart),
+    () => code.get(replyLength),
+  );
+  code.raw(0x04, 0x40);
   atFault();
   code.get(replyLength).get(replyCapacity).raw(0x4b).refuse(RESULT["too-large"]);
   code.get(replyAddress).get(replyStart).get(replyLength).copy(CALLER, CALLEE);
@@ -191,7 +193,7 @@ function answer(code: Assembly): void {
 
 function body(shape: GateShape): ByteWriter {
   const code = new Assembly();
-  code.raw(2, 1, I32, 1, F64);
+  code.raw(2, 2, I32, 1, I64);
   check(code, shape);
   deliver(code, shape);
   invoke(code, shape);
@@ -201,7 +203,7 @@ function body(shape: GateShape): ByteWriter {
 
 /** The imports of every gate, in the order of its index spaces. */
 function gateImports(): ByteWriter {
-  const out = new ByteWriter().u32(8);
+  const out = new ByteWriter().u32(9);
   out.name("caller").name("memory").raw(2, 0, 0);
   out.name("callee").name("memory").raw(2, 0, 0);
   out.name("callee").name("invoke").raw(0, 0);
@@ -214,6 +216,7 @@ function gateImports(): ByteWriter {
   ] as const) {
     out.name(module).name(name).raw(3, I32, 1);
   }
+  out.name("callee").name("result").raw(3, I64, 1);
   return out;
 }
 
@@ -225,7 +228,8 @@ function gateImports(): ByteWriter {
  * | `caller.memory`, `callee.memory` | memory | the two guests' memories |
  * | `caller.fuel`, `caller.depth`, `callee.fuel` | mutable i32 | `bulkhead:fuel` and `bulkhead:depth` of each |
  * | `callee.busy` | mutable i32 | not 0 while the callee runs, by whatever way: one for each callee |
- * | `callee.invoke` | (fuel, depth, port, length) -> f64 | JavaScript around the callee's `bulkhead:enter`: its result, or NaN after any throw |
+ * | `callee.result` | mutable i64 | `bulkhead:result` |
+ * | `callee.invoke` | (fuel, depth, port, length) -> i32 | JavaScript around `bulkhead:activate`: its 0, or 1 after any throw |
  * | `callee.misbehaved` | () -> () | told of a kernel code or a reply outside the callee's memory; must not throw |
  *
  * | export | type | meaning |
@@ -240,7 +244,7 @@ export function makeGate(shape: GateShape): Uint8Array<ArrayBuffer> {
   const out = new ByteWriter(1024).raw(0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00);
   const section = (id: number, content: ByteWriter): unknown => out.byte(id).u32(content.length).append(content);
   const types = new ByteWriter().u32(3);
-  types.raw(0x60, 4, I32, I32, I32, I32, 1, F64).raw(0x60, 0, 0).raw(0x60, 5, I32, I32, I32, I32, I32, 1, I32);
+  types.raw(0x60, 4, I32, I32, I32, I32, 1, I32).raw(0x60, 0, 0).raw(0x60, 5, I32, I32, I32, I32, I32, 1, I32);
   section(1, types);
   section(2, gateImports());
   section(3, new ByteWriter().raw(1, 2));
@@ -248,5 +252,32 @@ export function makeGate(shape: GateShape): Uint8Array<ArrayBuffer> {
   section(7, new ByteWriter().u32(2).name("call").raw(0, FUNCTION.call).name("calls").raw(3, GLOBAL.calls));
   const code = body(shape);
   section(10, new ByteWriter().u32(1).u32(code.length).append(code));
+  return out.finish();
+}
+
+/**
+ * The binary of a link: what the caller is given as its import `call`, for the life of the caller. It jumps through the
+ * one entry of a table, so that the kernel can revoke the edge or put another gate behind it at no cost to the fast path.
+ *
+ * | import | type | meaning |
+ * | --- | --- | --- |
+ * | `link.target` | table of at least 1 funcref | entry 0: the `call` of a gate, or `gone` |
+ *
+ * | export | type | meaning |
+ * | --- | --- | --- |
+ * | `call` | as a gate's | calls what the table holds |
+ * | `gone` | as a gate's | answers `dead-peer`: for an edge without a target |
+ */
+export function makeLink(): Uint8Array<ArrayBuffer> {
+  const out = new ByteWriter(256).raw(0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00);
+  const section = (id: number, content: ByteWriter): unknown => out.byte(id).u32(content.length).append(content);
+  section(1, new ByteWriter().raw(1, 0x60, 5, I32, I32, I32, I32, I32, 1, I32));
+  section(2, new ByteWriter().u32(1).name("link").name("target").raw(1, 0x70, 0, 1));
+  section(3, new ByteWriter().raw(2, 0, 0));
+  section(7, new ByteWriter().u32(2).name("call").raw(0, 0).name("gone").raw(0, 1));
+  // return_call_indirect: what is called returns to the caller, and the link takes no room on the stack.
+  const call = new ByteWriter().raw(0, 0x20, 0, 0x20, 1, 0x20, 2, 0x20, 3, 0x20, 4, 0x41, 0, 0x13, 0, 0, 0x0b);
+  const gone = new ByteWriter().raw(0, 0x41).s32(RESULT["dead-peer"]).byte(0x0b);
+  section(10, new ByteWriter().u32(2).u32(call.length).append(call).u32(gone.length).append(gone));
   return out.finish();
 }

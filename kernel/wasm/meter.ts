@@ -79,13 +79,14 @@ const MERGED_REGION = 48;
 const FRAME_BASE = 64;
 const IMPORTED = 2;
 
-/** Index spaces after rewriting: two imports behind the guest's, helpers behind its functions, two globals last. */
+/** Index spaces after rewriting: two imports behind the guest's, helpers behind its functions, three globals last. */
 class Layout {
   readonly shape: ModuleShape;
   readonly exhausted: number;
   readonly overflow: number;
   readonly fuel: number;
   readonly depth: number;
+  readonly result: number;
   /** Appended to the guest's types. */
   readonly types: FunctionType[] = [];
   readonly #known = new Map<string, number>();
@@ -99,6 +100,7 @@ class Layout {
     this.overflow = shape.importedFunctions + 1;
     this.fuel = shape.importedGlobals + shape.globals.length;
     this.depth = this.fuel + 1;
+    this.result = this.fuel + 2;
   }
 
   /** Guest function index to rewritten one. */
@@ -191,7 +193,9 @@ function addControls(layout: Layout, entryFee: (functionIndex: number) => number
   }
   layout.export("initialize", 0, layout.helper(layout.type([], []), initialize.raw(OP.end)));
   const handler = exportedFunction(shape, "bulkhead_handle", [I32, I32], [I64]);
-  if (handler !== undefined) addEnter(layout, handler, entryFee(handler));
+  if (handler === undefined) return;
+  addEnter(layout, handler, entryFee(handler));
+  addActivate(layout, handler, entryFee(handler));
 }
 
 /** Calls a guest's function and, as every caller must, pays the fee of its entry. */
@@ -227,6 +231,15 @@ function addEnter(layout: Layout, handler: number, fee: number): void {
   body.raw(OP.i64Const).append(longest).raw(OP.localGet, result, OP.i64Const).append(longest);
   body.raw(OP.i64LessUnsigned, OP.select, OP.i64Add, OP.end, OP.f64ConvertI64Signed, OP.end);
   layout.export("enter", 0, layout.helper(layout.type([I32, I32, I32, I32], [F64]), body));
+}
+
+/** (fuel, depth, port, length) -> 0: leaves the handler's i64 in a global, for gates; a number here would be allocated. */
+function addActivate(layout: Layout, handler: number, fee: number): void {
+  const body = setBoth(code(0), layout).raw(OP.localGet, 2, OP.localGet, 3);
+  callGuest(body, layout, handler, fee);
+  body.raw(OP.globalSet).u32(layout.result).raw(OP.i32Const, 0, OP.end);
+  layout.export("result", 3, layout.result);
+  layout.export("activate", 0, layout.helper(layout.type([I32, I32, I32, I32], [I32]), body));
 }
 
 /** The index of an exported function of exactly this type. */
@@ -628,7 +641,9 @@ class ModuleWriter {
     this.#extend(SECTION.function, shape.bodies.length, layout.helpers, (out, helper) => out.u32(helper.type));
     this.#tables();
     this.#memories();
-    this.#extend(SECTION.global, shape.globals.length, [0, 0], (out) => out.raw(I32, 1, OP.i32Const, 0, OP.end));
+    this.#extend(SECTION.global, shape.globals.length, [I32, I32, I64], (out, type) => {
+      out.raw(type, 1, type === I64 ? OP.i64Const : OP.i32Const, 0, OP.end);
+    });
     this.#extend(SECTION.export, shape.exports.length, layout.exports, (out, item) => {
       out.name(item.name).byte(item.kind).u32(item.index);
     });
@@ -726,6 +741,8 @@ function writeLimits(out: ByteWriter, limits: Limits): void {
  * | `bulkhead:remaining`, `bulkhead:refuel` | () -> i32, (fuel) -> () | reads and sets fuel |
  * | `bulkhead:initialize` | () -> () | the former start function, then `_initialize` |
  * | `bulkhead:enter` | (fuel, depth, port, length) -> f64 | sets both and calls `bulkhead_handle`, if that is exported |
+ * | `bulkhead:activate` | (fuel, depth, port, length) -> i32 | the same; 0, with the i64 in `bulkhead:result` |
+ * | `bulkhead:result` | mutable i64 | what the handler gave, where it is exported |
  *
  * When fuel falls below 0, `exhausted` is called, again and again until it leaves fuel at 0 or above, or throws: the
  * guest then goes on as if nothing had been. What is below 0 is debt; a host that adds a slice to `bulkhead:fuel`

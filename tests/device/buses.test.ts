@@ -116,6 +116,11 @@ describe("the device process", () => {
     expect((await ask(2, "set", undefined, 0, [2])).result).toBe(RESULT.invalid);
     expect((await ask(3, "set", undefined, 0, [1])).result).toBe(RESULT.invalid);
     expect((await ask(9, "get", undefined, 0)).result).toBe(RESULT.busy);
+    host.unbind([2]);
+    for (let tries = 0; (await ask(9, "get", undefined, 0)).result < 0; tries++) {
+      if (tries > 100) throw new Error("the line was never had");
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
   });
 
   it("talks to a slave on a serial line, whose answer comes as an event", async () => {

@@ -240,6 +240,21 @@ describe.skipIf(shim === undefined)("GPIO", () => {
     shim?.unplug(false);
     expect(await resultOf(line.get())).toBe("ok");
   });
+
+  it("watches for edges again by itself when the chip is back", async () => {
+    edges.length = 0;
+    const chip = make();
+    await chip.request({ line: 10, direction: "in", edges: "both", consumer: "b", onEdge });
+    shim?.unplug(true);
+    shim?.hangUp(10);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    shim?.unplug(false);
+    await until(() => (shim?.trace().filter((text) => text.startsWith("line offset=10")).length ?? 0) === 2);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    shim?.edge(10, 1, 7n);
+    await until(() => edges.length === 1);
+    expect(edges).toEqual([[1, 7n]]);
+  });
 });
 
 describe("1-Wire", () => {

@@ -10,7 +10,6 @@ import {
   endpoint,
   endpointSlot,
   evaluator,
-  loadModule,
   loadProbe,
   REPORT,
   REPORT_IMPORT,
@@ -487,19 +486,19 @@ describe("a set of two", () => {
   }
 
   const versions = async (): Promise<string[]> =>
-    (await running.kernel.top()).map((row) => `${row.name} ${row.version} ${row.state}`).sort();
+    (await running.kernel.top()).map((row) => `${row.name} ${row.version}`).sort();
 
   test("is swapped as one", async () => {
     const result = await swapSet(await pair(counter(2)));
     expect(result).toBe("swapped");
     expect((await running.waitFor("swapped")).modules).toEqual(["counter", "second"]);
-    expect(await versions()).toEqual(["counter 2.0.0 idle", "second 2.0.0 idle"]);
+    expect(await versions()).toEqual(["counter 2.0.0", "second 2.0.0"]);
   });
 
   test("is refused as one", async () => {
     const requests = await pair(counter(2, "", `(func (export "_initialize") (unreachable))`));
     expect(await swapSet(requests)).toBe("E_PROBATION");
-    expect(await versions()).toEqual(["counter 1.0.0 idle", "second 1.0.0 idle"]);
+    expect(await versions()).toEqual(["counter 1.0.0", "second 1.0.0"]);
   });
 
   test("goes back as one", async () => {
@@ -512,7 +511,7 @@ describe("a set of two", () => {
     running.kernel.begin("sender");
     await running.waitFor("swap-reverted", ({ module }) => module === "counter");
     await running.waitFor("swap-reverted", ({ module }) => module === "second");
-    expect((await versions()).slice(0, 2)).toEqual(["counter 1.0.0 idle", "second 1.0.0 idle"]);
+    expect((await versions()).slice(0, 2)).toEqual(["counter 1.0.0", "second 1.0.0"]);
     expect(await untilHandled(1, "second")).toEqual([[1, 1, 0]]);
   });
 
@@ -522,7 +521,7 @@ describe("a set of two", () => {
     expect(["swapped", "E_PROBATION"]).toContain(result);
     await running.waitFor("swap-reverted", ({ module }) => module === "counter");
     await running.waitFor("swap-reverted", ({ module }) => module === "second");
-    expect(await versions()).toEqual(["counter 1.0.0 idle", "second 1.0.0 idle"]);
+    expect(await versions()).toEqual(["counter 1.0.0", "second 1.0.0"]);
     // The coordinator is free for the next one.
     const again = { name: "counter", admitted: await version(counter(3), 3) };
     expect(await swapSet([again])).toBe("swapped");
@@ -603,8 +602,8 @@ describe("authority", () => {
     running.kernel.restart("counter");
     const results = await running.until(() => {
       const all = reportsOf(running, "counter").map((bytes) => new DataView(bytes.buffer).getInt32(0, true));
-      return all.length >= 2 ? all : undefined;
-    }, "two results");
+      return all.length >= 1 ? all : undefined;
+    }, "a result");
     expect(results).toEqual(new Array<number>(results.length).fill(RESULT.denied));
   });
 
@@ -668,11 +667,6 @@ test("a stop of the kernel ends a swap and a probation that wait", async () => {
 
 test("the start notice says whether there is a state", async () => {
   running = await startKernel();
-  await loadModule(
-    running,
-    "quiet",
-    watModule("", `(func (export "bulkhead_handle") (param i32 i32) (result i64) (i64.const 0))`),
-  );
   await loadCounter(counter(1));
   running.kernel.begin();
   const report = `(if (i32.eq (local.get $port) (i32.const ${KERNEL_PORT}))

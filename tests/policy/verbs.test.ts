@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { encodeConfiguration, encodeEnvelope } from "../../kernel/index.ts";
+import { encodeConfiguration, encodeEnvelope } from "../../gateway/envelopes/index.ts";
 import { ConfigurationError } from "../../gateway/config/index.ts";
 import type { Command, Io } from "../../tools/command.ts";
 import { graphCommand, planCommand, whyCommand } from "../../tools/policy/index.ts";

@@ -9,19 +9,21 @@ import { Sign1 } from "@auth0/cose";
 import { describe, expect, test } from "vitest";
 import {
   decodeCbor,
-  decodeEnvelope,
   encodeCbor,
-  envelopeToBeSigned,
   expectArray,
   expectBytes,
   expectMap,
   expectTag,
+  verifyEd25519,
+} from "../../kernel/index.ts";
+import {
+  decodeEnvelope,
+  envelopeToBeSigned,
   signedDigest,
   toHex,
   TRUST_LIMITS,
-  verifyEd25519,
-} from "../../kernel/index.ts";
-import type { DocumentKind } from "../../kernel/index.ts";
+} from "../../gateway/envelopes/index.ts";
+import type { DocumentKind } from "../../gateway/envelopes/index.ts";
 import { signModule } from "../../tools/keys/sign.ts";
 import { annotate } from "./annotate.ts";
 import {

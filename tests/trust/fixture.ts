@@ -2,19 +2,20 @@
 
 import { createHash } from "node:crypto";
 import { expect } from "vitest";
+import type { RefusalCode } from "../../kernel/index.ts";
 import type {
   ConfigurationDocument,
   ModuleDocument,
   PlanDocument,
-  RefusalCode,
+  Role,
   RootDocument,
   TrustState,
-} from "../../kernel/index.ts";
-import { classId, compareBytes, decodeEnvelope, initialTrust, Refusal, sha256, vendorId } from "../../kernel/index.ts";
+} from "../../gateway/envelopes/index.ts";
+import { compareBytes, Refusal } from "../../kernel/index.ts";
+import { classId, decodeEnvelope, initialTrust, sha256, vendorId } from "../../gateway/envelopes/index.ts";
 import type { SigningKey } from "../../tools/keys/key.ts";
 import { keyFromSeed } from "../../tools/keys/key.ts";
 import { signConfiguration, signModule, signPlan, signRoot } from "../../tools/keys/sign.ts";
-import type { Role } from "../../kernel/index.ts";
 
 /** The key of this role and number: the same in every run. */
 export function key(role: Role, number = 1): SigningKey {

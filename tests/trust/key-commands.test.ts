@@ -4,15 +4,15 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, wri
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { encodeCbor } from "../../kernel/index.ts";
 import {
-  decodeModule,
   decodeEnvelope,
-  encodeCbor,
+  decodeModule,
   initialTrust,
   sha256,
   toHex,
   verifyModule,
-} from "../../kernel/index.ts";
+} from "../../gateway/envelopes/index.ts";
 import type { Command } from "../../tools/command.ts";
 import { commands } from "../../tools/keys/index.ts";
 

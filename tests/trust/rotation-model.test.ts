@@ -2,8 +2,9 @@
 
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { initialTrust, Refusal, verifyModule, verifyRoot } from "../../kernel/index.ts";
-import type { RootDocument } from "../../kernel/index.ts";
+import { Refusal } from "../../kernel/index.ts";
+import { initialTrust, verifyModule, verifyRoot } from "../../gateway/envelopes/index.ts";
+import type { RootDocument } from "../../gateway/envelopes/index.ts";
 import { signModule, signRoot } from "../../tools/keys/sign.ts";
 import { key, moduleDocument, NOW, publicKeys, rootDocument } from "./fixture.ts";
 

@@ -1,15 +1,15 @@
 /** Signed documents from signing to verified, and the state of trust that they move. */
 
 import { describe, expect, test } from "vitest";
+import { compareBytes } from "../../kernel/index.ts";
 import {
+  TokenBucket,
   commitTrust,
-  compareBytes,
   decodeTrustState,
   encodeTrustState,
   initialTrust,
   keyIdOf,
   sha256,
-  TokenBucket,
   toHex,
   trustedTime,
   verifyConfiguration,
@@ -18,7 +18,7 @@ import {
   verifyRoot,
   verifyWasm,
   withReleaseDate,
-} from "../../kernel/index.ts";
+} from "../../gateway/envelopes/index.ts";
 import { signConfiguration, signModule, signPlan, signRoot, withoutWasm } from "../../tools/keys/sign.ts";
 import {
   CLASS,

@@ -3,8 +3,9 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { REPORT_CONTENT_TYPES } from "../../gateway/wire/update-report.ts";
 import { topics } from "../../gateway/wire/update-topics.ts";
-import { decodeSign1, Refusal, toBeSigned, verifyEd25519 } from "../../kernel/index.ts";
-import { Bench, deliveredAs, GATEWAY, makeModule, makePlan } from "./bench.ts";
+import { Refusal, verifyEd25519 } from "../../kernel/index.ts";
+import { decodeSign1, toBeSigned } from "../../gateway/envelopes/index.ts";
+import { Bench, deliveredAs, GATEWAY, makeModule, makePlan, publishModule } from "./bench.ts";
 
 const uplink = makeModule("uplink", 1);
 const oldThreshold = makeModule("threshold", 1);
@@ -113,6 +114,38 @@ describe("an update over MQTT", () => {
     expect(await next.result(plan, 1)).toMatchObject({ code: "OK" });
     expect(asked.filter((topic) => topic.includes("/blob/"))).toEqual([topics.block(newThreshold.blob, 4)]);
     await next.close();
+  });
+
+  it("waits for modules that are published after their plan", async () => {
+    const gateway = bench({ delivered });
+    const plan = gateway.publishPlan(makePlan(1, [uplink, newThreshold]));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    publishModule(gateway.broker, newThreshold);
+    expect(await gateway.code(plan)).toBe("OK");
+  });
+
+  it("tries again by itself, with growing delays, while the module stays away", async () => {
+    const gateway = bench({ delivered, times: { documentMs: 10, retryMs: 40, retryMaximumMs: 10_000 } });
+    const plan = gateway.publishPlan(makePlan(1, [uplink, newThreshold]));
+    const times: number[] = [];
+    for (let index = 0; index < 4; index++) {
+      expect(await gateway.result(plan, index)).toMatchObject({ code: "E_TIMEOUT", state: "rejected", final: false });
+      times.push(performance.now());
+    }
+    const [first = 0, second = 0, third = 0, fourth = 0] = times;
+    expect(third - second).toBeGreaterThan(second - first);
+    expect(fourth - third).toBeGreaterThan(third - second);
+    publishModule(gateway.broker, newThreshold);
+    while (gateway.runtime.running.get("threshold") !== newThreshold.digest) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    expect(gateway.store.state.rejected.size).toBe(0);
+  });
+
+  it("listens to its plan and the next root only, when nothing goes on", async () => {
+    const gateway = bench({ delivered });
+    await gateway.result(gateway.push(1, [newThreshold], [uplink]));
+    expect([...gateway.broker.subscriptions]).toEqual([topics.gateway(GATEWAY, "desired"), topics.root(2)]);
   });
 
   it("lets a newer plan supersede one that hangs, in whichever state it hangs", async () => {

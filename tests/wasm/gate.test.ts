@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from "vitest";
 import { ABI_VERSION, HEADER, KIND, RESULT } from "../../kernel/abi.ts";
-import { type GateShape, makeGate } from "../../kernel/wasm/gate.ts";
+import { type GateShape, makeGate, makeLink } from "../../kernel/wasm/gate.ts";
 import { meter } from "../../kernel/wasm/meter.ts";
 import { compileWat, type MeteredExports, startMetered } from "./support.ts";
 
@@ -29,6 +29,7 @@ const SERVER = `(module (memory (export "memory") 2)
     (if (i32.eq (local.get $what) (i32.const 5)) (then (return (i64.const 0x1fff000000100))))
     (if (i32.eq (local.get $what) (i32.const 6)) (then (call $deep)))
     (if (i32.eq (local.get $what) (i32.const 7)) (then (return (i64.const 0))))
+    (if (i32.eq (local.get $what) (i32.const 8)) (then (return (i64.const 0x8000000000000000))))
     (i64.or (i64.const 0x44000000000) (i64.extend_i32_u (local.get $length)))))`;
 
 const CLIENT = `(module (memory (export "memory") 1 4)
@@ -54,10 +55,10 @@ async function pair(shape: Partial<GateShape> = {}): Promise<Pair> {
   const busy = new WebAssembly.Global({ value: "i32", mutable: true }, 0);
   const invoke = (fuel: number, depth: number, port: number, length: number): number => {
     try {
-      return server["bulkhead:enter"](fuel, depth, port, length);
+      return server["bulkhead:activate"](fuel, depth, port, length);
     } catch (error) {
       faults.push(error instanceof Error ? error.message : "thrown");
-      return Number.NaN;
+      return 1;
     }
   };
   const misbehaved = (): void => {
@@ -65,7 +66,14 @@ async function pair(shape: Partial<GateShape> = {}): Promise<Pair> {
   };
   const gate = new WebAssembly.Instance(new WebAssembly.Module(makeGate({ ...SHAPE, ...shape })), {
     caller: { memory: memoryOf(client), fuel: client["bulkhead:fuel"], depth: client["bulkhead:depth"] },
-    callee: { memory: memoryOf(server), fuel: server["bulkhead:fuel"], busy, invoke, misbehaved },
+    callee: {
+      memory: memoryOf(server),
+      fuel: server["bulkhead:fuel"],
+      result: server["bulkhead:result"],
+      busy,
+      invoke,
+      misbehaved,
+    },
   });
   client["bulkhead:arm"](1_000_000, 200_000);
   const calls = gate.exports["calls"] as WebAssembly.Global<"i64">;
@@ -181,6 +189,24 @@ describe("a gate", () => {
     clientBytes()[0] = 0;
     expect(call(0, 32, 0, 31, 1000)).toBe(RESULT["too-large"]);
     expect(faults).toEqual([]);
+  });
+
+  it("hands on an error beyond an i32 as the least one", async () => {
+    const { call, clientBytes } = await pair();
+    clientBytes()[0] = 8;
+    expect(call(0, 1, 0, 64, 1000)).toBe(-(2 ** 31));
+  });
+
+  it("stands behind a link, whose target the kernel can change or take away", async () => {
+    const { call } = await pair();
+    const target = new WebAssembly.Table({ initial: 1, element: "anyfunc" });
+    const link = new WebAssembly.Instance(new WebAssembly.Module(makeLink()), { link: { target } }).exports;
+    const linked = link["call"] as Call;
+    expect(() => linked(0, 4, 64, 64, 1000)).toThrow(WebAssembly.RuntimeError);
+    target.set(0, call);
+    expect(linked(0, 4, 64, 64, 1000)).toBe(4);
+    target.set(0, link["gone"] as Call);
+    expect(linked(0, 4, 64, 64, 1000)).toBe(RESULT["dead-peer"]);
   });
 
   it("sees a memory that has grown in between", async () => {

@@ -22,6 +22,8 @@ export interface MeteredExports extends WebAssembly.Exports {
   "bulkhead:refuel": (fuel: number) => void;
   "bulkhead:initialize": () => void;
   "bulkhead:enter": (fuel: number, depth: number, port: number, length: number) => number;
+  "bulkhead:activate": (fuel: number, depth: number, port: number, length: number) => number;
+  "bulkhead:result": WebAssembly.Global<"i64">;
 }
 
 export interface Guest {

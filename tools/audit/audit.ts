@@ -15,7 +15,8 @@ import {
   readHead,
   verifyAudit,
 } from "../../gateway/trust/index.ts";
-import { Refusal, toHex } from "../../kernel/index.ts";
+import { Refusal } from "../../kernel/index.ts";
+import { toHex } from "../../gateway/envelopes/index.ts";
 import type { Command, Io } from "../command.ts";
 
 const HELP = `usage: bulkhead audit list | verify | export [--config gateway.yaml | --data <folder>] [--json]

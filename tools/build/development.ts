@@ -2,8 +2,9 @@
 import { existsSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { compareBytes, decodeEnvelope, decodeModule, keyIdOf, ROLES, sha256 } from "../../kernel/index.ts";
-import type { Role, RootDocument } from "../../kernel/index.ts";
+import { compareBytes } from "../../kernel/index.ts";
+import { ROLES, decodeEnvelope, decodeModule, keyIdOf, sha256 } from "../../gateway/envelopes/index.ts";
+import type { Role, RootDocument } from "../../gateway/envelopes/index.ts";
 import { describeModule, generateKey, readPrivateKey, signModule, signRoot, writePrivateKey } from "../keys/index.ts";
 import type { SigningKey } from "../keys/index.ts";
 import type { ManifestDocument } from "./module-file.ts";

@@ -1,6 +1,7 @@
 /** The demo's attacks: what somebody who reached the broker, and even stole the online deploy key, would try. */
-import type { ModuleDocument } from "../../kernel/index.ts";
-import { encodeCbor, MANIFEST_SECTION, sha256 } from "../../kernel/index.ts";
+import type { ModuleDocument } from "../../gateway/envelopes/index.ts";
+import { encodeCbor, MANIFEST_SECTION } from "../../kernel/index.ts";
+import { sha256 } from "../../gateway/envelopes/index.ts";
 import { withCustomSection } from "../build/section.ts";
 import { signForDevelopment } from "../build/development.ts";
 import type { DevelopmentKeys } from "../build/development.ts";

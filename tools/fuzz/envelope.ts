@@ -1,9 +1,9 @@
 /** Fuzzes the verification of envelopes and the parsers of their payloads: coded refusals only, and soon. */
 
-import type { TrustState } from "../../kernel/index.ts";
+import type { TrustState } from "../../gateway/envelopes/index.ts";
+import { compareBytes, Refusal } from "../../kernel/index.ts";
 import {
   classId,
-  compareBytes,
   decodeConfiguration,
   decodeEnvelope,
   decodeModule,
@@ -14,14 +14,13 @@ import {
   encodePlan,
   encodeRoot,
   initialTrust,
-  Refusal,
   sha256,
   vendorId,
   verifyConfiguration,
   verifyModule,
   verifyPlan,
   verifyRoot,
-} from "../../kernel/index.ts";
+} from "../../gateway/envelopes/index.ts";
 import type { SigningKey } from "../keys/index.ts";
 import { keyFromSeed, signConfiguration, signModule, signPlan, signRoot } from "../keys/index.ts";
 import { mutate } from "./mutate.ts";

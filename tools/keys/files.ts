@@ -1,22 +1,17 @@
 /** Reads and writes envelopes for the verbs, and describes what is in one. */
 
 import { open, readFile } from "node:fs/promises";
-import type { DocumentKind, RootDocument, UnverifiedEnvelope } from "../../kernel/index.ts";
+import type { DocumentKind, RootDocument, UnverifiedEnvelope } from "../../gateway/envelopes/index.ts";
+import { decodeCbor, expectArray, expectBytes, expectMap, expectTag, Refusal } from "../../kernel/index.ts";
 import {
   CONTENT_TYPES,
-  decodeCbor,
   decodeEnvelope,
   decodeSign1,
-  expectArray,
-  expectBytes,
-  expectMap,
-  expectTag,
   keyIdOf,
-  Refusal,
   ROLES,
   toHex,
   TRUST_LIMITS,
-} from "../../kernel/index.ts";
+} from "../../gateway/envelopes/index.ts";
 import type { Arguments, Report } from "./command-line.ts";
 import { formatDate, UsageError } from "./command-line.ts";
 import type { SigningKey } from "./key.ts";

@@ -2,8 +2,8 @@
 
 import type { KeyObject } from "node:crypto";
 import { createPrivateKey, createPublicKey, randomBytes, sign } from "node:crypto";
-import type { Role } from "../../kernel/index.ts";
-import { keyIdOf, toHex } from "../../kernel/index.ts";
+import type { Role } from "../../gateway/envelopes/index.ts";
+import { keyIdOf, toHex } from "../../gateway/envelopes/index.ts";
 
 export const SEED_BYTES = 32;
 /** PKCS #8 of an Ed25519 seed (RFC 8410 section 7), up to the seed itself. */

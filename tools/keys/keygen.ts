@@ -1,8 +1,8 @@
 /** `bulkhead keygen`: makes one key pair for one role. */
 
 import { unlink } from "node:fs/promises";
-import type { Role } from "../../kernel/index.ts";
-import { ROLES } from "../../kernel/index.ts";
+import type { Role } from "../../gateway/envelopes/index.ts";
+import { ROLES } from "../../gateway/envelopes/index.ts";
 import type { Arguments, Report } from "./command-line.ts";
 import { defineCommand, UsageError } from "./command-line.ts";
 import { generateKey, idOf } from "./key.ts";

@@ -1,18 +1,17 @@
 /** `bulkhead root`: the root ceremony; roots are made, changed and signed by passing files between offline machines. */
 
-import type { Role, RoleKeys, RootDocument, UnverifiedEnvelope } from "../../kernel/index.ts";
+import type { Role, RoleKeys, RootDocument, UnverifiedEnvelope } from "../../gateway/envelopes/index.ts";
+import { compareBytes, Refusal } from "../../kernel/index.ts";
 import {
-  compareBytes,
   decodeEnvelope,
   decodeRoot,
   initialTrust,
   keyDirectory,
   keyIdOf,
-  Refusal,
   ROLES,
   toHex,
   verifyRoot,
-} from "../../kernel/index.ts";
+} from "../../gateway/envelopes/index.ts";
 import type { Arguments, Report } from "./command-line.ts";
 import { defineCommand, parseNumber, parsePair, UsageError } from "./command-line.ts";
 import { describeRoot, onlyPositional, readBytes, signingKeys, writeNewFile } from "./files.ts";

@@ -1,16 +1,8 @@
 /** `bulkhead sign`: makes signed module, plan and configuration envelopes. */
 
-import type { ModuleDocument, PlannedModule } from "../../kernel/index.ts";
-import {
-  classId,
-  decodeEnvelope,
-  decodeModule,
-  inspectModule,
-  Refusal,
-  sha256,
-  toHex,
-  vendorId,
-} from "../../kernel/index.ts";
+import type { ModuleDocument, PlannedModule } from "../../gateway/envelopes/index.ts";
+import { inspectModule, Refusal } from "../../kernel/index.ts";
+import { classId, decodeEnvelope, decodeModule, sha256, toHex, vendorId } from "../../gateway/envelopes/index.ts";
 import type { Arguments, Report } from "./command-line.ts";
 import { defineCommand, formatDate, UsageError } from "./command-line.ts";
 import { onlyPositional, readBytes, signingKeys, writeNewFile } from "./files.ts";

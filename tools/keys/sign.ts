@@ -7,9 +7,9 @@ import type {
   ModuleDocument,
   PlanDocument,
   RootDocument,
-} from "../../kernel/index.ts";
+} from "../../gateway/envelopes/index.ts";
+import { compareBytes, Refusal } from "../../kernel/index.ts";
 import {
-  compareBytes,
   decodeConfiguration,
   decodeEnvelope,
   decodeModule,
@@ -21,9 +21,8 @@ import {
   encodePlan,
   encodeRoot,
   envelopeToBeSigned,
-  Refusal,
   verifyWasm,
-} from "../../kernel/index.ts";
+} from "../../gateway/envelopes/index.ts";
 import type { SigningKey } from "./key.ts";
 import { signEd25519 } from "./key.ts";
 

@@ -1,17 +1,17 @@
 /** `bulkhead verify`: does an envelope verify under a root, and what does it say? */
 
-import type { RootDocument, TrustState, UnverifiedEnvelope } from "../../kernel/index.ts";
+import type { RootDocument, TrustState, UnverifiedEnvelope } from "../../gateway/envelopes/index.ts";
 import {
+  ROLES,
   decodeConfiguration,
   decodePlan,
   initialTrust,
-  ROLES,
   toHex,
   verifyConfiguration,
   verifyModule,
   verifyPlan,
   verifyRoot,
-} from "../../kernel/index.ts";
+} from "../../gateway/envelopes/index.ts";
 import type { Arguments, Report } from "./command-line.ts";
 import { defineCommand, formatDate } from "./command-line.ts";
 import { decodeAnyEnvelope, describeRoot, onlyPositional, readBytes } from "./files.ts";

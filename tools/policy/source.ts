@@ -3,7 +3,8 @@ import { readFile } from "node:fs/promises";
 import { dirname, extname, resolve } from "node:path";
 import type { GatewayConfiguration, ManifestView } from "../../gateway/config/index.ts";
 import { loadConfiguration, parseConfiguration } from "../../gateway/config/index.ts";
-import { decodeConfiguration, inspectModule, Refusal, type UnverifiedEnvelope } from "../../kernel/index.ts";
+import { inspectModule, Refusal } from "../../kernel/index.ts";
+import { decodeConfiguration, type UnverifiedEnvelope } from "../../gateway/envelopes/index.ts";
 import { decodeAnyEnvelope } from "../keys/files.ts";
 
 /** The manifests that could be read, and a line for each module whose could not. */

@@ -5,8 +5,9 @@ import { bootVerify, openGatewayKey, Store, systemClock, UpdateAgent } from "../
 import type { BootResult, DeliveredModule, FileSystem, Runtime, UpdateTimes } from "../../gateway/trust/index.ts";
 import { sha256Hex } from "../../gateway/wire/digest.ts";
 import { BLOCK_BYTES, blockCount, topics } from "../../gateway/wire/update-topics.ts";
-import type { Role } from "../../kernel/index.ts";
-import { ABI_VERSION, classId, compareBytes, sha256, vendorId } from "../../kernel/index.ts";
+import type { Role } from "../../gateway/envelopes/index.ts";
+import { ABI_VERSION, compareBytes } from "../../kernel/index.ts";
+import { classId, sha256, vendorId } from "../../gateway/envelopes/index.ts";
 import type { SigningKey } from "../keys/key.ts";
 import { keyFromSeed } from "../keys/key.ts";
 import { signModule, signPlan, signRoot, withoutWasm } from "../keys/sign.ts";

@@ -1,6 +1,6 @@
 /** Pushes released modules to one gateway and follows it, by its signed reports, to the end. */
 
-import type { PlanDocument, PlannedModule } from "../../kernel/index.ts";
+import type { PlanDocument, PlannedModule } from "../../gateway/envelopes/index.ts";
 import { Refusal } from "../../kernel/index.ts";
 import { sha256Hex } from "../../gateway/wire/digest.ts";
 import type { GatewayReport, ResultCode, UpdateEvent, UpdateState } from "../../gateway/wire/update-report.ts";

@@ -1,6 +1,7 @@
 /** Signed modules on their way to the broker: taken apart into envelope and blocks, published, and cleared again. */
 
-import { decodeEnvelope, decodeModule, Refusal, verifyWasm } from "../../kernel/index.ts";
+import { Refusal } from "../../kernel/index.ts";
+import { decodeEnvelope, decodeModule, verifyWasm } from "../../gateway/envelopes/index.ts";
 import { sha256Hex } from "../../gateway/wire/digest.ts";
 import { BLOCK_BYTES, blockCount, topics } from "../../gateway/wire/update-topics.ts";
 import { withoutWasm } from "../keys/sign.ts";

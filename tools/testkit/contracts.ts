@@ -47,3 +47,21 @@ export interface Settings {
 export interface Switch {
   readonly on: boolean;
 }
+
+/** The contract `windows`. */
+export interface Window {
+  readonly sensor: string;
+  readonly quantity: string;
+  readonly unit: string;
+  /** readings in the window, 1 or more */
+  readonly count: number;
+  readonly least: number;
+  readonly greatest: number;
+  readonly mean: number;
+  /** standard deviation of the readings, 0 for one */
+  readonly deviation: number;
+  /** time of the first reading, milliseconds since 1970-01-01T00:00:00Z */
+  readonly begin: number | bigint;
+  /** and of the last */
+  readonly end: number | bigint;
+}

@@ -46,6 +46,8 @@ export type GpioNews =
   /** The chip was unplugged: the line's descriptor is closed. */
   | { readonly kind: "lost"; readonly line: number };
 
+const RECOVER_MS = 1000;
+
 type WithoutId<T> = T extends { readonly id: number } ? Omit<T, "id"> : never;
 
 interface Pending {
@@ -65,7 +67,7 @@ export class LinuxGpioChip implements GpioChip {
   readonly #path: string;
   readonly #library: string | null;
   readonly #pending = new Map<number, Pending>();
-  readonly #requests = new Map<number, LineRequest>();
+  readonly #requests = new Map<number, { readonly request: LineRequest; readonly ask: () => Promise<number> }>();
   #thread: Thread | undefined;
   #next = 1;
 
@@ -79,7 +81,7 @@ export class LinuxGpioChip implements GpioChip {
     const line = this.#next++;
     const ask = () => this.#ask({ ...commandOf(request), line });
     await ask();
-    this.#requests.set(line, request);
+    this.#requests.set(line, { request, ask });
     return {
       get: () => this.#again(line, ask, { kind: "get", line }).then((value) => (value === 1 ? 1 : 0)),
       set: async (level) => {
@@ -141,12 +143,25 @@ export class LinuxGpioChip implements GpioChip {
   }
 
   #receive(news: GpioNews): void {
-    if (news.kind === "edge") this.#requests.get(news.line)?.onEdge(news.level, news.nanoseconds);
+    if (news.kind === "edge") this.#requests.get(news.line)?.request.onEdge(news.level, news.nanoseconds);
+    if (news.kind === "lost") this.#recover(news.line);
     if (news.kind === "edge" || news.kind === "lost") return;
     const pending = this.#pending.get(news.id);
     this.#pending.delete(news.id);
     if (news.kind === "done") pending?.resolve(news.value);
     else pending?.reject(new DeviceFailure(news.result, news.message));
+  }
+
+  /** A chip that was unplugged is looked for: whoever waits for edges does not ask. */
+  #recover(line: number): void {
+    setTimeout(() => {
+      this.#requests
+        .get(line)
+        ?.ask()
+        .catch(() => {
+          this.#recover(line);
+        });
+    }, RECOVER_MS).unref();
   }
 
   #fail(reason: string): void {

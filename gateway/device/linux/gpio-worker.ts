@@ -73,6 +73,7 @@ function carryOut(command: Exclude<GpioCommand, { kind: "stop" }>): number {
 }
 
 function request({ line, offset, direction, edges, consumer }: Extract<GpioCommand, { kind: "request" }>): number {
+  if (lines.has(line)) return 0;
   const at = LAYOUT.gpio_v2_line_request;
   const bytes = new Uint8Array(at.size);
   const view = new DataView(bytes.buffer);

@@ -3,8 +3,9 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { sha256Hex } from "../../../gateway/wire/digest.ts";
 import { BLOCK_BYTES, topics } from "../../../gateway/wire/update-topics.ts";
-import type { RootDocument } from "../../../kernel/index.ts";
-import { keyIdOf, Refusal, sha256 } from "../../../kernel/index.ts";
+import type { RootDocument } from "../../../gateway/envelopes/index.ts";
+import { Refusal } from "../../../kernel/index.ts";
+import { keyIdOf, sha256 } from "../../../gateway/envelopes/index.ts";
 import type { SigningKey } from "../../../tools/keys/key.ts";
 import { signConfiguration, signModule, signPayload, signRoot } from "../../../tools/keys/sign.ts";
 import {

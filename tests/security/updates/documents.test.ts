@@ -1,38 +1,33 @@
 /** The attacker at the broker, against the documents alone: each attempt with the code that refuses it. */
 
 import { describe, expect, test } from "vitest";
+import type { CborInput, CborKey } from "../../../kernel/index.ts";
 import type {
-  CborInput,
-  CborKey,
   ConfigurationDocument,
   PlanDocument,
   RootDocument,
   TrustState,
-} from "../../../kernel/index.ts";
+} from "../../../gateway/envelopes/index.ts";
+import { CborTag, decodeCbor, encodeCbor, expectMap, expectTag } from "../../../kernel/index.ts";
 import {
-  CborTag,
+  TokenBucket,
   classId,
   commitTrust,
-  decodeCbor,
-  encodeCbor,
   encodeConfiguration,
   encodeEnvelope,
   encodeModule,
   encodePlan,
   encodeRoot,
   envelopeToBeSigned,
-  expectMap,
-  expectTag,
   initialTrust,
   keyIdOf,
   sha256,
-  TokenBucket,
   verifyConfiguration,
   verifyModule,
   verifyPlan,
   verifyRoot,
   verifyWasm,
-} from "../../../kernel/index.ts";
+} from "../../../gateway/envelopes/index.ts";
 import { signEd25519 } from "../../../tools/keys/key.ts";
 import {
   addSignature,

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { sha256Hex } from "../../../gateway/wire/digest.ts";
 import { encodeEvent, encodeReport, REPORT_CONTENT_TYPES } from "../../../gateway/wire/update-report.ts";
 import { topics } from "../../../gateway/wire/update-topics.ts";
-import { encodeSign1, toBeSigned } from "../../../kernel/index.ts";
+import { encodeSign1, toBeSigned } from "../../../gateway/envelopes/index.ts";
 import type { SigningKey } from "../../../tools/keys/key.ts";
 import { signEd25519 } from "../../../tools/keys/key.ts";
 import { pushUpdate, readRelease } from "../../../tools/push/index.ts";

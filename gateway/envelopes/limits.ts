@@ -1,6 +1,6 @@
 /** Every bound on signed documents, each with its reason. */
 
-import { LIMITS } from "../limits.ts";
+import { LIMITS } from "../../kernel/index.ts";
 
 const KiB = 1024;
 
@@ -30,7 +30,5 @@ export const TRUST_LIMITS = Object.freeze({
 /** Bytes of a key id: the beginning of the SHA-256 of the public key. */
 export const KEY_ID_BYTES = 16;
 export const DIGEST_BYTES = 32;
-export const PUBLIC_KEY_BYTES = 32;
-export const SIGNATURE_BYTES = 64;
 /** Ids of vendors and classes (RFC 9562). */
 export const UUID_BYTES = 16;

@@ -3,7 +3,10 @@
 import type { KeyObject } from "node:crypto";
 import { createHash, createPublicKey, verify as verifyWithNode } from "node:crypto";
 import { hashes, Point, verify as verifyWithNoble } from "@noble/ed25519";
-import { PUBLIC_KEY_BYTES, SIGNATURE_BYTES } from "./limits.ts";
+
+/** Sizes of RFC 8032, section 5.1. */
+export const PUBLIC_KEY_BYTES = 32;
+export const SIGNATURE_BYTES = 64;
 
 hashes.sha512 = (message) => new Uint8Array(createHash("sha512").update(message).digest());
 // Frozen: whoever could replace the hash function could make any signature verify.

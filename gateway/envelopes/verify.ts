@@ -1,7 +1,7 @@
 /** From hostile bytes to verified documents: each function decides on one document, and holding its result proves the rest. */
 
-import type { RefusalCode } from "../errors.ts";
-import { Refusal } from "../errors.ts";
+import type { RefusalCode } from "../../kernel/index.ts";
+import { Refusal } from "../../kernel/index.ts";
 import { equalBytes, sha256, toHex } from "./bytes.ts";
 import type { ConfigurationDocument, ModuleDocument, PlanDocument, RootDocument } from "./documents/index.ts";
 import { decodeConfiguration, decodeModule, decodePlan, decodeRoot } from "./documents/index.ts";

@@ -1,8 +1,16 @@
 /** The envelope around every signed document: a template-only profile of the IETF SUIT envelope (DESIGN 8). */
 
-import { CborTag, decodeCbor, encodeCbor, expectArray, expectBytes, expectMap, expectTag } from "../cbor/index.ts";
-import type { CborInput } from "../cbor/index.ts";
-import { Refusal } from "../errors.ts";
+import type { CborInput } from "../../kernel/index.ts";
+import {
+  CborTag,
+  Refusal,
+  decodeCbor,
+  encodeCbor,
+  expectArray,
+  expectBytes,
+  expectMap,
+  expectTag,
+} from "../../kernel/index.ts";
 import { equalBytes, sha256 } from "./bytes.ts";
 import { decodeSign1, encodeSign1, toBeSigned } from "./cose.ts";
 import { DIGEST_BYTES, TRUST_LIMITS } from "./limits.ts";

@@ -2,6 +2,7 @@
 
 import {
   CborTag,
+  Refusal,
   decodeCbor,
   encodeCbor,
   expectArray,
@@ -9,10 +10,10 @@ import {
   expectMap,
   expectTag,
   expectText,
-} from "../cbor/index.ts";
-import { Refusal } from "../errors.ts";
+} from "../../kernel/index.ts";
 import { equalBytes } from "./bytes.ts";
-import { KEY_ID_BYTES, SIGNATURE_BYTES, TRUST_LIMITS } from "./limits.ts";
+import { SIGNATURE_BYTES } from "../../kernel/index.ts";
+import { KEY_ID_BYTES, TRUST_LIMITS } from "./limits.ts";
 
 const COSE_SIGN1 = 18;
 const HEADER_ALGORITHM = 1;

@@ -1,9 +1,9 @@
 /** The root document: which keys hold which role, what is revoked, and below which sequence numbers nothing is installed. */
 
-import { Refusal } from "../../errors.ts";
+import { Refusal, isSoundPublicKey } from "../../../kernel/index.ts";
 import { isListed, keyIdOf, toHex } from "../bytes.ts";
-import { isSoundPublicKey } from "../ed25519.ts";
-import { DIGEST_BYTES, KEY_ID_BYTES, PUBLIC_KEY_BYTES, TRUST_LIMITS } from "../limits.ts";
+import { PUBLIC_KEY_BYTES } from "../../../kernel/index.ts";
+import { DIGEST_BYTES, KEY_ID_BYTES, TRUST_LIMITS } from "../limits.ts";
 import { codec, counter, date, FORMAT, kernelName, mapOf, record, sortedBytes, tuple, unsigned } from "./fields.ts";
 
 /** The roles, in the order of the document; each key holds one. */

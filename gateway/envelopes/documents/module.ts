@@ -1,10 +1,8 @@
 /** The module document: a SUIT manifest whose command sequences are constants, with the release engineer's claims. */
 
 import { createHash } from "node:crypto";
-import { encodeCbor, expectArray, expectBytes } from "../../cbor/index.ts";
-import type { CborInput } from "../../cbor/index.ts";
-import { Refusal } from "../../errors.ts";
-import { LIMITS } from "../../limits.ts";
+import type { CborInput } from "../../../kernel/index.ts";
+import { LIMITS, Refusal, encodeCbor, expectArray, expectBytes } from "../../../kernel/index.ts";
 import { SHA_256 } from "../envelope.ts";
 import { DIGEST_BYTES, TRUST_LIMITS, UUID_BYTES } from "../limits.ts";
 import type { Field } from "./fields.ts";

@@ -3,7 +3,6 @@
 export * from "./bytes.ts";
 export * from "./cose.ts";
 export * from "./documents/index.ts";
-export * from "./ed25519.ts";
 export * from "./envelope.ts";
 export * from "./limits.ts";
 export * from "./signatures.ts";

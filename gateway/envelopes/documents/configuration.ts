@@ -1,6 +1,6 @@
 /** The configuration document: the operator's `gateway.yaml` for one gateway or for a class of them. */
 
-import { expectText } from "../../cbor/index.ts";
+import { expectText } from "../../../kernel/index.ts";
 import { TRUST_LIMITS, UUID_BYTES } from "../limits.ts";
 import type { Field } from "./fields.ts";
 import { bytes, codec, counter, date, FORMAT, identifier, record } from "./fields.ts";

@@ -1,6 +1,9 @@
 /** Tables of fields: what is in a document is said once, and read, written and compared by that. */
 
+import type { CborInput, CborKey, CborValue } from "../../../kernel/index.ts";
 import {
+  LIMITS,
+  Refusal,
   compareBytes,
   decodeCbor,
   describeCbor,
@@ -10,11 +13,8 @@ import {
   expectMap,
   expectText,
   expectUnsigned,
-} from "../../cbor/index.ts";
-import type { CborInput, CborKey, CborValue } from "../../cbor/index.ts";
-import { Refusal } from "../../errors.ts";
-import { LIMITS } from "../../limits.ts";
-import { isName } from "../../manifest.ts";
+  isName,
+} from "../../../kernel/index.ts";
 import { TRUST_LIMITS } from "../limits.ts";
 
 /** The first field of every document: the version of its format. In a module it is SUIT's manifest version. */

@@ -1,7 +1,6 @@
 /** What a gateway trusts: its root, the floors below which nothing is installed, and the clock's floor. */
 
-import { expectBytes } from "../cbor/index.ts";
-import { Refusal } from "../errors.ts";
+import { Refusal, expectBytes } from "../../kernel/index.ts";
 import { isListed, keyIdOf, toHex } from "./bytes.ts";
 import type { Field } from "./documents/fields.ts";
 import { bytes, codec, counter, date, FORMAT, identifier, mapOf, record, tuple } from "./documents/fields.ts";

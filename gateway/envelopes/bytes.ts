@@ -1,7 +1,7 @@
 /** Digests, key ids and comparisons of byte strings. */
 
 import { createHash, timingSafeEqual } from "node:crypto";
-import { compareBytes } from "../cbor/index.ts";
+import { compareBytes } from "../../kernel/index.ts";
 import { KEY_ID_BYTES } from "./limits.ts";
 
 export function sha256(bytes: Uint8Array): Uint8Array {
