@@ -164,4 +164,41 @@ export class Writer extends Bytes {
     if (at != 0) encodeText(value, at, size);
     return this;
   }
+
+  /** A number in decimal with so many places, at most 9, without a CBOR head; one of 10^9 or more, or none, fails. */
+  rawFixed(value: f64, places: i32): Writer {
+    let scale: f64 = 1;
+    for (let i = 0; i < places; i++) scale *= 10;
+    const magnitude = nearest(abs(value) * scale);
+    if (!(abs(value) < 1e9)) {
+      this.length = -1;
+      return this;
+    }
+    if (value < 0 && magnitude > 0) this.rawByte(45);
+    const whole = floor(magnitude / scale);
+    this.rawDigits(<u64>whole, 1);
+    if (places > 0) {
+      this.rawByte(46);
+      this.rawDigits(<u64>(magnitude - whole * scale), places);
+    }
+    return this;
+  }
+
+  /** At least so many digits, zeros before. */
+  private rawDigits(value: u64, least: i32): void {
+    let digits = 1;
+    for (let rest = value / 10; rest > 0; rest /= 10) digits++;
+    digits = max(digits, least);
+    const at = this.room(digits);
+    if (at == 0) return;
+    for (let i = digits - 1; i >= 0; i--) {
+      store<u8>(at + i, <u8>(48 + (value % 10)));
+      value /= 10;
+    }
+  }
+
+  private rawByte(byte: u8): void {
+    const at = this.room(1);
+    if (at != 0) store<u8>(at, byte);
+  }
 }

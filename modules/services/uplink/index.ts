@@ -1,13 +1,15 @@
-/** Service that publishes readings and alarms over MQTT, each sensor under a topic of its own. */
+/** Service that publishes readings, alarms and windows over MQTT, each sensor under a topic of its own. */
 
 import { Alarm } from "bulkhead/interfaces/alarms";
 import { Reading } from "bulkhead/interfaces/readings";
+import { Window } from "bulkhead/interfaces/windows";
 import { Bytes, Code, Driver, Message, none, Publish, refuse, register, Reply, Result, Writer } from "bulkhead/sdk";
 import { log, north, Port } from "./generated/slots";
 
 /** A module has no configuration yet, so the prefix stands here; the operator's grant decides whether it is allowed. */
 const READINGS = "site/7/readings/";
 const ALARMS = "site/7/alarms/";
+const WINDOWS = "site/7/windows/";
 /** The longer prefix and a module's name. */
 const TOPIC_BYTES: i32 = 80;
 /** What a caller gets for a message that breaks the contract. */
@@ -17,6 +19,7 @@ class Uplink extends Driver {
   private topic: Writer = new Writer(TOPIC_BYTES);
   private reading: Reading = new Reading();
   private alarm: Alarm = new Alarm();
+  private window: Window = new Window();
   private failures: u32 = 0;
 
   message(port: i32, message: Message): Reply {
@@ -27,6 +30,9 @@ class Uplink extends Driver {
     } else if (port == Port.alarms) {
       if (!this.alarm.decode(message.read())) return this.wrong("an alarm");
       this.publish(ALARMS, this.alarm.sensor, message.payload);
+    } else if (port == Port.windows) {
+      if (!this.window.decode(message.read())) return this.wrong("a window");
+      this.publish(WINDOWS, this.window.sensor, message.payload);
     }
     return none;
   }

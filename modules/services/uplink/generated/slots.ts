@@ -10,6 +10,7 @@ export const MODULE_VERSION: string = "1.0.0";
 export namespace Port {
   export const readings: i32 = 0;
   export const alarms: i32 = 1;
+  export const windows: i32 = 2;
 }
 
 // @ts-ignore: decorator

@@ -1,0 +1,58 @@
+/** Generated from module.yaml by `bulkhead build`; edit that. The slots and ports of this module. */
+
+import { Endpoint, Log, Mqtt } from "bulkhead/sdk";
+
+/** The name and version of this module. */
+export const MODULE_NAME: string = "home-assistant";
+export const MODULE_VERSION: string = "1.0.0";
+
+/** The ports, as `message` gets them. */
+export namespace Port {
+  export const readings: i32 = 0;
+  export const commands: i32 = 1;
+}
+
+// @ts-ignore: decorator
+@external("log", "write")
+declare function log_write(a0: i32, a1: usize, a2: i32): i32;
+
+@unmanaged
+class LogImports {
+  @inline
+  write(a0: i32, a1: usize, a2: i32): i32 {
+    return log_write(a0, a1, a2);
+  }
+}
+
+/** log: write. */
+export const log = changetype<Log<LogImports>>(<usize>0);
+
+// @ts-ignore: decorator
+@external("broker", "publish")
+declare function broker_publish(a0: usize, a1: i32, a2: usize, a3: i32, a4: i32): i32;
+
+@unmanaged
+class BrokerImports {
+  @inline
+  publish(a0: usize, a1: i32, a2: usize, a3: i32, a4: i32): i32 {
+    return broker_publish(a0, a1, a2, a3, a4);
+  }
+}
+
+/** mqtt: publish, subscribe; events on port commands. */
+export const broker = changetype<Mqtt<BrokerImports>>(<usize>0);
+
+// @ts-ignore: decorator
+@external("switches", "send")
+declare function switches_send(a0: usize, a1: i32, a2: usize, a3: i32): i32;
+
+@unmanaged
+class SwitchesImports {
+  @inline
+  send(a0: usize, a1: i32, a2: usize, a3: i32): i32 {
+    return switches_send(a0, a1, a2, a3);
+  }
+}
+
+/** endpoint: send. */
+export const switches = changetype<Endpoint<SwitchesImports>>(<usize>0);
