@@ -205,7 +205,7 @@ describe("a gate", () => {
     expect(() => linked(0, 4, 64, 64, 1000)).toThrow(WebAssembly.RuntimeError);
     target.set(0, call);
     expect(linked(0, 4, 64, 64, 1000)).toBe(4);
-    target.set(0, link["gone"] as Call);
+    target.set(0, link["gone"]);
     expect(linked(0, 4, 64, 64, 1000)).toBe(RESULT["dead-peer"]);
   });
 
