@@ -38,7 +38,8 @@ const LOCAL = Object.freeze({
   replyCapacity: 3,
   used: 5,
   replyStart: 6,
-  result: 7,
+  at: 7,
+  result: 8,
 });
 
 /** The instructions of the gate's one function, by what they do. */
@@ -97,8 +98,35 @@ class Assembly {
     return this;
   }
 
-  copy(target: number, source: number): this {
-    return this.raw(0xfc, 0x0a, target, source);
+  /**
+   * Copies `length` bytes between memories; both ranges have been checked. A `memory.copy` is a call out of Wasm, so
+   * lengths of 16 to 256 go by vectors, the last of which overlaps the one before.
+   */
+  copy(target: number, source: number, to: () => void, from: () => void, length: () => void): this {
+    const { at } = LOCAL;
+    const vector = (offset: () => void): this => {
+      to();
+      offset();
+      this.raw(0x6a);
+      from();
+      offset();
+      return this.raw(0x6a, 0xfd, 0x00, 0x40, source, 0, 0xfd, 0x0b, 0x40, target, 0);
+    };
+    length();
+    this.constant(16).raw(0x6b).constant(240).raw(0x4b, 0x04, 0x40);
+    to();
+    from();
+    length();
+    this.raw(0xfc, 0x0a, target, source, 0x05).constant(0).set(at).raw(0x03, 0x40);
+    vector(() => this.get(at));
+    this.get(at).constant(16).raw(0x6a, 0x22, at).constant(16).raw(0x6a);
+    length();
+    this.raw(0x4d, 0x0d, 0, 0x0b);
+    vector(() => {
+      length();
+      this.constant(16).raw(0x6b);
+    });
+    return this.raw(0x0b);
   }
 }
 
@@ -143,11 +171,15 @@ function deliver(code: Assembly, { inbox, senderModule, senderGeneration, badge 
   for (let offset: number = HEADER.handleList; offset < HEADER.size; offset += 8) {
     code.constant(inbox).raw(0x42, 0, 0x37, 0x43, CALLEE, offset);
   }
-  code
-    .constant(inbox + HEADER.size)
-    .get(LOCAL.address)
-    .get(LOCAL.length)
-    .copy(CALLEE, CALLER);
+  const { address, length } = LOCAL;
+  const payload = inbox + HEADER.size;
+  code.copy(
+    CALLEE,
+    CALLER,
+    () => code.constant(payload),
+    () => code.get(address),
+    () => code.get(length),
+  );
 }
 
 function invoke(code: Assembly, { fuel, stack, port }: GateShape): void {
@@ -186,14 +218,20 @@ function answer(code: Assembly): void {
   code.raw(0x04, 0x40);
   atFault();
   code.get(replyLength).get(replyCapacity).raw(0x4b).refuse(RESULT["too-large"]);
-  code.get(replyAddress).get(replyStart).get(replyLength).copy(CALLER, CALLEE);
+  code.copy(
+    CALLER,
+    CALLEE,
+    () => code.get(replyAddress),
+    () => code.get(replyStart),
+    () => code.get(replyLength),
+  );
   charge(code, () => code.get(replyLength).constant(3).raw(0x76));
   code.get(replyLength);
 }
 
 function body(shape: GateShape): ByteWriter {
   const code = new Assembly();
-  code.raw(2, 2, I32, 1, I64);
+  code.raw(2, 3, I32, 1, I64);
   check(code, shape);
   deliver(code, shape);
   invoke(code, shape);

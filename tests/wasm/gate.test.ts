@@ -114,6 +114,19 @@ describe("a gate", () => {
     expect({ calls: calls(), faults, busy: busy.value }).toEqual({ calls: 1n, faults: [], busy: 0 });
   });
 
+  it("carries messages of every length exactly", async () => {
+    const { call, clientBytes, serverBytes } = await pair({ fuel: 1000 });
+    for (const length of [0, 1, 7, 15, 16, 17, 31, 32, 33, 63, 64, 65, 255, 256, 257, 1000, 4032]) {
+      const message = Uint8Array.from({ length }, (_, index) => 9 + ((index * 7 + length) % 200));
+      clientBytes().fill(0xee);
+      clientBytes().set(message, 1001);
+      serverBytes().fill(0xdd, 1088);
+      expect(call(1001, length, 20_003, 5000, 1000)).toBe(length);
+      expect([...clientBytes().subarray(20_002, 20_004 + length)]).toEqual([0xee, ...message, 0xee]);
+      expect(serverBytes()[1088 + length]).toBe(0xdd);
+    }
+  });
+
   it("charges the caller what the callee used, and the bytes", async () => {
     const { call, client, server } = await pair();
     const before = client["bulkhead:remaining"]();
