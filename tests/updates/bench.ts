@@ -31,15 +31,15 @@ export const IDENTITY = { gatewayId: GATEWAY, vendor: "bulkhead.example", class:
 
 /** Short enough for a test, long enough for a loaded machine. */
 export const TEST_TIMES: UpdateTimes = {
-  documentMs: 400,
-  stallMs: 400,
+  documentMs: 1_000,
+  stallMs: 1_000,
   downloadMs: 5_000,
   perBlockMs: 20,
   stageMs: 2_000,
   swapMs: 2_000,
   probationMs: 5,
   probationMessages: 0,
-  probationLimitMs: 500,
+  probationLimitMs: 5_000,
   retryMs: 20,
   retryMaximumMs: 200,
   deferMs: 20,
@@ -286,7 +286,7 @@ export class Bench {
 
   /** The first event that ends an attempt at this plan, after `skip` earlier ones. */
   async result(plan: string, skip = 0): Promise<UpdateEvent> {
-    const deadline = Date.now() + 8_000;
+    const deadline = Date.now() + 20_000;
     for (;;) {
       const found = this.events.filter((event) => event.plan === plan && event.code !== undefined)[skip];
       if (found !== undefined) return found;

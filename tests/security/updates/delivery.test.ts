@@ -54,7 +54,7 @@ function flipped(bytes: Uint8Array, at: number): Uint8Array {
 
 /** Counts what arrives under topics, as the attacker sees it. */
 function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 8_000;
+  const deadline = Date.now() + 20_000;
   const { promise, resolve, reject } = Promise.withResolvers<undefined>();
   const look = () => {
     if (condition()) resolve(undefined);
