@@ -68,7 +68,7 @@ export class Message {
   /** A handle that came with it, from 0. */
   handle(index: i32): i32 {
     assert(<u32>index < <u32>this.handles, "a handle that the message does not carry");
-    return load<i32>(inbox + (<usize>index << 2), 32);
+    return load<i32>(inbox + ((<usize>index) << 2), 32);
   }
 
   /** The payload as bytes: a view, good until the handler returns. */

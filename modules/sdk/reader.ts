@@ -286,17 +286,17 @@ export class Reader {
     let depth = 0;
     store<u32>(remaining, 1);
     while (this.ok) {
-      const left = load<u32>(remaining + (<usize>depth << 2));
+      const left = load<u32>(remaining + ((<usize>depth) << 2));
       if (left == 0) {
         if (depth == 0) break;
         depth--;
         continue;
       }
-      store<u32>(remaining + (<usize>depth << 2), left - 1);
+      store<u32>(remaining + ((<usize>depth) << 2), left - 1);
       const inner = this.one();
       if (inner == 0) continue;
       if (++depth > MAXIMUM_DEPTH) this.fail(Fault.depth);
-      else store<u32>(remaining + (<usize>depth << 2), inner);
+      else store<u32>(remaining + ((<usize>depth) << 2), inner);
     }
     if (this.ok) into.point(start, <i32>(this.at - start));
     else into.point(this.end, 0);

@@ -58,14 +58,7 @@ export class Handles<Raw> {
 
   call(handle: i32, message: Bytes, answer: Bytes, timeoutMs: i32): Result {
     return Result.of(
-      changetype<Raw>(<usize>0).call(
-        handle,
-        message.address,
-        message.length,
-        answer.address,
-        answer.length,
-        timeoutMs,
-      ),
+      changetype<Raw>(<usize>0).call(handle, message.address, message.length, answer.address, answer.length, timeoutMs),
     );
   }
 
@@ -206,9 +199,7 @@ export class I2cDevice<Raw> {
 
   /** Writes, starts again, and fills `answer`; gives the length read. */
   writeRead(bytes: Bytes, answer: Bytes): Result {
-    return Result.of(
-      changetype<Raw>(<usize>0).writeRead(bytes.address, bytes.length, answer.address, answer.length),
-    );
+    return Result.of(changetype<Raw>(<usize>0).writeRead(bytes.address, bytes.length, answer.address, answer.length));
   }
 
   /** Reads registers from `register` on, as many as `answer` holds. */
@@ -240,9 +231,7 @@ export class SpiDevice<Raw> {
 
   /** Full duplex: `answer` is as long as `bytes`. */
   transfer(bytes: Bytes, answer: Bytes): Result {
-    return Result.of(
-      changetype<Raw>(<usize>0).transfer(bytes.address, bytes.length, answer.address, answer.length),
-    );
+    return Result.of(changetype<Raw>(<usize>0).transfer(bytes.address, bytes.length, answer.address, answer.length));
   }
 }
 

@@ -67,7 +67,7 @@ class Ads1115 extends Driver {
   /** Leaves the result of one conversion in `word`. */
   private convert(input: i32): Result {
     this.configuration[0] = CONFIGURATION;
-    this.configuration[1] = START_HIGH | (<u8>input << INPUT_SHIFT);
+    this.configuration[1] = START_HIGH | ((<u8>input) << INPUT_SHIFT);
     this.configuration[2] = LOW;
     const started = converter.write(this.configuration);
     if (started.failed) return started;

@@ -46,15 +46,15 @@ export class Compensation {
     this.h1 = low[25];
     this.h2 = high.i16le(0);
     this.h3 = high[2];
-    this.h4 = (<i32>(<i8>high[3]) << 4) | (high[4] & 0x0f);
-    this.h5 = (<i32>(<i8>high[5]) << 4) | (high[4] >> 4);
+    this.h4 = ((<i32>(<i8>high[3])) << 4) | (high[4] & 0x0f);
+    this.h5 = ((<i32>(<i8>high[5])) << 4) | (high[4] >> 4);
     this.h6 = <i8>high[6];
   }
 
   /** Takes registers 0xf7 to 0xfe. */
   compensate(data: Bytes): void {
-    const pressure = (<i32>data[0] << 12) | (<i32>data[1] << 4) | (data[2] >> 4);
-    const temperature = (<i32>data[3] << 12) | (<i32>data[4] << 4) | (data[5] >> 4);
+    const pressure = ((<i32>data[0]) << 12) | ((<i32>data[1]) << 4) | (data[2] >> 4);
+    const temperature = ((<i32>data[3]) << 12) | ((<i32>data[4]) << 4) | (data[5] >> 4);
     const humidity = <i32>data.u16be(6);
     const fine = this.fineTemperature(temperature);
     this.temperature = (fine * 5 + 128) >> 8;
@@ -75,7 +75,7 @@ export class Compensation {
     var2 = var2 + ((var1 * this.p5) << 17);
     var2 = var2 + (this.p4 << 35);
     var1 = ((var1 * var1 * this.p3) >> 8) + ((var1 * this.p2) << 12);
-    var1 = (((<i64>1 << 47) + var1) * this.p1) >> 33;
+    var1 = ((((<i64>1) << 47) + var1) * this.p1) >> 33;
     if (var1 == 0) return 0;
     let p: i64 = 1048576 - raw;
     p = (((p << 31) - var2) * 3125) / var1;

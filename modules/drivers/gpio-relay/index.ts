@@ -1,7 +1,20 @@
 /** Driver of a relay on a GPIO line: switched by messages, off when nobody knows better. */
 
 import { Switch } from "bulkhead/interfaces/switches";
-import { Bytes, Code, Driver, Message, none, Reader, refuse, register, Reply, reply, Result, Writer } from "bulkhead/sdk";
+import {
+  Bytes,
+  Code,
+  Driver,
+  Message,
+  none,
+  Reader,
+  refuse,
+  register,
+  Reply,
+  reply,
+  Result,
+  Writer,
+} from "bulkhead/sdk";
 import { Source } from "bulkhead/sdk/source";
 import { clock, line, log, MODULE_NAME, readings } from "./generated/slots";
 

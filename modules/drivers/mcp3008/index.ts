@@ -57,7 +57,7 @@ class Mcp3008 extends Driver {
   /** A line that is pulled up, because no chip drives it, shows in the null bit. */
   private convert(input: i32): Result {
     this.request[0] = START;
-    this.request[1] = SINGLE_ENDED | (<u8>input << INPUT_SHIFT);
+    this.request[1] = SINGLE_ENDED | ((<u8>input) << INPUT_SHIFT);
     const result = converter.transfer(this.request, this.answer);
     if (result.failed) return result;
     const isWhole = result.value == this.answer.length && (this.answer[1] & NULL_BIT) == 0;

@@ -16,7 +16,10 @@ export function isSwitch(reading: Reading): bool {
 
 /** `homeassistant/sensor/<sensor>-<quantity>/config`. */
 export function writeDiscoveryTopic(writer: Writer, reading: Reading): void {
-  writer.begin().rawText(DISCOVERY).rawText(isSwitch(reading) ? "switch/" : "sensor/");
+  writer
+    .begin()
+    .rawText(DISCOVERY)
+    .rawText(isSwitch(reading) ? "switch/" : "sensor/");
   writer.raw(reading.sensor).rawText("-").raw(reading.quantity).rawText("/config");
 }
 

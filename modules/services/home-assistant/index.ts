@@ -2,7 +2,20 @@
 
 import { Reading } from "bulkhead/interfaces/readings";
 import { Switch } from "bulkhead/interfaces/switches";
-import { Bytes, Code, Driver, Message, none, Publish, Reader, refuse, register, Reply, Result, Writer } from "bulkhead/sdk";
+import {
+  Bytes,
+  Code,
+  Driver,
+  Message,
+  none,
+  Publish,
+  Reader,
+  refuse,
+  register,
+  Reply,
+  Result,
+  Writer,
+} from "bulkhead/sdk";
 import { isSwitch, writeDiscovery, writeDiscoveryTopic, writeStateTopic } from "./entity";
 import { broker, log, Port, switches } from "./generated/slots";
 
