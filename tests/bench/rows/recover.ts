@@ -10,6 +10,8 @@ const ORDER = Object.freeze({ echo: 0, trap: 1, loop: 2 } as const);
 /** What a looping victim may use: about a millisecond. */
 const LOOP_FUEL = 1_000_000;
 const REPLY_AT = 9000;
+/** A caller that has lost its peer asks again, and does not wait long for one answer. */
+const RETRY_MS = 100;
 
 const VICTIM = watModule(
   "",
@@ -24,7 +26,8 @@ const VICTIM = watModule(
 const PROBER = watModule(
   `${REPORT_IMPORT}${CALL_IMPORT}${CLOCK_IMPORT}`,
   `(func $try (result i32)
-     (call $call (i32.const ${REPLY_AT + 100}) (i32.const 8) (i32.const ${REPLY_AT}) (i32.const 64) (i32.const 30000)))
+     (call $call (i32.const ${REPLY_AT + 100}) (i32.const 8) (i32.const ${REPLY_AT}) (i32.const 64)
+       (i32.const ${RETRY_MS})))
    (func (export "bulkhead_handle") (param $port i32) (param $length i32) (result i64)
      (if (i32.ne (local.get $port) (i32.const ${PORT.go})) (then (return (i64.const 0))))
      (i64.store (i32.const ${SCRATCH_AT}) (call $now))
