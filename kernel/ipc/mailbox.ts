@@ -52,6 +52,8 @@ export interface Message {
 
 const NO_CAPABILITIES: readonly Capability[] = Object.freeze([]);
 const FIRST_PAYLOAD_BYTES = 128;
+/** Messages so short are bounded by the route's depth alone: the news that a long one found no room is always told. */
+const SMALL_BYTES = 64;
 
 function makeMessage(edge: Edge): Message {
   return {
@@ -98,7 +100,7 @@ export class Mailbox {
    */
   offer(edge: Edge, port: number, length: number): Offer {
     // Bounded by route, so that no sender can use up another's room.
-    while (edge.queued >= edge.depth || edge.queuedBytes + length > LIMITS.edgeBytes) {
+    while (edge.queued >= edge.depth || (length > SMALL_BYTES && edge.queuedBytes + length > LIMITS.edgeBytes)) {
       const verdict = this.#overflow(edge, port);
       if (verdict !== "room") return verdict;
     }

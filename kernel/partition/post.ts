@@ -153,10 +153,8 @@ export class PostOffice {
     result: number,
     bytes: Uint8Array,
   ): void {
-    const code = result >= 0 && bytes.length > roomOf(receiver) ? RESULT["too-large"] : result;
-    const kind = code < 0 ? KIND.notice : KIND.reply;
-    const sent = this.deliver(receiver, edge, port, kind, correlation, code < 0 ? failureNotice(code) : bytes);
-    if (sent === RESULT.full) receiver.mailbox.addLost(port, 1);
+    const delivered = result < 0 ? result : this.deliver(receiver, edge, port, KIND.reply, correlation, bytes);
+    if (delivered < 0) this.deliver(receiver, edge, port, KIND.notice, correlation, failureNotice(delivered));
   }
 
   /** Registers somebody who waits for an answer within `timeoutMs`. @returns the correlation, never 0. */
