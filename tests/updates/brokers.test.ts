@@ -22,6 +22,7 @@ if (mosquitto === undefined)
 const first = makeModule("threshold", 1);
 const second = makeModule("threshold", 2, { size: 100_000 });
 const third = makeModule("threshold", 3, { size: 5_000 });
+const OPENSSL = "openssl";
 const ACL = new URL("../../tools/push/mosquitto.acl", import.meta.url).pathname;
 
 const ends: (() => Promise<unknown>)[] = [];
@@ -69,7 +70,7 @@ async function retainedBlocks(url: string): Promise<string[]> {
 
 /** A certificate authority and certificates of it, made by OpenSSL in the broker's folder. */
 function makeCertificates(folder: string, names: readonly string[]): void {
-  const openssl = (...args: string[]) => execFileSync("openssl", args, { cwd: folder, stdio: "ignore" });
+  const openssl = (...args: string[]) => execFileSync(OPENSSL, args, { cwd: folder, stdio: "ignore" });
   const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
   openssl("req", "-x509", ...key, "-keyout", "ca.key", "-out", "ca.crt", "-days", "2", "-subj", "/CN=test authority");
   for (const name of names) {
