@@ -1,6 +1,6 @@
 /** The layer table of the design (section 2), as rules: who may import whom. `npm run check` enforces them. */
 
-/** Folders of gateway/ that every process may import: the configuration and the frames between processes. */
+/** Folders of gateway/ that every process may import: the configuration, the signed documents, the frames. */
 const SHARED_BY_PROCESSES = "(config|envelopes|wire)";
 
 /** What every module may import, by path or by the name under which the build mounts it. */
@@ -37,7 +37,7 @@ module.exports = {
     },
     {
       name: "gateway-knows-no-tools-or-modules",
-      comment: "gateway/ may import kernel/index.ts, its own process, gateway/config, gateway/wire, packages and Node.",
+      comment: "gateway/ may import kernel/index.ts, its own process, gateway/config, envelopes and wire, packages and Node.",
       severity: "error",
       from: { path: "^gateway/" },
       to: { path: "^(tools|modules|build|dist)/" },
@@ -65,7 +65,7 @@ module.exports = {
     },
     {
       name: "tools-enter-gateway-by-its-entry-points",
-      comment: "tools/ may import gateway/<folder>/index.ts or main.ts, and gateway/config and gateway/wire.",
+      comment: "tools/ may import gateway/<folder>/index.ts or main.ts, and gateway/config, envelopes and wire.",
       severity: "error",
       from: { path: "^tools/" },
       to: { path: "^gateway/", pathNot: `^gateway/([^/]+/(index|main)\\.ts$|${SHARED_BY_PROCESSES}/)` },

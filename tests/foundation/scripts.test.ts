@@ -58,10 +58,12 @@ describe("npm run fuzz", () => {
 });
 
 describe("npm run bench", () => {
-  test("says what there is", () => {
-    expect(run("tests/bench/bench.ts", "--help")).toMatchObject({ status: 0, stderr: "" });
-    const outcome = run("tests/bench/bench.ts", "spelling");
-    expect(outcome).toMatchObject({ status: 2, stdout: "" });
-    expect(outcome.stderr).toContain("bench: no benchmark spelling; there are meter");
+  test("lists its rows without measuring, and refuses a wrong command line", () => {
+    const list = run("tests/bench/bench.ts", "--list");
+    expect(list).toMatchObject({ status: 0, stderr: "" });
+    expect(list.stdout).toMatch(/^meter\.overhead/m);
+    const wrong = run("tests/bench/bench.ts", "--slow");
+    expect(wrong).toMatchObject({ status: 2, stdout: "" });
+    expect(wrong.stderr).toContain("--slow");
   });
 });
