@@ -37,7 +37,8 @@ module.exports = {
     },
     {
       name: "gateway-knows-no-tools-or-modules",
-      comment: "gateway/ may import kernel/index.ts, its own process, gateway/config, envelopes and wire, packages and Node.",
+      comment:
+        "gateway/ may import kernel/index.ts, its own process, gateway/config, envelopes and wire, packages and Node.",
       severity: "error",
       from: { path: "^gateway/" },
       to: { path: "^(tools|modules|build|dist)/" },
@@ -79,7 +80,8 @@ module.exports = {
     },
     {
       name: "no-development-packages-at-run-time",
-      comment: "A package that only the authors of Bulkhead install may be used by checks, tests and configuration only.",
+      comment:
+        "A package that only the authors of Bulkhead install may be used by checks, tests and configuration only.",
       severity: "error",
       from: { path: "^(kernel|gateway|tools)/", pathNot: "^tools/(check|launch|fuzz|powercut)/" },
       to: { dependencyTypes: ["npm-dev"], dependencyTypesNot: ["type-only"] },

@@ -55,12 +55,11 @@ const DEFAULT_COUNTS = { passed: 40, failed: 0, pending: 1 };
 function runCi(pretended: Pretended): { status: number | null; last: string | undefined; output: string } {
   const folder = temporaryFolder();
   cpSync(path.join(ROOT, ".ci"), path.join(folder, ".ci"), { recursive: true });
-  const commands = {
+  const commands: Record<string, string> = {
     "bin/npm": pretendedNpm(pretended),
-    "bin/mosquitto": "",
-    "bin/openssl": "",
     "bin/node": `#!/bin/sh\nexec "${process.execPath}" "$@"\n`,
   };
+  for (const installed of ["mosquitto", "openssl", "clang", "wasm-ld"]) commands[`bin/${installed}`] = "";
   plant(folder, commands);
   for (const name of Object.keys(commands)) chmodSync(path.join(folder, name), 0o755);
   const outcome = spawnSync("bash", [path.join(folder, ".ci/run")], {
