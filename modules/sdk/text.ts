@@ -12,10 +12,24 @@ function pointAt(text: string, index: i32): u32 {
   return 0x10000 + ((unit - 0xd800) << 10) + (next - 0xdc00);
 }
 
+/** The UTF-16 unit at an index. Below 0x80 it is a character and its own encoding, which is what most texts consist of. */
+// @ts-ignore: decorator
+@inline
+function unitAt(text: string, index: i32): u32 {
+  return <u32>load<u16>(changetype<usize>(text) + (<usize>index << 1));
+}
+
 /** Encodes as much of a text as fits, never half a character. @returns bytes written. */
 export function encodeText(text: string, address: usize, capacity: i32): i32 {
+  const units = text.length;
   let written = 0;
-  for (let i = 0; i < text.length; i++) {
+  for (let i = 0; i < units; i++) {
+    const unit = unitAt(text, i);
+    if (unit < 0x80) {
+      if (written >= capacity) break;
+      store<u8>(address + written++, <u8>unit);
+      continue;
+    }
     const point = pointAt(text, i);
     const size = encodedSize(point);
     if (written + size > capacity) break;
@@ -28,19 +42,29 @@ export function encodeText(text: string, address: usize, capacity: i32): i32 {
 
 /** Bytes that a text takes in UTF-8. */
 export function textSize(text: string): i32 {
-  let size = 0;
-  for (let i = 0; i < text.length; i++) {
+  const units = text.length;
+  let size = units;
+  for (let i = 0; i < units; i++) {
+    if (unitAt(text, i) < 0x80) continue;
     const point = pointAt(text, i);
-    size += encodedSize(point);
-    i += <i32>(point > 0xffff);
+    const isPair = <i32>(point > 0xffff);
+    size += encodedSize(point) - 1 - isPair;
+    i += isPair;
   }
   return size;
 }
 
 /** True where the bytes are this text in UTF-8. Nothing is allocated. */
 export function isText(address: usize, length: i32, text: string): bool {
+  const units = text.length;
   let at = 0;
-  for (let i = 0; i < text.length; i++) {
+  for (let i = 0; i < units; i++) {
+    const unit = unitAt(text, i);
+    if (unit < 0x80) {
+      if (at >= length || <u32>load<u8>(address + at) != unit) return false;
+      at++;
+      continue;
+    }
     const point = pointAt(text, i);
     const size = encodedSize(point);
     if (at + size > length) return false;

@@ -7,6 +7,7 @@ import {
   findOperation,
   HEADER,
   inspectModule,
+  meter,
   interfaceDefinition,
   KERNEL_PORT,
   KIND,
@@ -41,9 +42,12 @@ export interface DeliveryOptions {
 /** What a handler gave back: the reply's bytes, null for none, or the module's own error. */
 export type Outcome = { readonly reply: Uint8Array | null } | { readonly error: number };
 
+/** What metering adds to a binary's exports, next to the ABI's own. */
 interface ModuleExports {
+  readonly "bulkhead:arm": (fuel: number, depth: number) => void;
+  readonly "bulkhead:remaining": () => number;
+  readonly "bulkhead:initialize": () => void;
   readonly memory: { readonly buffer: ArrayBuffer };
-  readonly _initialize?: () => void;
   readonly bulkhead_inbox: () => number;
   readonly bulkhead_handle: (port: number, length: number) => bigint;
   readonly bulkhead_save?: () => bigint;
@@ -53,6 +57,8 @@ interface ModuleExports {
 }
 
 const CBOR_LIMITS = { maxBytes: LIMITS.payloadBytes, maxDepth: 16, maxItems: 4096, tags: [], deterministic: false };
+/** What the meter's counter can hold. */
+const MOST_FUEL = 2_000_000_000;
 const ABORT_RECORD_BYTES = 256;
 const ABORT_MAGIC = 0x42414b42;
 
@@ -72,6 +78,8 @@ export class ModuleTrap extends Error {
 export class ModuleHost {
   readonly manifest: Manifest;
   readonly binaryBytes: number;
+  /** Fuel that the last activation used; one that needs more than the manifest says traps, as it does in the kernel. */
+  fuelUsed = 0;
   /** Everything written to a log slot. */
   readonly logs: { readonly level: number; readonly text: string }[] = [];
   readonly #exports: ModuleExports;
@@ -97,10 +105,16 @@ export class ModuleHost {
     this.binaryBytes = bytes.length;
     this.manifest = inspectModule(bytes).manifest;
     this.#fakes = fakes;
-    const { exports } = instantiateSync(bytes, this.#imports());
+    const metered = meter(bytes, {
+      memoryMaximumPages: this.manifest.memory,
+      tableMaximumEntries: LIMITS.tableEntries,
+    });
+    const { exports } = instantiateSync(metered, this.#imports());
     // SAFETY: the ABI's exports; one that is missing fails at its first use, by name.
     this.#exports = exports as unknown as ModuleExports;
-    this.#guarded(() => this.#exports._initialize?.());
+    this.#guarded(() => {
+      this.#exports["bulkhead:initialize"]();
+    });
     this.#inbox = this.#exports.bulkhead_inbox();
   }
 
@@ -165,21 +179,21 @@ export class ModuleHost {
 
   /** The state as the module saves it: a copy. */
   save(): Uint8Array {
-    const result = this.#exports.bulkhead_save?.() ?? -1n;
+    const result = this.#guarded(() => this.#exports.bulkhead_save?.() ?? -1n);
     if (result < 0n) throw new Refusal("E_STATE", "the module does not save", { found: String(result) });
     return this.#slice(Number(result >> 32n), Number(result & 0xffff_ffffn));
   }
 
   /** True where the module took the state, which a module of `schema` saved; of its own where absent. */
   restore(state: Uint8Array, schema = this.manifest.schema): boolean {
-    const address = this.#exports.bulkhead_state?.(state.length) ?? -1;
+    const address = this.#guarded(() => this.#exports.bulkhead_state?.(state.length) ?? -1);
     if (address < 0) return false;
     this.#memory(address, state.length).set(state);
-    return (this.#exports.bulkhead_restore?.(state.length, schema) ?? -1) >= 0;
+    return this.#guarded(() => this.#exports.bulkhead_restore?.(state.length, schema) ?? -1) >= 0;
   }
 
   health(): number {
-    return this.#exports.bulkhead_health?.() ?? 0;
+    return this.#guarded(() => this.#exports.bulkhead_health?.() ?? 0);
   }
 
   /** Bytes of linear memory, to see that it does not grow. */
@@ -211,10 +225,14 @@ export class ModuleHost {
 
   /** Turns a trap into one that names the source, where the module left an abort record. */
   #guarded<Value>(enter: () => Value): Value {
+    const fuel = Math.min(this.manifest.fuel, MOST_FUEL);
+    this.#exports["bulkhead:arm"](fuel, LIMITS.stackBytes);
     try {
-      return enter();
+      const value = enter();
+      this.fuelUsed = fuel - this.#exports["bulkhead:remaining"]();
+      return value;
     } catch (error) {
-      if (error instanceof Refusal || this.#inbox === 0) throw error;
+      if (error instanceof Refusal || error instanceof ModuleTrap || this.#inbox === 0) throw error;
       throw this.#trap(error);
     }
   }
@@ -228,7 +246,12 @@ export class ModuleHost {
   }
 
   #imports(): Record<string, Record<string, unknown>> {
-    const imports: Record<string, Record<string, unknown>> = {};
+    const stop = (what: string) => () => {
+      throw new ModuleTrap(what, 0, 0);
+    };
+    const imports: Record<string, Record<string, unknown>> = {
+      "bulkhead:meter": { exhausted: stop("more fuel than the manifest says"), overflow: stop("stack overflow") },
+    };
     for (const [slot, { interface: name }] of this.manifest.slots) {
       const fake = { ...this.#defaults(slot, name), ...this.#fakes[slot] };
       const operations: Record<string, unknown> = {};
