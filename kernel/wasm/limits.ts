@@ -8,6 +8,8 @@ export const MAXIMUM_LOCALS = 500;
 export const MAXIMUM_MERGES = 1_000_000;
 /** Parameters or results of one type; V8's own bound is 1,000, and no toolchain comes near either. */
 export const MAXIMUM_ARITY = 128;
+/** Types, imports, functions, exports, elements, ... of one binary in all: each becomes an object of its own. */
+export const MAXIMUM_ITEMS = 250_000;
 /** Each table may grow to the quota, so their number is bounded as well. */
 export const MAXIMUM_TABLES = 16;
 /** 2 GiB in pages: a guest's addresses are non-negative as i32, which the ABI's results rely on. */

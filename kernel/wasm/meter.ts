@@ -177,7 +177,7 @@ function code(i64s: number): ByteWriter {
   return i64s === 0 ? new ByteWriter(64).raw(0) : new ByteWriter(64).raw(1, i64s, I64);
 }
 
-function addControls(layout: Layout, entryFee: (functionIndex: number) => number): void {
+function addControls(layout: Layout, entryFee: EntryFee): void {
   const { fuel, depth, shape } = layout;
   layout.export("fuel", 3, fuel);
   layout.export("depth", 3, depth);
@@ -309,7 +309,7 @@ class BodyPlan {
   }
 
   /** Adds what the callees of direct calls leave to their callers. */
-  payFees(entryFee: (functionIndex: number) => number): void {
+  payFees(entryFee: EntryFee): void {
     for (const { region, callee } of this.scan.directCalls) {
       const owner = this.#owners[region] ?? region;
       this.charges[owner] = (this.charges[owner] ?? 0) + entryFee(callee);
@@ -543,32 +543,35 @@ function tooLarge(index: number, at: number, found: number, maximum: number, wha
   });
 }
 
-/** What a caller pays for an entry to a function; nothing for the host's. */
-function feeOf(shape: ModuleShape, plans: readonly BodyPlan[], functionIndex: number): number {
-  return plans[functionIndex - shape.importedFunctions]?.entryFee ?? 0;
+function planBody(shape: ModuleShape, index: number): BodyPlan {
+  const functionIndex = shape.importedFunctions + index;
+  const body = shape.bodies[index];
+  const type = shape.types[shape.functions[functionIndex] ?? -1];
+  if (body === undefined || type === undefined) refuseWasm("an unknown type index", body?.at ?? 0);
+  tooLarge(functionIndex, body.at, body.end - body.at, MAXIMUM_BODY_BYTES, "bytes");
+  const scan = scanBody(shape, index);
+  tooLarge(functionIndex, body.at, scan.locals, MAXIMUM_LOCALS, "parameters and locals");
+  return new BodyPlan(scan, type);
 }
 
-function planBodies(shape: ModuleShape): BodyPlan[] {
-  const plans = shape.bodies.map((body, index) => {
-    const type = shape.types[shape.functions[shape.importedFunctions + index] ?? -1];
-    if (type === undefined) refuseWasm("an unknown type index", body.at);
-    tooLarge(shape.importedFunctions + index, body.at, body.end - body.at, MAXIMUM_BODY_BYTES, "bytes");
-    const scan = scanBody(shape, index);
-    tooLarge(shape.importedFunctions + index, body.at, scan.locals, MAXIMUM_LOCALS, "parameters and locals");
-    return new BodyPlan(scan, type);
-  });
-  for (const plan of plans) plan.payFees((index) => feeOf(shape, plans, index));
-  return plans;
+/** What a caller pays for an entry, by function index; nothing for the host's. */
+type EntryFee = (functionIndex: number) => number;
+
+/** Plans are made, used and dropped one by one, here and when bodies are rewritten: kept, they are many times the binary. */
+function entryFees(shape: ModuleShape): EntryFee {
+  const fees = shape.bodies.map((_, index) => planBody(shape, index).entryFee);
+  return (functionIndex) => fees[functionIndex - shape.importedFunctions] ?? 0;
 }
 
-function rewriteBodies(layout: Layout, helpers: Helpers, plans: readonly BodyPlan[]): ByteWriter {
+function rewriteBodies(layout: Layout, helpers: Helpers, entryFee: EntryFee): ByteWriter {
   const { shape } = layout;
   const out = new ByteWriter(shape.bytes.length * 2).u32(shape.bodies.length + layout.helpers.length);
-  for (const [index, plan] of plans.entries()) {
+  for (const [index, body] of shape.bodies.entries()) {
+    const plan = planBody(shape, index);
+    plan.payFees(entryFee);
     const rewriter = new BodyRewriter(layout, helpers, plan);
     const rewritten = rewriter.rewrite();
-    const at = shape.bodies[index]?.at ?? 0;
-    checkBody(shape.importedFunctions + index, plan.scan, rewriter.addedLocals, rewritten.length, at);
+    checkBody(shape.importedFunctions + index, plan.scan, rewriter.addedLocals, rewritten.length, body.at);
     out.u32(rewritten.length).append(rewritten);
   }
   for (const helper of layout.helpers) out.u32(helper.body.length).append(helper.body);
@@ -758,8 +761,8 @@ export function meter(binary: Uint8Array, options: MeterOptions = DEFAULT_METER_
   const shape = readModule(binary);
   checkNames(shape);
   const layout = new Layout(shape);
-  const plans = planBodies(shape);
+  const entryFee = entryFees(shape);
   const helpers = addHelpers(layout);
-  addControls(layout, (index) => feeOf(shape, plans, index));
-  return new ModuleWriter(layout, options).write(rewriteBodies(layout, helpers, plans));
+  addControls(layout, entryFee);
+  return new ModuleWriter(layout, options).write(rewriteBodies(layout, helpers, entryFee));
 }

@@ -2,7 +2,7 @@
 
 import { Refusal } from "../errors.ts";
 import { ByteReader, refuseWasm } from "./bytes.ts";
-import { MAXIMUM_ARITY } from "./limits.ts";
+import { MAXIMUM_ARITY, MAXIMUM_ITEMS } from "./limits.ts";
 import { refuseKind, refuseLimits, refuseOpcode, refuseProposal, refuseSection, refuseType } from "./proposals.ts";
 
 export type ExternalKind = "function" | "table" | "memory" | "global";
@@ -148,6 +148,7 @@ class ModuleReader {
   dataSegments = 0;
   start: number | undefined;
   dataCount: number | undefined;
+  #items = 0;
 
   constructor(bytes: Uint8Array) {
     this.bytes = bytes;
@@ -217,7 +218,18 @@ class ModuleReader {
 
   #each(reader: ByteReader, what: string, read: (at: number) => void): void {
     const count = reader.count(what);
+    this.#announce(count, reader.at);
     for (let index = 0; index < count; index += 1) read(reader.at);
+  }
+
+  #announce(count: number, at: number): void {
+    this.#items += count;
+    if (this.#items <= MAXIMUM_ITEMS) return;
+    throw new Refusal("E_SIZE", "a binary declares too many things", {
+      expected: `at most ${MAXIMUM_ITEMS} types, functions, elements and so on`,
+      found: `${this.#items}`,
+      at,
+    });
   }
 
   /** What two sections say together (5.5.16). */
@@ -238,6 +250,7 @@ class ModuleReader {
   }
 
   #custom(reader: ByteReader): void {
+    this.#announce(1, reader.at);
     const name = reader.name();
     this.customSections.push({ name, bytes: this.bytes.subarray(reader.at, reader.end), at: reader.at });
   }

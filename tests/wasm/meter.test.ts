@@ -336,6 +336,14 @@ describe("bounds on compilation", () => {
     expect(refusal(() => meter(tables)).code).toBe("E_SIZE");
   });
 
+  it("refuse a binary that declares too many things to keep", () => {
+    const empty = Uint8Array.from(
+      { length: 8 + 3 * 250_001 },
+      (_, index) => HEADER[index] ?? ((index - 8) % 3 === 1 ? 1 : 0),
+    );
+    expect(refusal(() => readModule(empty)).code).toBe("E_SIZE");
+  });
+
   it("are checked in linear time: four times the functions take no more than eight times as long", async () => {
     const milliseconds = async (functions: number): Promise<number> => {
       const body = `(func (param i32) ${"(loop (br_if 0 (call $f (local.get 0))))".repeat(40)})`;
