@@ -119,16 +119,17 @@ export class Product {
   async batch(modules: readonly string[], count: number): Promise<Uint8Array[]> {
     const payload = new Uint8Array(MESSAGE_BYTES);
     new DataView(payload.buffer).setUint32(0, count, true);
-    return await Promise.all(modules.map((module) => this.report(module, this.trigger(module, payload))));
+    const reports = modules.map((module) => this.report(module));
+    for (const module of modules) this.trigger(module, payload);
+    return await Promise.all(reports);
   }
 
-  trigger(module: string, payload: Uint8Array): undefined {
+  trigger(module: string, payload: Uint8Array): void {
     this.kernel.event(this.#bindings.get(module) ?? 0, payload);
-    return undefined;
   }
 
   /** The next report of a module. */
-  report(module: string, _triggered?: undefined): Promise<Uint8Array> {
+  report(module: string): Promise<Uint8Array> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         reject(new Error(`${module} has not ended its batch within ${BATCH_MS} ms`));

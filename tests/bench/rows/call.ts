@@ -7,6 +7,8 @@ import type { BenchRow, Contestant } from "../statistics.ts";
 import { cpuNanoseconds, durationRow, inTurns } from "../statistics.ts";
 
 const BARE_CALLS = 5_000_000;
+/** Loading hundreds of modules one by one keeps a partition busy with link orders for longer than it may be silent. */
+export const LOADING_MS = 60_000;
 
 /** Loads pairs of a caller and a direct module that answers it. @returns the callers' names. */
 export async function loadPairs(product: Product, pairs: number): Promise<string[]> {
@@ -33,12 +35,12 @@ export function callContestant(name: string, product: Product, callers: readonly
 }
 
 export async function measureCalls(quick: boolean): Promise<BenchRow[]> {
-  const calls = quick ? 20_000 : 100_000;
+  const calls = quick ? 50_000 : 100_000;
   const trips = quick ? 500 : 2000;
   const peer = new Peer();
   const bare = bareCalls();
   const one = await Product.start();
-  const many = await Product.start();
+  const many = await Product.start(["main"], { stuckMs: LOADING_MS });
   const contestants = [
     callContestant("one pair", one, await loadPairs(one, 1), calls),
     callContestant("200 pairs", many, await loadPairs(many, 200), calls),
