@@ -3,7 +3,7 @@ import { connect as connectTcp } from "node:net";
 import type { Duplex } from "node:stream";
 import { connect as connectTls } from "node:tls";
 import { MqttClient } from "mqtt";
-import type { IClientOptions, IPublishPacket } from "mqtt";
+import type { IClientOptions, IConnackPacket, IPublishPacket } from "mqtt";
 import { GuardedSocket, PacketGuard } from "./packet-guard.ts";
 import type { BrokerSettings, WillSettings } from "./settings.ts";
 
@@ -11,6 +11,8 @@ import type { BrokerSettings, WillSettings } from "./settings.ts";
 export const PACKET_BYTES = 512 * 1024;
 /** PUBLISH packets with QoS 1 that the broker may have on the way to us. */
 const RECEIVE_MAXIMUM = 32;
+/** Messages on the way to the broker at one time, where it does not ask for fewer. */
+const WINDOW = 20;
 const CONNECT_MS = 15_000;
 const FIRST_RETRY_MS = 250;
 const MAXIMUM_RETRY_MS = 60_000;
@@ -19,8 +21,17 @@ const GOOD_MS = 30_000;
 /** CONNACK: unacceptable protocol version, in MQTT 3.1.1 and 5. */
 const WRONG_VERSION = [0x01, 0x84];
 
+/** What the broker takes (MQTT 5.0 section 3.2.2.3); one of MQTT 3.1.1 does not say, and takes what is usual. */
+export interface BrokerLimits {
+  /** Messages with QoS 1 that may be under way to it. */
+  readonly window: number;
+  readonly mayRetain: boolean;
+  readonly packetBytes: number;
+  readonly hasSubscriptionIdentifiers: boolean;
+}
+
 export interface ConnectionEvents {
-  readonly onOnline: (client: MqttClient) => void;
+  readonly onOnline: (client: MqttClient, limits: BrokerLimits) => void;
   readonly onOffline: () => void;
   /** Handles one message; the broker is acknowledged, and sends more, once it resolves. */
   readonly onMessage: (packet: IPublishPacket) => Promise<void>;
@@ -53,10 +64,6 @@ export class Connection {
     return this.#onlineAt === undefined ? undefined : this.#client;
   }
 
-  get isVersion5(): boolean {
-    return this.#version === 5;
-  }
-
   open(): void {
     const client = new MqttClient(() => this.#stream(), this.#options());
     this.#client = client;
@@ -64,8 +71,8 @@ export class Connection {
     client.on("error", (error) => {
       reason = describe(error);
     });
-    client.on("connect", () => {
-      this.#online(client);
+    client.on("connect", (packet) => {
+      this.#online(client, packet);
     });
     client.handleMessage = (packet, done) => {
       this.#events.onMessage(packet).then(() => {
@@ -115,10 +122,15 @@ export class Connection {
     return new GuardedSocket(socket, new PacketGuard(PACKET_BYTES, this.#version === 5));
   }
 
-  #online(client: MqttClient): void {
+  #online(client: MqttClient, { properties }: IConnackPacket): void {
     this.#onlineAt = performance.now();
     this.#say("online", `connected to ${this.#broker.url.host} with MQTT ${this.#version === 5 ? "5" : "3.1.1"}`);
-    this.#events.onOnline(client);
+    this.#events.onOnline(client, {
+      window: Math.min(properties?.receiveMaximum ?? WINDOW, WINDOW),
+      mayRetain: properties?.retainAvailable ?? true,
+      packetBytes: properties?.maximumPacketSize ?? Number.MAX_SAFE_INTEGER,
+      hasSubscriptionIdentifiers: this.#version === 5 && (properties?.subscriptionIdentifiersAvailable ?? true),
+    });
   }
 
   #closed(client: MqttClient, reason: string): void {

@@ -36,6 +36,7 @@ export class MqttHost implements InterfaceHost {
   readonly #reporter: NodeJS.Timeout;
   /** Subscription identifiers (MQTT 5) by filter: they say which of our filters a message came by. */
   readonly #identifiers = new Map<string, number>();
+  #hasIdentifiers = false;
   #dropped = 0;
   #outboxDropped = 0;
   readonly #outbox: Outbox;
@@ -100,10 +101,11 @@ export class MqttHost implements InterfaceHost {
       return undefined;
     }
     const connection = new Connection(broker, clientId, will, {
-      onOnline: (client) => {
+      onOnline: (client, limits) => {
+        this.#hasIdentifiers = limits.hasSubscriptionIdentifiers;
         const all = Array.from(this.#subscribers.values(), ({ subscribe }) => subscribe).flat();
         this.#subscribe(client, [...new Set(all)]);
-        this.#publisher.online(client);
+        this.#publisher.online(client, limits);
       },
       onOffline: () => {
         this.#publisher.offline();
@@ -120,8 +122,7 @@ export class MqttHost implements InterfaceHost {
   /** Also for filters that are subscribed already: the broker then sends their retained messages again, to the new binding. */
   #subscribe(client: MqttClient, wanted: readonly string[]): void {
     for (const filter of wanted) {
-      const options =
-        this.#connection?.isVersion5 === true ? { properties: { subscriptionIdentifier: this.#identify(filter) } } : {};
+      const options = this.#hasIdentifiers ? { properties: { subscriptionIdentifier: this.#identify(filter) } } : {};
       client.subscribe(filter, { qos: 1, ...options }, (error) => {
         if (error !== null && client.connected)
           this.#port.log(1, `the broker refuses to send ${filter}: ${error.message}`);

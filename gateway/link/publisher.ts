@@ -2,17 +2,18 @@
 import type { MqttClient } from "mqtt";
 import type { HostAnswer } from "../wire/host-process.ts";
 import { failed } from "../wire/host-process.ts";
+import type { BrokerLimits } from "./connection.ts";
 import type { Outbox, OutgoingMessage } from "./outbox.ts";
 
 export const FLAG_QOS_1 = 1;
 export const FLAG_RETAIN = 2;
 
-/** Messages on the way to the broker at one time; brokers accept so many by default. */
-const WINDOW = 20;
 /** A message that the broker has not acknowledged by then goes to the disk, and its caller goes on. */
 const PATIENCE_MS = 250;
 /** Appends and removals of so long share one commit, for each one wears the SD card. */
 const COMMIT_MS = 20;
+/** A PUBLISH's fixed header, topic length, identifier and empty properties. */
+const PACKET_HEADS = 12;
 const TRIM_MS = 60_000;
 
 /**
@@ -31,6 +32,7 @@ export class Publisher {
   readonly #onProblem: (text: string) => void;
   readonly #trimmer: NodeJS.Timeout;
   #client: MqttClient | undefined;
+  #limits: BrokerLimits | undefined;
   /** On the way to the broker, oldest first. */
   readonly #flights = new Set<Flight>();
   /** Waiting for the next commit, oldest first; all of them younger than the flights. */
@@ -60,8 +62,9 @@ export class Publisher {
     });
   }
 
-  online(client: MqttClient): void {
+  online(client: MqttClient, limits: BrokerLimits): void {
     this.#client = client;
+    this.#limits = limits;
     this.#sentId = 0;
     this.#pump();
   }
@@ -83,7 +86,11 @@ export class Publisher {
 
   #isDirect(): boolean {
     const isNothingBefore = this.#outbox.count === 0 && this.#unsaved.length === 0;
-    return this.#client !== undefined && isNothingBefore && this.#flights.size < WINDOW;
+    return this.#client !== undefined && isNothingBefore && this.#flights.size < this.#window;
+  }
+
+  get #window(): number {
+    return this.#limits?.window ?? 0;
   }
 
   #sendDirect(flight: Flight): void {
@@ -96,8 +103,15 @@ export class Publisher {
   #send(flight: Flight): void {
     const { topic, payload, flags } = flight.message;
     const client = this.#client;
+    const limits = this.#limits;
     this.#flights.add(flight);
-    const options = { qos: (flags & FLAG_QOS_1) as 0 | 1, retain: (flags & FLAG_RETAIN) !== 0 };
+    if (Buffer.byteLength(topic) + payload.length + PACKET_HEADS > (limits?.packetBytes ?? 0)) {
+      this.#onProblem(`the broker takes no message of ${payload.length} bytes: ${topic}`);
+      this.#settle(flight, failed("too-large"));
+      return;
+    }
+    const retain = (flags & FLAG_RETAIN) !== 0 && limits?.mayRetain === true;
+    const options = { qos: (flags & FLAG_QOS_1) as 0 | 1, retain };
     client?.publish(topic, Buffer.from(payload), options, (error) => {
       if (this.#client !== client) return;
       if (!(error instanceof Error)) this.#settle(flight, { result: 0 });
@@ -163,9 +177,11 @@ export class Publisher {
 
   /** Sends stored messages while there is room in the window. */
   #pump(): void {
-    const room = WINDOW - this.#flights.size;
+    const room = this.#window - this.#flights.size;
     if (this.#client === undefined || room <= 0 || this.#outbox.count === 0) return;
     for (const { id, ...message } of this.#outbox.after(this.#sentId, room)) {
+      // A message that is refused on the spot lets the next ones go from within.
+      if (id <= this.#sentId) continue;
       this.#sentId = id;
       this.#send({ message, id, answer: undefined, timer: undefined });
     }

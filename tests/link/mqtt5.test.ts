@@ -131,6 +131,42 @@ describe("MQTT 5", () => {
     expect(events).toEqual([{ binding: 1, topic: "a/b", payload: "true" }]);
   });
 
+  it("keeps to what the broker says that it takes", async () => {
+    let underWay = 0;
+    let most = 0;
+    const { port, packets } = await play((packet, send) => {
+      if (packet.cmd === "connect") {
+        const properties = {
+          receiveMaximum: 3,
+          retainAvailable: false,
+          maximumPacketSize: 1000,
+          subscriptionIdentifiersAvailable: false,
+        };
+        send({ cmd: "connack", reasonCode: 0, returnCode: 0, sessionPresent: false, properties });
+      } else if (packet.cmd === "publish") {
+        most = Math.max(most, ++underWay);
+        setTimeout(() => {
+          underWay--;
+          accept(packet, send);
+        }, 20);
+      } else accept(packet, send);
+    });
+    const started = await start(port);
+    await started.online();
+    const results = await Promise.all(
+      Array.from({ length: 20 }, (_, index) => started.publish(1, "a", String(index), 3)),
+    );
+    expect(results.every((result) => result === 0)).toBe(true);
+    expect(await started.publish(1, "a", new Uint8Array(2000))).toBeLessThanOrEqual(0);
+    const published = () => packets.filter((packet) => packet.cmd === "publish");
+    await until(() => published().length === 20);
+    expect(most).toBeLessThanOrEqual(3);
+    expect(published().every(({ retain }) => !retain)).toBe(true);
+    const [subscribe] = packets.filter((packet) => packet.cmd === "subscribe");
+    expect(subscribe?.properties).toBeUndefined();
+    await until(() => started.logs.some((line) => line.includes("takes no message of 2000 bytes")));
+  });
+
   it("falls back to 3.1.1 at once where the broker refuses the version", async () => {
     const { port, packets } = await play((packet, send, socket) => {
       if (packet.cmd === "connect" && packet.protocolVersion === 5) {
