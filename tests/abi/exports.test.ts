@@ -1,8 +1,8 @@
 /** What a binary must export, with which type: checked before anything of it is compiled. */
 import { describe, expect, test } from "vitest";
 import type { Refusal } from "../../kernel/index.ts";
-import { ABI_EXPORTS, ABI_VERSION, inspectModule, STATE_EXPORTS } from "../../kernel/index.ts";
-import { manifestFields, moduleBinary } from "../support/modules.ts";
+import { ABI_EXPORTS, ABI_VERSION, admitModule, inspectModule, STATE_EXPORTS } from "../../kernel/index.ts";
+import { manifestFields, moduleBinary, moduleSpec } from "../support/modules.ts";
 
 /** A WAT definition of each export as the ABI wants it. */
 const RIGHT: Readonly<Record<string, string>> = {
@@ -118,8 +118,6 @@ test("exports that the ABI does not know are harmless and listed", () => {
 });
 
 test("an export with a name of the kernel's own is refused", async () => {
-  const { admitModule } = await import("../../kernel/index.ts");
-  const { moduleSpec } = await import("../support/modules.ts");
   const wat = `(module ${Object.values(RIGHT).join("\n")} (func (export "bulkhead:enter")))`;
   await expect(admitModule(moduleBinary(wat, { name: "probe" }), moduleSpec("probe"))).rejects.toMatchObject({
     code: "E_WASM",
