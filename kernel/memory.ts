@@ -60,11 +60,13 @@ export class GuestMemory {
 
   /**
    * Copies the range into `target` from its start.
+   * `words` is a view of the same buffer as `target`: short copies go by words through it.
    * @returns false where the range is not wholly inside; `target` is then untouched. `target` must have the room.
    */
-  readInto(address: GuestPointer, length: GuestLength, target: Uint8Array): boolean {
+  readInto(address: GuestPointer, length: GuestLength, target: Uint8Array, words?: DataView): boolean {
     if (!this.covers(address, length)) return false;
-    copyBytes(this.#bytes, address, target, 0, length);
+    if (words === undefined || length > SHORT_COPY) target.set(this.#bytes.subarray(address, address + length));
+    else copyWords(this.#words, address, words, 0, this.#bytes, target, length);
     return true;
   }
 
@@ -74,10 +76,11 @@ export class GuestMemory {
     return Array.from({ length: count }, (_, index) => this.#words.getUint32(address + index * 4, true));
   }
 
-  /** Writes all of `source`, or nothing where it does not fit. */
-  write(address: GuestPointer, source: Uint8Array, length = source.length): boolean {
+  /** Writes the first `length` bytes of `source`, or nothing where they do not fit; `words` as in `readInto`. */
+  write(address: GuestPointer, source: Uint8Array, length = source.length, words?: DataView): boolean {
     if (!this.covers(address, guestLength(length))) return false;
-    copyBytes(source, 0, this.#bytes, address, length);
+    if (words === undefined || length > SHORT_COPY) this.#bytes.set(source.subarray(0, length), address);
+    else copyWords(words, 0, this.#words, address, source, this.#bytes, length);
     return true;
   }
 
@@ -100,7 +103,8 @@ export class GuestMemory {
 
   /** The views are made anew when the memory has grown: growth detaches the old buffer. */
   #current(): Uint8Array {
-    if (this.#bytes.buffer !== this.#memory.buffer) {
+    // A detached buffer has no length; asking the memory for its buffer at each access would cost more than the access.
+    if (this.#bytes.length === 0) {
       this.#bytes = new Uint8Array(this.#memory.buffer);
       this.#words = new DataView(this.#memory.buffer);
     }
@@ -108,13 +112,20 @@ export class GuestMemory {
   }
 }
 
-/** Up to this length a loop beats making two views. */
-const SHORT_COPY = 96;
+/** Up to this length a loop over words beats making two views. */
+const SHORT_COPY = 256;
 
-function copyBytes(source: Uint8Array, from: number, target: Uint8Array, to: number, length: number): void {
-  if (length > SHORT_COPY) {
-    target.set(source.subarray(from, from + length), to);
-    return;
-  }
-  for (let index = 0; index < length; index++) target[to + index] = source[from + index] ?? 0;
+/** Copies between two buffers, each given as words and as bytes; addresses need no alignment. */
+function copyWords(
+  from: DataView,
+  fromAt: number,
+  to: DataView,
+  toAt: number,
+  fromBytes: Uint8Array,
+  toBytes: Uint8Array,
+  length: number,
+): void {
+  const whole = length & ~3;
+  for (let at = 0; at < whole; at += 4) to.setUint32(toAt + at, from.getUint32(fromAt + at, true), true);
+  for (let at = whole; at < length; at++) toBytes[toAt + at] = fromBytes[fromAt + at] ?? 0;
 }

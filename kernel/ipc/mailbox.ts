@@ -46,6 +46,8 @@ export interface Message {
   badge: number;
   correlation: number;
   payload: Uint8Array;
+  /** The payload's buffer, for copies by words. */
+  words: DataView;
   length: number;
   capabilities: readonly Capability[];
 }
@@ -56,6 +58,7 @@ const FIRST_PAYLOAD_BYTES = 128;
 const SMALL_BYTES = 64;
 
 function makeMessage(edge: Edge): Message {
+  const payload = new Uint8Array(FIRST_PAYLOAD_BYTES);
   return {
     edge,
     port: 0,
@@ -65,7 +68,8 @@ function makeMessage(edge: Edge): Message {
     senderPartition: 0,
     badge: 0,
     correlation: 0,
-    payload: new Uint8Array(FIRST_PAYLOAD_BYTES),
+    payload,
+    words: new DataView(payload.buffer),
     length: 0,
     capabilities: NO_CAPABILITIES,
   };
@@ -105,7 +109,10 @@ export class Mailbox {
       if (verdict !== "room") return verdict;
     }
     const message = this.#reuse() ?? makeMessage(edge);
-    if (message.payload.length < length) message.payload = new Uint8Array(2 ** Math.ceil(Math.log2(length)));
+    if (message.payload.length < length) {
+      message.payload = new Uint8Array(2 ** Math.ceil(Math.log2(length)));
+      message.words = new DataView(message.payload.buffer);
+    }
     message.edge = edge;
     message.port = port;
     message.length = length;

@@ -48,7 +48,7 @@ export class PacketWriter {
   /** Room for a payload on its way from a guest to a ring. */
   readonly payload = new Uint8Array(LIMITS.payloadBytes);
 
-  message(module: number, edge: number, message: Omit<Message, "payload" | "length" | "edge">): Uint8Array {
+  message(module: number, edge: number, message: Omit<Message, "payload" | "words" | "length" | "edge">): Uint8Array {
     const words = this.#words;
     words[WORDS.type] = PACKET.message;
     words[WORDS.module] = module;

@@ -46,6 +46,8 @@ export interface Incarnation {
   readonly cell: ModuleCell;
   readonly order: ModuleOrder;
   instance: ModuleInstance;
+  /** True where it is entered directly and runs to its end; else under JavaScript Promise Integration. */
+  readonly isDirect: boolean;
   /** True while the kernel runs it outside a handler: it can then not be suspended. */
   synchronous: boolean;
   readonly onDone: (result: number) => void;

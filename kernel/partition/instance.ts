@@ -85,9 +85,9 @@ export class ModuleInstance {
   }
 
   /** Puts a message into the inbox; `payload` has at most `payloadRoom` bytes. The inbox stays inside: memories never shrink. */
-  deliver(header: MessageHeader, payload: Uint8Array, handles: readonly number[]): void {
+  deliver(header: MessageHeader, payload: Uint8Array, handles: readonly number[], words?: DataView): void {
     this.memory.writeHeader(this.#inbox, ABI_VERSION, header, handles);
-    this.memory.write(guestPointer(this.#inbox + HEADER.size), payload, header.length);
+    this.memory.write(guestPointer(this.#inbox + HEADER.size), payload, header.length, words);
   }
 
   /** @returns a copy of the state, or undefined where the module has none to save. @throws Refusal E_STATE; a trap as it is. */

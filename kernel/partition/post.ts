@@ -114,7 +114,7 @@ export class PostOffice {
     const message = receiver.mailbox.offer(edge, target.port, length);
     // A sender need not know of a drop; a caller must, or it would wait for its deadline.
     if (typeof message === "string") return message === "full" || outgoing.kind === KIND.call ? RESULT.full : 0;
-    memory.readInto(address, length, message.payload);
+    memory.readInto(address, length, message.payload, message.words);
     this.#stamp(message, sender, outgoing);
     this.#ready(receiver);
     return 0;

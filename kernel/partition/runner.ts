@@ -22,6 +22,8 @@ export interface Environment {
   readonly timers: Timers;
   readonly sliceFuel: number;
   readonly now: () => number;
+  /** As `now`, as of the last time that the loop looked: exact enough for periods and limits, and free. */
+  readonly coarseNow: () => number;
   readonly ready: (cell: ModuleCell) => void;
   readonly report: (report: Report) => void;
   readonly link: (cell: ModuleCell, slots: readonly SlotLink[]) => void;
@@ -74,7 +76,7 @@ export class Runner {
 
   /** Makes an instance for the cell without running any of its code. */
   incarnate(cell: ModuleCell, order: ModuleOrder): Incarnation {
-    const incarnation = { cell, order, synchronous: false } as {
+    const incarnation = { cell, order, synchronous: false, isDirect: isDirect(order, this.#environment.sliceFuel) } as {
       -readonly [Key in keyof Incarnation]: Incarnation[Key];
     };
     incarnation.onDone = (result) => {
@@ -86,7 +88,7 @@ export class Runner {
     const { post, timers, now, report } = this.#environment;
     const imports = buildImports({
       incarnation,
-      isDirect: isDirect(order, this.#environment.sliceFuel),
+      isDirect: incarnation.isDirect,
       post,
       timers,
       now,
@@ -143,7 +145,7 @@ export class Runner {
 
   /** True where the module has used up its period's fuel: it is set aside until the next period. */
   throttle(cell: ModuleCell): boolean {
-    const now = this.#environment.now();
+    const now = this.#environment.coarseNow();
     const { periodMs, fuelPerPeriod } = cell.order;
     if (now - cell.periodStart >= periodMs) {
       cell.periodStart = now;
@@ -235,13 +237,13 @@ export class Runner {
       this.#environment.ready(cell);
       return;
     }
-    activation.startedAt = this.#environment.now();
+    activation.startedAt = this.#environment.coarseNow();
     activation.granted = Math.min(cell.order.fuel, this.#environment.sliceFuel);
     activation.fuelLeft = cell.order.fuel - activation.granted;
     cell.activations++;
     cell.state = "running";
     const { instance } = incarnation;
-    if (isDirect(incarnation.order, this.#environment.sliceFuel)) {
+    if (incarnation.isDirect) {
       try {
         this.#finish(cell, instance.enter(activation.granted, LIMITS.stackBytes, activation.port, length));
       } catch (error) {
@@ -263,13 +265,7 @@ export class Runner {
 
   /** @returns the payload's length, or -1 where there is nothing to run. */
   #deliverNext(cell: ModuleCell, incarnation: Incarnation): number {
-    for (const [port, expirations] of cell.ticks) {
-      cell.ticks.delete(port);
-      const payload = encodeCbor(expirations);
-      incarnation.instance.deliver(kernelHeader(KIND.event, payload.length, 0), payload, NO_HANDLES);
-      Object.assign(cell.activation, { kind: KIND.event, port, correlation: 0, senderModule: 0 });
-      return payload.length;
-    }
+    if (cell.ticks.size > 0) return deliverTick(cell, incarnation);
     const message = cell.mailbox.take();
     if (message === undefined) return -1;
     if (message.length > incarnation.instance.payloadRoom) {
@@ -309,6 +305,7 @@ export class Runner {
       },
       message.payload,
       handles,
+      message.words,
     );
     const { length } = message;
     cell.mailbox.recycle(message);
@@ -441,6 +438,16 @@ export function isDirect(order: ModuleOrder, sliceFuel: number): boolean {
 
 function kernelHeader(kind: number, length: number, lost: number): Parameters<ModuleInstance["deliver"]>[0] {
   return { kind, length, senderModule: 0, senderGeneration: 0, badge: 0, correlation: 0, lost };
+}
+
+/** Delivers the expirations of one timer that waits. */
+function deliverTick(cell: ModuleCell, { instance }: Incarnation): number {
+  const [port, expirations] = cell.ticks.entries().next().value ?? [0, 0];
+  cell.ticks.delete(port);
+  const payload = encodeCbor(expirations);
+  instance.deliver(kernelHeader(KIND.event, payload.length, 0), payload, NO_HANDLES);
+  Object.assign(cell.activation, { kind: KIND.event, port, correlation: 0, senderModule: 0 });
+  return payload.length;
 }
 
 function receiveHandles(cell: ModuleCell, capabilities: readonly Capability[]): number[] {

@@ -37,6 +37,7 @@ export class PartitionRuntime {
   readonly #hostRequests = new Map<number, HostCompletion>();
   readonly #eventEdges = new Map<string, Edge>();
   #hostRequest = 0;
+  #now = performance.now();
   #stopped = false;
 
   constructor(data: PartitionData) {
@@ -52,6 +53,7 @@ export class PartitionRuntime {
       timers: this.#timers,
       sliceFuel: data.sliceFuel,
       now,
+      coarseNow: () => this.#now,
       ready,
       report: (report: Report): void => {
         this.#report(report);
@@ -76,7 +78,8 @@ export class PartitionRuntime {
       const received = (bell !== heard || this.#post.owes) && this.#post.receive();
       // Unread records stay in a ring after a full batch: look again before sleeping.
       if (!received) heard = bell;
-      this.#timers.fire(performance.now());
+      this.#now = performance.now();
+      this.#timers.fire(this.#now);
       if (!(await this.#work()) && !received) this.#sleep(heard);
     }
   }

@@ -179,5 +179,6 @@ function record(swap: Swap, message: Message): void {
     return;
   }
   swap.inputBytes += message.length;
-  swap.inputs.push({ ...message, payload: message.payload.slice(0, message.length) });
+  const payload = message.payload.slice(0, message.length);
+  swap.inputs.push({ ...message, payload, words: new DataView(payload.buffer) });
 }
