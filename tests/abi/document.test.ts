@@ -1,8 +1,27 @@
-/** The page that module authors read says what the tables of the kernel say. */
+/** The pages that module authors and operators read say what the tables of the kernel say. */
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { generate, path } from "../../tools/generate/abi.ts";
+import {
+  findOperation,
+  type InterfaceName,
+  INTERFACES,
+  interfaceDefinition,
+  RESULT_CODES,
+} from "../../kernel/index.ts";
+import * as abi from "../../tools/generate/abi.ts";
+import * as interfaces from "../../tools/generate/interfaces.ts";
 
-test("docs/abi.md is what its generator makes", () => {
+test.each([abi, interfaces])("$path is what its generator makes", ({ path, generate }) => {
   expect(readFileSync(new URL(`../../${path}`, import.meta.url), "utf8")).toBe(generate());
+});
+
+test("every result code and every operation is documented", () => {
+  const pages = abi.generate() + interfaces.generate();
+  for (const { code, name } of RESULT_CODES) expect(pages).toContain(`| ${code} | \`${name}\` |`);
+  for (const name of Object.keys(INTERFACES) as InterfaceName[]) {
+    expect(pages).toContain(`## ${name}\n`);
+    for (const operation of Object.keys(interfaceDefinition(name).operations)) {
+      expect(pages).toContain(findOperation(name, operation)?.meaning);
+    }
+  }
 });
