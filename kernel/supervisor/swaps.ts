@@ -261,7 +261,8 @@ export class SwapCoordinator {
     const { name } = record.spec;
     const { cause, text, replayed, isAlive } = report;
     this.#putInForce(member, member.old);
-    record.generation = member.generation;
+    // Unless it has been restarted since: that instance has a later one.
+    record.generation = Math.max(record.generation, member.generation);
     this.#environment.emit({ type: "swap-reverted", module: name, cause, text, replayed });
     if (!isAlive && member.oldStatus === "held") this.#environment.hold(record, "it was held before the swap");
     else if (!isAlive) this.#environment.restart(record);

@@ -83,14 +83,14 @@ describe("fuel", () => {
 
   test("charged for bulk work is owed: a large fill is not had for one slice", async () => {
     running = await startKernel();
-    // Each fill of 15 pages costs 122,880; three of them are more than the 300,000 of the activation.
+    // Each fill of 15 pages costs 122,880; three of them are more than the 350,000 of the activation.
     const fill = "(memory.fill (i32.const 8192) (i32.const 0) (i32.const 983040))";
     const wat = watModule(
       "",
       `(func (export "bulkhead_handle") (param i32 i32) (result i64) ${fill} ${fill} ${fill} (i64.const 0))`,
       16,
     );
-    await loadModule(running, "filler", wat, { manifest: { memory: 16, fuel: 300_000 } });
+    await loadModule(running, "filler", wat, { manifest: { memory: 16, fuel: 350_000 } });
     running.kernel.begin();
     expect(await running.waitFor("fault")).toMatchObject({ module: "filler", cause: "budget" });
   });
