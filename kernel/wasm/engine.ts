@@ -5,7 +5,6 @@ export type CompiledModule = WebAssembly.Module;
 export type LinearMemory = WebAssembly.Memory;
 export type WasmInstance = WebAssembly.Instance;
 export type WasmImports = WebAssembly.Imports;
-export type WasmGlobal = WebAssembly.Global;
 
 // JSPI is in Node 26 and not yet in TypeScript's library.
 interface PromiseIntegration {
@@ -50,8 +49,4 @@ export function isTrap(error: unknown): error is Error {
 
 export function isMemory(value: unknown): value is LinearMemory {
   return value instanceof WebAssembly.Memory;
-}
-
-export function isGlobal(value: unknown): value is WasmGlobal {
-  return value instanceof WebAssembly.Global;
 }

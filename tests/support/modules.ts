@@ -1,6 +1,6 @@
 /** Modules for tests: hand-written WAT with a manifest, admitted as the product admits them. */
 import wabtInit from "wabt";
-import { encodeCbor, LIMITS } from "../../kernel/index.ts";
+import { encodeCbor } from "../../kernel/index.ts";
 import type { AdmittedModule, Grant, ModuleSpec } from "../../kernel/index.ts";
 import { admitModule } from "../../kernel/index.ts";
 
@@ -101,5 +101,3 @@ export function watModule(imports: string, body: string, pages = 1): string {
 /** A handler that replies with exactly the payload it got. */
 export const ECHO = `(func (export "bulkhead_handle") (param $port i32) (param $length i32) (result i64)
   (i64.or (i64.shl (i64.const 1088) (i64.const 32)) (i64.extend_i32_u (local.get $length))))`;
-
-export const MAXIMUM_PAYLOAD = LIMITS.payloadBytes;
