@@ -219,7 +219,7 @@ describe("GPIO bank", () => {
     const chip = new SimulatedGpioChip([button]);
     const { seen, requested } = await watch(chip, 5, "both");
     expect(await requested.get()).toBe(1);
-    await new Promise((resolve) => setTimeout(resolve, 68));
+    while (seen.length < 5) await new Promise((resolve) => setTimeout(resolve, 5));
     expect(seen.slice(0, 5)).toEqual([0, 1, 0, 1, 0]);
     chip.close();
   });
