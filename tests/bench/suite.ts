@@ -72,7 +72,7 @@ export const SUITE: Readonly<Record<string, Group>> = Object.freeze({
     load: async () => (await import("./rows/footprint.ts")).measureFootprint,
   },
   scale: {
-    rows: ["scale.modules.10", "scale.modules.100", "scale.modules.1000"],
+    rows: [10, 100, 1000].flatMap((size) => [`scale.modules.${size}`, `scale.modules.${size}.together`]),
     placement: "pinned",
     load: async () => (await import("./rows/scale.ts")).measureScale,
   },

@@ -114,7 +114,7 @@ async function coreMemory(configuration: string, settleMs: number): Promise<numb
 }
 
 export async function measureGateway(quick: boolean): Promise<BenchRow[]> {
-  const rounds = quick ? 2 : 10;
+  const rounds = quick ? 1 : 10;
   const settleMs = quick ? 1000 : 5000;
   const broker = await startBroker();
   const client = await connectAsync(broker.url);
