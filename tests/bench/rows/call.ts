@@ -56,7 +56,7 @@ export async function measureCalls(quick: boolean): Promise<BenchRow[]> {
       sample: () => cpuNanoseconds(trips, () => peer.roundTrips(trips)),
     },
   ];
-  const [single = [], pairs = [], wasm = [], channel = []] = await inTurns(contestants, quick ? 6 : 30, 3);
+  const [single = [], pairs = [], wasm = [], channel = []] = await inTurns(contestants, quick ? 5 : 30, quick ? 2 : 3);
   await Promise.all([one.stop(), many.stop(), peer.stop()]);
   const names = ["", "bare cross-instance Wasm call", "MessageChannel round trip"];
   return [

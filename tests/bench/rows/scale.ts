@@ -21,8 +21,8 @@ function turnsContestant(name: string, product: Product, callers: readonly strin
 }
 
 export async function measureScale(quick: boolean): Promise<BenchRow[]> {
-  const turns = quick ? 20 : 100;
-  const calls = quick ? 40_000 : 200_000;
+  const turns = quick ? 10 : 100;
+  const calls = quick ? 20_000 : 200_000;
   const rounds = quick ? 3 : 20;
   const products: Product[] = [];
   const inTurn: Contestant[] = [];

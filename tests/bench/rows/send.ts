@@ -116,7 +116,11 @@ export async function measureSends(quick: boolean): Promise<BenchRow[]> {
     },
     { name: "MessageChannel one way", sample: () => cpuNanoseconds(flooded, () => peer.flood(flooded)) },
   ];
-  const [toDirect = [], toBlocking = [], emitter = [], channel = []] = await inTurns(contestants, quick ? 6 : 30, 3);
+  const [toDirect = [], toBlocking = [], emitter = [], channel = []] = await inTurns(
+    contestants,
+    quick ? 5 : 30,
+    quick ? 2 : 3,
+  );
   await Promise.all([direct.stop(), blocking.stop(), peer.stop()]);
   const names = ["", "EventEmitter with a copied buffer", "MessageChannel one way"];
   return [
