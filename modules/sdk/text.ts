@@ -4,7 +4,7 @@ const REPLACEMENT: u32 = 0xfffd;
 
 /** The character that begins at a UTF-16 unit; one above 0xffff takes two units. A lone surrogate becomes U+FFFD. */
 function pointAt(text: string, index: i32): u32 {
-  const at = changetype<usize>(text) + (<usize>index << 1);
+  const at = changetype<usize>(text) + ((<usize>index) << 1);
   const unit = <u32>load<u16>(at);
   if (unit - 0xd800 >= 0x800) return unit;
   const next = index + 1 < text.length ? <u32>load<u16>(at, 2) : 0;
@@ -12,11 +12,13 @@ function pointAt(text: string, index: i32): u32 {
   return 0x10000 + ((unit - 0xd800) << 10) + (next - 0xdc00);
 }
 
-/** The UTF-16 unit at an index. Below 0x80 it is a character and its own encoding, which is what most texts consist of. */
-// @ts-ignore: decorator
-@inline
-function unitAt(text: string, index: i32): u32 {
-  return <u32>load<u16>(changetype<usize>(text) + (<usize>index << 1));
+/** A UTF-16 unit. Below 0x80 it is a character and its own encoding, which is what most texts consist of. */
+class Unit {
+  // The formatter knows decorators of class members only.
+  @inline
+  static at(text: string, index: i32): u32 {
+    return <u32>load<u16>(changetype<usize>(text) + ((<usize>index) << 1));
+  }
 }
 
 /** Encodes as much of a text as fits, never half a character. @returns bytes written. */
@@ -24,7 +26,7 @@ export function encodeText(text: string, address: usize, capacity: i32): i32 {
   const units = text.length;
   let written = 0;
   for (let i = 0; i < units; i++) {
-    const unit = unitAt(text, i);
+    const unit = Unit.at(text, i);
     if (unit < 0x80) {
       if (written >= capacity) break;
       store<u8>(address + written++, <u8>unit);
@@ -45,7 +47,7 @@ export function textSize(text: string): i32 {
   const units = text.length;
   let size = units;
   for (let i = 0; i < units; i++) {
-    if (unitAt(text, i) < 0x80) continue;
+    if (Unit.at(text, i) < 0x80) continue;
     const point = pointAt(text, i);
     const isPair = <i32>(point > 0xffff);
     size += encodedSize(point) - 1 - isPair;
@@ -59,7 +61,7 @@ export function isText(address: usize, length: i32, text: string): bool {
   const units = text.length;
   let at = 0;
   for (let i = 0; i < units; i++) {
-    const unit = unitAt(text, i);
+    const unit = Unit.at(text, i);
     if (unit < 0x80) {
       if (at >= length || <u32>load<u8>(address + at) != unit) return false;
       at++;
