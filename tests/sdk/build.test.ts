@@ -1,10 +1,10 @@
 /** The build: what it refuses, with file, line and column, and what it leaves alone. */
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { inspectModule, Refusal } from "../../kernel/index.ts";
-import { buildModule } from "../../tools/build/build.ts";
+import { buildAll, buildModule } from "../../tools/build/build.ts";
 import type { BuiltModule } from "../../tools/build/build.ts";
 
 const MODULE = `name: sample
@@ -174,6 +174,17 @@ describe("module.yaml", () => {
   it("that is not there is said so", async () => {
     rmSync(join(folder, "module.yaml"));
     expect((await refusal()).message).toContain("module.yaml cannot be read");
+  });
+});
+
+describe("all modules", () => {
+  it("are built only as far as they are asked for", async () => {
+    const built = await buildAll({ only: ["spinner", "threshold-v2"] });
+    expect(built.map(({ wasm }) => basename(wasm)).sort()).toEqual([
+      "spinner.wasm",
+      "threshold-v2.wasm",
+      "trapper.wasm",
+    ]);
   });
 });
 

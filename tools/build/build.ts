@@ -20,6 +20,8 @@ export interface BuildOptions {
   readonly developmentKeys?: string;
   /** Compile even what has not changed. */
   readonly force?: boolean;
+  /** For `buildAll`: only folders that make one of these, by the base names of the binaries. */
+  readonly only?: readonly string[];
 }
 
 export interface BuiltModule {
@@ -79,7 +81,7 @@ export async function buildAll(
   options: BuildOptions = {},
   onBuilt: (built: BuiltModule, done: number, all: number) => void = () => undefined,
 ): Promise<BuiltModule[]> {
-  const folders = await moduleFolders();
+  const folders = await selectedFolders(options.only);
   const all: BuiltModule[] = [];
   for (const [index, folder] of folders.entries()) {
     for (const built of await buildModule(folder, options)) {
@@ -88,6 +90,13 @@ export async function buildAll(
     }
   }
   return all;
+}
+
+async function selectedFolders(only: readonly string[] | undefined): Promise<string[]> {
+  const folders = await moduleFolders();
+  if (only === undefined) return folders;
+  const files = await Promise.all(folders.map(readModuleFile));
+  return files.filter(({ builds }) => builds.some(({ output }) => only.includes(output))).map(({ folder }) => folder);
 }
 
 /** Loads what signs only here: a build without keys does without it. */
