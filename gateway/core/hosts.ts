@@ -6,6 +6,8 @@ import type { HostBinding } from "../wire/protocol.ts";
 
 /** Longer than any bus adapter's or broker's own limit, so that their own error comes first. */
 const REQUEST_MS = 10_000;
+/** Longest that a guest may wait for an answer over HTTP. */
+const HTTP_MS = 60_000;
 const NOTHING = new Uint8Array(0);
 
 /** What answers the `store` interface: the trust worker. */
@@ -59,7 +61,10 @@ export class Hosts implements KernelHost {
     if (answeredBy === "trust") return await this.#store.request(binding.module, toHost(binding), operation, bytes);
     const process = this.#processes.get(answeredBy);
     if (process === undefined) return { result: RESULT.unsupported, bytes: NOTHING };
-    return await process.request({ binding: binding.id, operation, numbers, bytes, capacity, timeoutMs: REQUEST_MS });
+    // The guest names how long it will wait for an answer over HTTP; its own limit comes first.
+    const timeoutMs =
+      binding.interface === "http" ? REQUEST_MS + Math.max(0, Math.min(numbers[0] ?? 0, HTTP_MS)) : REQUEST_MS;
+    return await process.request({ binding: binding.id, operation, numbers, bytes, capacity, timeoutMs });
   }
 }
 

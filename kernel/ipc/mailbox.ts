@@ -1,5 +1,4 @@
 /** A module's mailbox: messages that wait for it, bounded per route, without allocation once it has warmed up. */
-import { RESULT } from "../abi.ts";
 import { LIMITS } from "../limits.ts";
 import type { OverflowPolicy } from "../system.ts";
 import type { Capability } from "./capability.ts";
@@ -231,9 +230,4 @@ export class Mailbox {
     this.#mask = capacity - 1;
     this.#head = 0;
   }
-}
-
-/** The result code that a sender sees for an offer. */
-export function offerResult(offer: Offer): number {
-  return offer === "full" ? RESULT.full : 0;
 }

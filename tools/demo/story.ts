@@ -106,7 +106,7 @@ export class Story {
 
   async #prepare(): Promise<void> {
     this.#view.step("Build the modules, make keys, sign");
-    const built = await buildAll();
+    const built = await buildAll({ only: [...MODULES, "threshold-v2"] });
     this.#folder = await mkdtemp(join(tmpdir(), "bulkhead-demo-"));
     this.#keys = await developmentKeys(join(this.#folder, "keys"));
     const modules = join(this.#folder, "modules");
