@@ -86,12 +86,12 @@ async function cutOnce(random: Random, operation: number, counts: CutCounts): Pr
   const isFinished = await update(disk, broker, NEW, ({ boot }) => {
     counts.bootable++;
     booted.version = versionOf(boot.modules);
-    if (booted.version === OLD || booted.version === NEW) counts.completeSets++;
-    else
-      counts.failures.push(`cut at operation ${operation}: ${boot.source} set of version ${booted.version ?? "mixed"}`);
+    const isComplete = booted.version === OLD || booted.version === NEW;
+    if (isComplete) counts.completeSets++;
+    return isComplete;
   });
   if (isFinished) counts.finished++;
-  else counts.failures.push(`cut at operation ${operation}: not finished, from version ${booted.version ?? "none"}`);
+  else counts.failures.push(`cut at operation ${operation}: not finished, from version ${booted.version ?? "unknown"}`);
 }
 
 /**
@@ -102,11 +102,11 @@ async function update(
   disk: FaultDisk,
   broker: MemoryBroker,
   version: number,
-  onBoot: (gateway: SimulatedGateway) => void = () => undefined,
+  isWorthwhile: (gateway: SimulatedGateway) => boolean = () => true,
 ): Promise<boolean> {
   try {
     const gateway = new SimulatedGateway(disk, FOLDER, broker);
-    onBoot(gateway);
+    if (!isWorthwhile(gateway)) return false;
     gateway.start();
     const isDone = () => gateway.store.state.installed !== undefined && gateway.version === version;
     const deadline = Date.now() + PATIENCE_MS;
