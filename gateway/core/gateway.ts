@@ -74,7 +74,7 @@ export class Gateway {
       policy: (set) => updates.policy(set),
       stage: (changed) => updates.stage(changed),
       swap: () => updates.swap(),
-      probation: (milliseconds, messages) => updates.probation(milliseconds, messages),
+      probation: (milliseconds, messages, modules) => updates.probation(milliseconds, messages, modules),
       commit: () => updates.commit(),
       rollback: () => updates.rollback(),
       subscribe: (topic) => {

@@ -60,9 +60,9 @@ export class UpdateRuntime implements RuntimeHandlers {
   }
 
   /** Proven when the time has passed without a fault and every module of the set has handled enough messages. */
-  async probation(milliseconds: number, messages: number): Promise<void> {
+  async probation(milliseconds: number, messages: number, modules: readonly string[]): Promise<void> {
     const names = this.#swapped;
-    if (names.length === 0) return;
+    if (names.length === 0) return this.#watchStarted(modules, milliseconds);
     const { kernel } = this.#environment;
     const before = await this.#activations(names);
     await kernel.probation(names, milliseconds);
@@ -71,6 +71,21 @@ export class UpdateRuntime implements RuntimeHandlers {
       // The start notice is one activation, so a module that only waits still needs one message more.
       if (names.every((name) => (now.get(name) ?? 0) - (before.get(name) ?? 0) >= messages)) return;
       await kernel.probation(names, PROBATION_POLL_MS);
+    }
+  }
+
+  /** A set that the boot started: nothing was swapped, so a restart of any of its modules is what tells a failure. */
+  async #watchStarted(names: readonly string[], milliseconds: number): Promise<void> {
+    const { kernel } = this.#environment;
+    const end = performance.now() + milliseconds;
+    while (performance.now() < end) {
+      await new Promise((resolve) => setTimeout(resolve, PROBATION_POLL_MS));
+      const failed = (await kernel.top()).find(({ name, restarts }) => names.includes(name) && restarts > 0);
+      if (failed !== undefined) {
+        throw new Refusal("E_PROBATION", `${failed.name} failed after the start`, {
+          found: `${failed.restarts} restarts`,
+        });
+      }
     }
   }
 

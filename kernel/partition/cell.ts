@@ -50,6 +50,8 @@ export interface Incarnation {
   readonly isDirect: boolean;
   /** True while the kernel runs it outside a handler: it can then not be suspended. */
   synchronous: boolean;
+  /** True while a gate runs it: its fuel is then its caller's. */
+  isGated: boolean;
   readonly onDone: (result: number) => void;
   readonly onFault: (error: unknown) => void;
 }

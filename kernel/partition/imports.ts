@@ -3,7 +3,7 @@ import { RESULT } from "../abi.ts";
 import { findOperation } from "../interfaces.ts";
 import type { Operation } from "../interfaces.ts";
 import { Refusal } from "../errors.ts";
-import type { WasmImports } from "../wasm/engine.ts";
+import type { WasmFunction, WasmImports } from "../wasm/engine.ts";
 import { suspending } from "../wasm/engine.ts";
 import { METER_MODULE } from "../wasm/meter.ts";
 import { resourceFunction } from "./host-calls.ts";
@@ -30,7 +30,7 @@ export function buildImports(context: LinkContext): WasmImports {
   return imports;
 }
 
-type WebAssemblyImport = GuestFunction | ReturnType<typeof suspending>;
+type WebAssemblyImport = GuestFunction | ReturnType<typeof suspending> | WasmFunction;
 
 function linkOperation(context: LinkContext, slot: SlotLink, name: string): WebAssemblyImport {
   const operation = findOperation(slot.interface, name);
@@ -40,6 +40,9 @@ function linkOperation(context: LinkContext, slot: SlotLink, name: string): WebA
     local === undefined
       ? resourceFunction(context, slot, name, operation)
       : guarded(context, slot, name, operation, local(context, slot));
+  if (slot.interface === "endpoint" && name === "call") {
+    return context.gates.importCall(context.incarnation, slot, target);
+  }
   return operation.blocking ? suspending(target) : target;
 }
 

@@ -4,7 +4,7 @@ import { Refusal } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { MessageHeader } from "../memory.ts";
 import { GuestMemory, guestLength, guestPointer } from "../memory.ts";
-import type { WasmImports } from "../wasm/engine.ts";
+import type { WasmCounter, WasmFunction, WasmImports } from "../wasm/engine.ts";
 import { instantiateModule, isMemory, promising } from "../wasm/engine.ts";
 import type { ModuleOrder, SavedState } from "./protocol.ts";
 
@@ -31,6 +31,9 @@ export class ModuleInstance {
   readonly memory: GuestMemory;
   readonly enter: Entry;
   readonly enterBlocking: AsyncEntry;
+  readonly activate: (fuel: number, depth: number, port: number, length: number) => number;
+  /** Memory and counters, as gates import them. */
+  readonly forGates: WasmImports[string];
   readonly remaining: () => number;
   readonly refuel: (fuel: number) => void;
   readonly #arm: (fuel: number, depth: number) => void;
@@ -51,6 +54,13 @@ export class ModuleInstance {
     this.memory = new GuestMemory(memory);
     this.enter = this.#exports["bulkhead:enter"];
     this.enterBlocking = promising(this.enter);
+    this.activate = this.#exports["bulkhead:activate"];
+    this.forGates = {
+      memory,
+      fuel: this.#exports["bulkhead:fuel"],
+      depth: this.#exports["bulkhead:depth"],
+      result: this.#exports["bulkhead:result"],
+    };
     this.remaining = this.#exports["bulkhead:remaining"];
     this.refuel = this.#exports["bulkhead:refuel"];
     this.#arm = this.#exports["bulkhead:arm"];
@@ -77,6 +87,11 @@ export class ModuleInstance {
       });
     }
     this.#inbox = inbox;
+  }
+
+  /** Address of the inbox. */
+  get inbox(): number {
+    return this.#inbox;
   }
 
   /** Most bytes of payload that the inbox holds. */
@@ -155,6 +170,10 @@ export const MAXIMUM_COUNTER = 1_000_000_000;
 
 interface WebAssemblyExports {
   "bulkhead:enter": Entry;
+  "bulkhead:activate": (fuel: number, depth: number, port: number, length: number) => number;
+  "bulkhead:fuel": WasmCounter;
+  "bulkhead:depth": WasmCounter;
+  "bulkhead:result": WasmFunction;
   "bulkhead:remaining": () => number;
   "bulkhead:refuel": (fuel: number) => void;
   "bulkhead:arm": (fuel: number, depth: number) => void;

@@ -1,6 +1,7 @@
 /** What an imported operation may use of the partition that it runs in. */
 import { RESULT } from "../abi.ts";
 import type { ResultName } from "../abi.ts";
+import type { Gates } from "./gates.ts";
 import type { PostOffice } from "./post.ts";
 import type { Incarnation } from "./cell.ts";
 import type { Report } from "./protocol.ts";
@@ -13,6 +14,7 @@ export type GuestFunction = (...parameters: never[]) => number | bigint | undefi
 export type Suspend = (start: (complete: (result: number) => void) => (() => void) | undefined) => Promise<number>;
 
 export interface LinkContext {
+  readonly gates: Gates;
   readonly incarnation: Incarnation;
   readonly isDirect: boolean;
   readonly post: PostOffice;

@@ -76,7 +76,10 @@ export class PostOffice {
 
   connect(order: ChannelOrder): void {
     const before = this.#channels.get(order.partition);
-    if (before !== undefined) this.#channelsByLife.delete(before.life);
+    if (before !== undefined) {
+      this.#channelsByLife.delete(before.life);
+      this.#failCallsInto(order.partition);
+    }
     const channel: Channel = {
       life: order.life,
       incoming: new Ring(order.incoming),
@@ -204,6 +207,13 @@ export class PostOffice {
   failCallsTo(module: number): void {
     for (const [correlation, pending] of [...this.#pending]) {
       if (pending.target.module === module) this.settle(correlation, RESULT["dead-peer"], NOTHING);
+    }
+  }
+
+  /** What went into the rings of a partition that is gone will never be answered. */
+  #failCallsInto(partition: number): void {
+    for (const [correlation, pending] of [...this.#pending]) {
+      if (pending.target.partition === partition) this.settle(correlation, RESULT["dead-peer"], NOTHING);
     }
   }
 

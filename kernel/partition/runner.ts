@@ -12,6 +12,7 @@ import { buildImports } from "./imports.ts";
 import type { HandlerResult } from "./instance.ts";
 import type { Suspend } from "./link.ts";
 import { decodeResult, MAXIMUM_COUNTER, ModuleInstance } from "./instance.ts";
+import type { Gates } from "./gates.ts";
 import type { PostOffice } from "./post.ts";
 import type { FaultCause, ModuleOrder, Report, SlotLink } from "./protocol.ts";
 import type { Timers } from "./timers.ts";
@@ -19,6 +20,7 @@ import type { Timers } from "./timers.ts";
 /** What the runner needs of its partition. */
 export interface Environment {
   readonly post: PostOffice;
+  readonly gates: Gates;
   readonly timers: Timers;
   readonly sliceFuel: number;
   readonly now: () => number;
@@ -76,7 +78,13 @@ export class Runner {
 
   /** Makes an instance for the cell without running any of its code. */
   incarnate(cell: ModuleCell, order: ModuleOrder): Incarnation {
-    const incarnation = { cell, order, synchronous: false, isDirect: isDirect(order, this.#environment.sliceFuel) } as {
+    const incarnation = {
+      cell,
+      order,
+      synchronous: false,
+      isGated: false,
+      isDirect: isDirect(order, this.#environment.sliceFuel),
+    } as {
       -readonly [Key in keyof Incarnation]: Incarnation[Key];
     };
     incarnation.onDone = (result) => {
@@ -85,11 +93,12 @@ export class Runner {
     incarnation.onFault = (error) => {
       if (cell.incarnation === incarnation) this.fault(cell, error);
     };
-    const { post, timers, now, report } = this.#environment;
+    const { post, gates, timers, now, report } = this.#environment;
     const imports = buildImports({
       incarnation,
       isDirect: incarnation.isDirect,
       post,
+      gates,
       timers,
       now,
       report,
@@ -198,6 +207,7 @@ export class Runner {
   halt(cell: ModuleCell): boolean {
     const { wait } = cell;
     const wasActive = cell.isActive;
+    this.#environment.gates.invalidate(cell);
     cell.wait = undefined;
     cell.incarnation = undefined;
     cell.state = "dead";
@@ -347,6 +357,8 @@ export class Runner {
   /** The slice is used up: a direct module has had all it may; a blocking one goes to the end of its queue. */
   #exhausted(incarnation: Incarnation): undefined | Promise<number> {
     const { cell } = incarnation;
+    // A gate has set its own limit, and its caller pays.
+    if (incarnation.isGated) throw new GuestStopped("budget", "the port's declared fuel is used up");
     if (incarnation.synchronous) throw budgetUsed(Math.min(cell.order.fuel, LIMITS.entryFuel));
     this.#account(cell, incarnation);
     if (cell.activation.fuelLeft <= 0) throw budgetUsed(cell.order.fuel);

@@ -10,6 +10,7 @@ import { LIMITS } from "../limits.ts";
 import { Scheduler } from "../scheduler/scheduler.ts";
 import { ModuleCell } from "./cell.ts";
 import { describeFault } from "./fault.ts";
+import { Gates } from "./gates.ts";
 import { PostOffice } from "./post.ts";
 import type { ModuleOrder, Order, PartitionData, Report, SavedState, SlotLink } from "./protocol.ts";
 import { Runner } from "./runner.ts";
@@ -32,6 +33,7 @@ export class PartitionRuntime {
   readonly #scheduler = new Scheduler<ModuleCell>();
   readonly #cells = new Map<number, ModuleCell>();
   readonly #post: PostOffice;
+  readonly #gates: Gates;
   readonly #runner: Runner;
   readonly #swapper: Swapper;
   readonly #hostRequests = new Map<number, HostCompletion>();
@@ -45,11 +47,16 @@ export class PartitionRuntime {
     this.#control = new PartitionControl(data.control);
     const ready = (cell: ModuleCell): void => {
       if (cell.isReady) this.#scheduler.ready(cell);
+      this.#gates.update(cell);
     };
     const now = (): number => performance.now();
     this.#post = new PostOffice(data, this.#cells, this.#timers, now, ready);
+    this.#gates = new Gates(data.index, this.#cells, data.sliceFuel, (cell, error) => {
+      this.#runner.fault(cell, error);
+    });
     const environment = {
       post: this.#post,
+      gates: this.#gates,
       timers: this.#timers,
       sliceFuel: data.sliceFuel,
       now,
@@ -108,6 +115,8 @@ export class PartitionRuntime {
 
   #takeOrders(): void {
     for (let next = receiveMessageOnPort(this.#port); next !== undefined; next = receiveMessageOnPort(this.#port)) {
+      // A thousand modules are loaded by thousands of orders: the watch must not take that for silence.
+      this.#control.beat();
       // SAFETY: the other end of this port is the supervisor and nobody else.
       this.#obey(next.message as Order);
     }
@@ -131,6 +140,7 @@ export class PartitionRuntime {
         this.#post.failCallsTo(order.module);
         return;
       case "revoked":
+        for (const cell of this.#cells.values()) this.#gates.invalidate(cell);
         this.#post.failRevokedCalls();
         return;
       case "inspect":
@@ -235,6 +245,7 @@ export class PartitionRuntime {
   }
 
   #link(cell: ModuleCell, slots: readonly SlotLink[]): void {
+    this.#gates.invalidate(cell);
     for (const slot of slots) {
       cell.links.set(slot.slot, slot);
       if (slot.rights.length === 0) cell.cancelTimer(slot.slot, slot.eventPort);

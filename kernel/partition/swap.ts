@@ -61,6 +61,7 @@ export class Swapper {
       }),
     };
     cell.swap = swap;
+    this.#environment.gates.invalidate(cell);
     if (!cell.isActive) this.#capture(cell, swap);
   }
 
@@ -70,6 +71,7 @@ export class Swapper {
     if (swap?.phase !== "prepared") return;
     const { order } = swap.next;
     swap.phase = "probation";
+    this.#environment.gates.invalidate(cell);
     swap.previous = cell.incarnation;
     swap.old.handles = cell.handles.copy();
     cell.incarnation = swap.next;

@@ -47,6 +47,24 @@ export function isTrap(error: unknown): error is Error {
   return error instanceof WebAssembly.RuntimeError;
 }
 
+export type WasmFunction = WebAssembly.ExportValue;
+export type WasmTable = WebAssembly.Table;
+export type WasmCounter = WebAssembly.Global<"i32">;
+
+/** Compiles and instantiates a module that the kernel itself has made: small, so it may be done at once. */
+export function instantiateBytes(bytes: Uint8Array<ArrayBuffer>, imports: WasmImports): WasmInstance {
+  return new WebAssembly.Instance(new WebAssembly.Module(bytes), imports);
+}
+
+/** A table of one function. */
+export function makeTable(): WasmTable {
+  return new WebAssembly.Table({ element: "anyfunc", initial: 1, maximum: 1 });
+}
+
+export function makeCounter(): WasmCounter {
+  return new WebAssembly.Global({ value: "i32", mutable: true }, 0);
+}
+
 export function isMemory(value: unknown): value is LinearMemory {
   return value instanceof WebAssembly.Memory;
 }

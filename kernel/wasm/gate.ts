@@ -36,6 +36,7 @@ const LOCAL = Object.freeze({
   length: 1,
   replyAddress: 2,
   replyCapacity: 3,
+  timeoutMs: 4,
   used: 5,
   replyStart: 6,
   at: 7,
@@ -133,6 +134,7 @@ class Assembly {
 /** All checks come before the callee's memory is touched, so no caller can make a callee fail or see half a message. */
 function check(code: Assembly, shape: GateShape): void {
   const { address, length, replyAddress, replyCapacity } = LOCAL;
+  code.get(LOCAL.timeoutMs).constant(1).raw(0x48).refuse(RESULT.invalid);
   code.global(GLOBAL.busy).refuse(RESULT.busy);
   code.get(length).constant(Math.min(shape.payloadRoom, LIMITS.payloadBytes)).raw(0x4b).refuse(RESULT["too-large"]);
   for (const [start, size] of [
@@ -275,8 +277,8 @@ function gateImports(): ByteWriter {
  * | `call` | (address, length, replyAddress, replyCapacity, timeoutMs) -> i32 | length of the reply, or a result code |
  * | `calls` | mutable i64 | calls that reached the callee |
  *
- * The deadline is not looked at: the port's declared fuel bounds the call to less than a millisecond.
- * Refusals come before the callee is touched, in this order: `busy`, `too-large`, `bad-address`, `no-fuel`, `no-stack`.
+ * A deadline below 1 is `invalid`; it is not looked at further: the port's declared fuel bounds the call to less than a millisecond.
+ * Refusals come before the callee is touched, in this order: `invalid`, `busy`, `too-large`, `bad-address`, `no-fuel`, `no-stack`.
  */
 export function makeGate(shape: GateShape): Uint8Array<ArrayBuffer> {
   const out = new ByteWriter(1024).raw(0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00);
@@ -294,28 +296,39 @@ export function makeGate(shape: GateShape): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * The binary of a link: what the caller is given as its import `call`, for the life of the caller. It jumps through the
- * one entry of a table, so that the kernel can revoke the edge or put another gate behind it at no cost to the fast path.
+ * The binary of a link: what the caller is given as its import `call`, for the life of the caller. It calls through the
+ * one entry of a table, so that the kernel can take the gate away or put another there at no cost to the fast path. Where
+ * the gate cannot serve the call now (`busy`, `no-fuel`), the call goes by `slow` and waits its turn.
  *
  * | import | type | meaning |
  * | --- | --- | --- |
  * | `link.target` | table of at least 1 funcref | entry 0: the `call` of a gate, or `gone` |
+ * | `link.slow` | as a gate's `call` | may suspend |
  *
  * | export | type | meaning |
  * | --- | --- | --- |
- * | `call` | as a gate's | calls what the table holds |
- * | `gone` | as a gate's | answers `dead-peer`: for an edge without a target |
+ * | `call` | as a gate's | by the gate where there is one, else by `slow` |
+ * | `gone` | as a gate's | answers `busy`: for an edge without a gate |
  */
 export function makeLink(): Uint8Array<ArrayBuffer> {
   const out = new ByteWriter(256).raw(0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00);
   const section = (id: number, content: ByteWriter): unknown => out.byte(id).u32(content.length).append(content);
   section(1, new ByteWriter().raw(1, 0x60, 5, I32, I32, I32, I32, I32, 1, I32));
-  section(2, new ByteWriter().u32(1).name("link").name("target").raw(1, 0x70, 0, 1));
+  const imports = new ByteWriter().u32(2).name("link").name("target").raw(1, 0x70, 0, 1);
+  section(2, imports.name("link").name("slow").raw(0, 0));
   section(3, new ByteWriter().raw(2, 0, 0));
-  section(7, new ByteWriter().u32(2).name("call").raw(0, 0).name("gone").raw(0, 1));
-  // return_call_indirect: what is called returns to the caller, and the link takes no room on the stack.
-  const call = new ByteWriter().raw(0, 0x20, 0, 0x20, 1, 0x20, 2, 0x20, 3, 0x20, 4, 0x41, 0, 0x13, 0, 0, 0x0b);
-  const gone = new ByteWriter().raw(0, 0x41).s32(RESULT["dead-peer"]).byte(0x0b);
+  section(7, new ByteWriter().u32(2).name("call").raw(0, 1).name("gone").raw(0, 2));
+  const parameters = [0x20, 0, 0x20, 1, 0x20, 2, 0x20, 3, 0x20, 4];
+  const result = 5;
+  const call = new ByteWriter().raw(1, 1, I32, ...parameters, 0x41, 0, 0x11, 0, 0, 0x21, result);
+  for (const code of [RESULT.busy, RESULT["no-fuel"]]) {
+    call
+      .raw(0x20, result, 0x41)
+      .s32(code)
+      .raw(0x46, 0x04, 0x40, ...parameters, 0x10, 0, 0x0f, 0x0b);
+  }
+  call.raw(0x20, result, 0x0b);
+  const gone = new ByteWriter().raw(0, 0x41).s32(RESULT.busy).byte(0x0b);
   section(10, new ByteWriter().u32(2).u32(call.length).append(call).u32(gone.length).append(gone));
   return out.finish();
 }

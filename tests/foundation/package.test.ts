@@ -38,9 +38,12 @@ describe("an installed package", () => {
     consumer = mkdtempSync(path.join(tmpdir(), "bulkhead-package-"));
     installed = path.join(consumer, "node_modules/bulkhead");
     pack(ROOT, path.join(installed, "dist"));
-    for (const name of ["package.json", "gateway.example.yaml", "modules", "tools/launch"]) {
-      cpSync(path.join(ROOT, name), path.join(installed, name), { recursive: true });
-    }
+    // What npm would pack, from the same list; `dist` has just been made, and an author builds the modules anew.
+    const { files } = JSON.parse(readFileSync(path.join(ROOT, "package.json"), "utf8")) as { files: string[] };
+    const packed = globSync(["package.json", ...files.filter((name) => name !== "dist" && name !== "build")], {
+      cwd: ROOT,
+    });
+    for (const name of packed) cpSync(path.join(ROOT, name), path.join(installed, name), { recursive: true });
     // Hoisted, as npm does it; copies, because the host processes may read nothing outside the consumer's folder.
     const hoisted = path.join(consumer, "node_modules");
     for (const name of runtimePackages()) {
@@ -95,15 +98,19 @@ describe("an installed package", () => {
     writeFileSync(path.join(consumer, "gateway.yaml"), example.replace("127.0.0.1:1883", "127.0.0.1:1"));
     const launcher = path.join(installed, "tools/launch/bulkhead.js");
     const gateway = spawn(process.execPath, [launcher, "run", "gateway.yaml"], { cwd: consumer });
+    let isStopped = false;
     let output = "";
     gateway.stdout.setEncoding("utf8").on("data", (text: string) => {
       output += text;
-      // The link process has loaded its packages once it says that the broker is away. One more Ctrl-C changes nothing.
-      if (/gateway running/.test(output) && /link: offline/.test(output)) gateway.kill("SIGINT");
+      // The link process has loaded its packages once it says that the broker is away.
+      if (isStopped || !/gateway running/.test(output) || !/link: offline/.test(output)) return;
+      isStopped = true;
+      gateway.kill("SIGINT");
     });
     const code = await new Promise((resolve) => gateway.on("close", resolve));
     expect(output).toMatch(/gateway running: 4 of 4 modules in 2 partitions/);
     expect(output).toMatch(/i2c-1: simulator/);
+    expect(output).not.toMatch(/stopped \(|held:/);
     expect(code, output).toBe(0);
   }, 180_000);
 

@@ -16,16 +16,16 @@ export interface TestKernel {
   readonly calls: HostCall[];
   readonly bindings: ResourceBinding[];
   /** Waits for an event that satisfies the predicate, past ones included. */
-  waitFor<Type extends KernelEvent["type"]>(
+  readonly waitFor: <Type extends KernelEvent["type"]>(
     type: Type,
     predicate?: (event: Extract<KernelEvent, { type: Type }>) => boolean,
     timeoutMs?: number,
-  ): Promise<Extract<KernelEvent, { type: Type }>>;
+  ) => Promise<Extract<KernelEvent, { type: Type }>>;
   /** Waits until `probe` gives something; it is asked again after every event and every call of the host. */
-  until<Result>(probe: () => Result | undefined, what: string, timeoutMs?: number): Promise<Result>;
+  readonly until: <Result>(probe: () => Result | undefined, what: string, timeoutMs?: number) => Promise<Result>;
   /** Waits until at least `count` events of the log have come from that module, and gives their texts. */
-  logs(module: string, count: number, timeoutMs?: number): Promise<string[]>;
-  stop(): Promise<void>;
+  readonly logs: (module: string, count: number, timeoutMs?: number) => Promise<string[]>;
+  readonly stop: () => Promise<void>;
 }
 
 export async function startKernel(

@@ -213,13 +213,37 @@ describe("a gate", () => {
   it("stands behind a link, whose target the kernel can change or take away", async () => {
     const { call } = await pair();
     const target = new WebAssembly.Table({ initial: 1, element: "anyfunc" });
-    const link = new WebAssembly.Instance(new WebAssembly.Module(makeLink()), { link: { target } }).exports;
+    const waited: number[][] = [];
+    const slow = (...parameters: number[]): number => {
+      waited.push(parameters);
+      return 77;
+    };
+    const link = new WebAssembly.Instance(new WebAssembly.Module(makeLink()), { link: { target, slow } }).exports;
     const linked = link["call"] as Call;
     expect(() => linked(0, 4, 64, 64, 1000)).toThrow(WebAssembly.RuntimeError);
     target.set(0, call);
     expect(linked(0, 4, 64, 64, 1000)).toBe(4);
     target.set(0, link["gone"]);
-    expect(linked(0, 4, 64, 64, 1000)).toBe(RESULT["dead-peer"]);
+    expect(linked(0, 4, 64, 64, 1000)).toBe(77);
+    expect(waited).toEqual([[0, 4, 64, 64, 1000]]);
+  });
+
+  it("goes the slow way where the callee is busy or the fuel of the slice does not cover the port", async () => {
+    const { call, busy, client } = await pair();
+    const target = new WebAssembly.Table({ initial: 1, element: "anyfunc" });
+    const slow = (): number => 77;
+    const link = new WebAssembly.Instance(new WebAssembly.Module(makeLink()), { link: { target, slow } }).exports;
+    const linked = link["call"] as Call;
+    target.set(0, call);
+    busy.value = 1;
+    expect(linked(0, 4, 64, 64, 1000)).toBe(77);
+    busy.value = 0;
+    expect(linked(0, 4, 64, 64, 1000)).toBe(4);
+    client["bulkhead:arm"](50, 200_000);
+    expect(linked(0, 4, 64, 64, 1000)).toBe(77);
+    // Any other refusal is the caller's own.
+    client["bulkhead:arm"](1_000_000, 200_000);
+    expect(linked(0, 4, 0xffff_ffff, 64, 1000)).toBe(RESULT["bad-address"]);
   });
 
   it("sees a memory that has grown in between", async () => {
