@@ -163,10 +163,10 @@ describe("limits hold at their edge", () => {
 
 describe("time is linear in the bytes", () => {
   const wide = { ...relaxed, maxBytes: Infinity, maxItems: Infinity, maxDepth: 64 };
-  /** Milliseconds of this thread's own time, the best of three: other processes do not count. */
+  /** Milliseconds of this thread's own time, the best of nine: other processes and a collection do not count. */
   const milliseconds = (act: () => unknown): number => {
     let best = Infinity;
-    for (let run = 0; run < 3; run += 1) {
+    for (let run = 0; run < 9; run += 1) {
       const before = process.threadCpuUsage();
       act();
       const { user, system } = process.threadCpuUsage(before);
@@ -189,7 +189,7 @@ describe("time is linear in the bytes", () => {
     expect(checkCbor(large, limits)).toMatchObject({ ok: true });
     const least = Math.max(
       milliseconds(() => checkCbor(small, limits)),
-      0.5,
+      1,
     );
     expect(milliseconds(() => checkCbor(large, limits))).toBeLessThan(least * 30);
   });
