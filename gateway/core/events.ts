@@ -21,7 +21,7 @@ const LEVELS = ["error", "warning", "information", "debug"] as const;
 
 /** One line without its end. Control characters of modules and brokers are shown, never obeyed. */
 export function eventText(event: GatewayEvent): string {
-  return describe(event).replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, escape);
+  return describe(event).replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, escape);
 }
 
 function escape(character: string): string {

@@ -55,13 +55,14 @@ export class UpdateLink {
 
   /** @returns true where the event was the update agent's. What the link says is believed in nothing but its form. */
   event(binding: number, payload: Uint8Array, deliver: (topic: string, payload: Uint8Array) => void): boolean {
-    const own = [...this.#subscriptions.values()].some(({ id }) => id === binding);
-    if (!own) return binding > this.#next;
+    const bound = [...this.#subscriptions].find(([, { id }]) => id === binding);
+    if (bound === undefined) return binding > this.#next;
     try {
       const event = decodeCbor(payload, EVENT_LIMITS);
       if (!Array.isArray(event) || event.length !== 2) return true;
       const [topic, content] = event as unknown[];
-      if (typeof topic === "string" && content instanceof Uint8Array) deliver(topic, content);
+      // A binding is one topic: a link that was taken over must not choose another for its bytes.
+      if (topic === bound[0] && content instanceof Uint8Array) deliver(topic, content);
     } catch {
       // Bytes from the link that are no event are dropped: it parses the network, and may have been taken over.
     }
