@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { performance } from "node:perf_hooks";
 import type { HostPort, HostSetup } from "../wire/host-process.ts";
+import type { SimulatedPart } from "../wire/protocol.ts";
 import { FileHost } from "./file.ts";
 import { GpioHost } from "./gpio.ts";
 import type { GpioChip } from "./gpio.ts";
@@ -19,7 +20,7 @@ import { makeI2cChip, makeSpiChip } from "./simulator/chips.ts";
 import { SimulatedOneWireBus } from "./simulator/ds18b20.ts";
 import { SimulatedGpioChip } from "./simulator/gpio-chip.ts";
 import { SimulatedI2cBus } from "./simulator/i2c-bus.ts";
-import { SimulatedModbusLine } from "./simulator/modbus-slave.ts";
+import { makeSerialSimulator } from "./simulator/talker.ts";
 import { SimulatedSpiBus } from "./simulator/spi-bus.ts";
 import { SpiHost } from "./spi.ts";
 import type { SpiBus } from "./spi.ts";
@@ -33,6 +34,7 @@ interface Backed {
 
 /** A simulator whose parts can be turned live. */
 interface Simulator extends Backed {
+  parts(): readonly SimulatedPart[];
   simulate(part: string, quantity: string, script: unknown): boolean;
 }
 
@@ -67,7 +69,7 @@ export function configureDevices(settings: unknown, port: HostPort): Promise<Hos
   const serialLine = buses.kind<SerialBackend>("uart", uart, {
     path: (key) => key,
     linux: (path) => ({ description: `linux ${path}`, open: openSerialLine }),
-    simulator: ({ simulate }) => new SimulatedModbusLine(simulate, now),
+    simulator: ({ simulate }) => makeSerialSimulator(simulate, now),
   });
   const oneWireBus = buses.kind<OneWireBus>("w1", onewire, {
     path: () => "/sys/bus/w1/devices",
@@ -87,6 +89,7 @@ export function configureDevices(settings: unknown, port: HostPort): Promise<Hos
       onewire: new OneWireHost(() => oneWireBus("bus")),
     },
     simulate: (device, quantity, script) => buses.simulate(device, quantity, script),
+    simulators: () => ({ seconds: now() / 1000, parts: buses.parts() }),
   });
 }
 
@@ -118,6 +121,12 @@ class Buses {
   simulate(device: string, quantity: string, script: unknown): boolean {
     const slash = device.lastIndexOf("/");
     return this.#simulators.get(device.slice(0, slash))?.simulate(device.slice(slash + 1), quantity, script) ?? false;
+  }
+
+  parts(): SimulatedPart[] {
+    return [...this.#simulators].flatMap(([bus, simulator]) =>
+      simulator.parts().map((part) => ({ ...part, device: `${bus}/${part.device}` })),
+    );
   }
 
   #make<Bus extends Backed>(name: string, key: string, settings: BusSettings, kind: Kind<Bus>): Bus {

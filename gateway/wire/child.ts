@@ -216,21 +216,24 @@ export class HostProcess {
   }
 
   /** Turns a quantity of a simulated device live: 0, not-found, invalid, or dead-peer. */
-  simulate(device: string, quantity: string, script: CborInput): Promise<number> {
-    if (!this.#isListening()) return Promise.resolve(RESULT["dead-peer"]);
+  async simulate(device: string, quantity: string, script: CborInput): Promise<number> {
+    return (await this.#ask({ kind: "simulate", device, quantity, script }, 0)).result;
+  }
+
+  /** The simulated devices: CBOR in `bytes`, which is believed no further than any other reply. */
+  simulators(): Promise<HostResult> {
+    return this.#ask({ kind: "simulators" }, LIMITS.frameBytes);
+  }
+
+  #ask(message: { readonly [field: string]: CborInput }, capacity: number): Promise<HostResult> {
+    if (!this.#isListening()) return Promise.resolve(failure("dead-peer"));
     return new Promise((resolve) => {
       const id = this.#takeId();
       const timer = setTimeout(() => {
         this.#settle(id, failure("timeout"));
       }, SIMULATE_MILLISECONDS);
-      this.#pending.set(id, {
-        capacity: 0,
-        timer,
-        resolve: ({ result }) => {
-          resolve(result);
-        },
-      });
-      this.#send({ kind: "simulate", id, device, quantity, script });
+      this.#pending.set(id, { capacity, timer, resolve });
+      this.#send({ ...message, id });
     });
   }
 

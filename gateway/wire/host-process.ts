@@ -5,7 +5,7 @@ import { encodeCbor, findOperation, LIMITS, Refusal, RESULT } from "../../kernel
 import type { CborInput, InterfaceName, Operation, ResultName } from "../../kernel/index.ts";
 import { FrameReader, writeFrame } from "./frames.ts";
 import { parseCoreToHost, printable } from "./parse.ts";
-import type { CoreToHost, HostBinding, HostToCore } from "./protocol.ts";
+import type { CoreToHost, HostBinding, HostToCore, Simulators } from "./protocol.ts";
 
 /** The descriptor of the socket pair whose other end the core holds. */
 const CORE_DESCRIPTOR = 3;
@@ -58,6 +58,7 @@ export interface HostSetup {
   readonly interfaces: HostTable;
   /** Turns a simulated quantity live; false where there is no such device or quantity. @throws Refusal on a bad script. */
   readonly simulate?: (device: string, quantity: string, script: unknown) => boolean;
+  readonly simulators?: () => Simulators;
 }
 
 /** Makes the interface hosts from the settings. @throws Refusal on settings that are not valid. */
@@ -201,9 +202,18 @@ export class HostServer implements HostPort {
       case "simulate":
         this.#simulate(message);
         return;
+      case "simulators":
+        this.#listSimulators(message.id);
+        return;
       case "stop":
         void this.stop(0);
     }
+  }
+
+  #listSimulators(id: number): void {
+    const { seconds, parts } = this.#setup.simulators?.() ?? { seconds: 0, parts: [] };
+    const bytes = encodeCbor({ seconds, parts: parts.map((part) => ({ ...part })) });
+    this.#send({ kind: "reply", id, result: bytes.length, bytes });
   }
 
   #simulate({ id, device, quantity, script }: Extract<CoreToHost, { kind: "simulate" }>): void {

@@ -1,5 +1,6 @@
 /** Turns decoded frames into the typed messages of protocol.ts; whatever does not have exactly their shape is refused. */
 import {
+  decodeCbor,
   describeCbor,
   expectArray,
   expectBytes,
@@ -13,7 +14,8 @@ import {
   Refusal,
 } from "../../kernel/index.ts";
 import type { CborMap, CborValue, GrantParameter } from "../../kernel/index.ts";
-import type { CoreToHost, HostBinding, HostToCore } from "./protocol.ts";
+import { FRAME_CBOR } from "./frames.ts";
+import type { CoreToHost, HostBinding, HostToCore, SimulatedPart, Simulators } from "./protocol.ts";
 
 const U32 = 0xffff_ffff;
 const I32_MINIMUM = -0x8000_0000;
@@ -61,6 +63,9 @@ export function parseCoreToHost(value: CborValue): CoreToHost {
         quantity: expectText(map.get("quantity"), "quantity", LIMITS.nameLength),
         script: plain(map.get("script"), "script"),
       };
+    case "simulators":
+      only(map, ["id"]);
+      return { kind, id: expectUnsigned(map.get("id"), "id", U32) };
     case "stop":
       only(map, []);
       return { kind };
@@ -104,6 +109,36 @@ export function parseHostToCore(value: CborValue): HostToCore {
     default:
       throw unknownKind(kind);
   }
+}
+
+/** What the device process says that it simulates. @throws Refusal E_CBOR */
+export function parseSimulators(bytes: Uint8Array): Simulators {
+  const map = expectMap(decodeCbor(bytes, FRAME_CBOR), "simulators");
+  expectKeys(map, ["seconds", "parts"], "simulators");
+  return {
+    seconds: expectNumber(map.get("seconds"), "seconds"),
+    parts: expectArray(map.get("parts"), "parts").map(parsePart),
+  };
+}
+
+function parsePart(value: CborValue): SimulatedPart {
+  const map = expectMap(value, "part");
+  expectKeys(map, ["device", "chip", "quantities", "faults"], "part");
+  const quantities = Array.from(expectMap(map.get("quantities"), "quantities"), ([name, quantity]) => [
+    printable(expectText(name, "quantity", LIMITS.nameLength)),
+    expectNumber(quantity, "quantity"),
+  ]);
+  return {
+    device: printable(expectText(map.get("device"), "device", PATH_CHARACTERS)),
+    chip: printable(expectText(map.get("chip"), "chip", LIMITS.nameLength)),
+    quantities: Object.fromEntries(quantities) as Record<string, number>,
+    faults: expectArray(map.get("faults"), "faults").map((kind) => expectText(kind, "faults", STATE_CHARACTERS)),
+  };
+}
+
+function expectNumber(value: CborValue | undefined, field: string): number {
+  if (typeof value === "number") return value;
+  throw new Refusal("E_CBOR", `${field} is not a number`, { found: describeCbor(value) });
 }
 
 /** One line without control characters, at most a log line long: safe to write to a terminal. */

@@ -11,6 +11,21 @@ export interface HostBinding {
   readonly parameters: Readonly<Record<string, GrantParameter>>;
 }
 
+/** A simulated device: its address as `simulate` takes it, and what can be turned. */
+export interface SimulatedPart {
+  readonly device: string;
+  readonly chip: string;
+  readonly quantities: Readonly<Record<string, number>>;
+  /** Kinds of faults that are active. */
+  readonly faults: readonly string[];
+}
+
+/** `seconds` is the clock that scripts and faults go by. */
+export interface Simulators {
+  readonly seconds: number;
+  readonly parts: readonly SimulatedPart[];
+}
+
 /**
  * Core to host. `configure` comes first, once; `bind` and `unbind` may follow.
  * A request's `numbers` are the operation's i32 and i64 parameters in order, `bytes` its byte parameters in order,
@@ -38,6 +53,8 @@ export type CoreToHost =
       readonly quantity: string;
       readonly script: unknown;
     }
+  /** Asks for the simulated devices. Answered by a reply whose bytes are the CBOR of a `Simulators`. */
+  | { readonly kind: "simulators"; readonly id: number }
   | { readonly kind: "stop" };
 
 /**

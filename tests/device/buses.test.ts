@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { hostEntry, HostProcess } from "../../gateway/wire/child.ts";
 import { FRAME_CBOR } from "../../gateway/wire/frames.ts";
+import { parseSimulators } from "../../gateway/wire/parse.ts";
 import { devicePermissions } from "../../gateway/wire/permissions.ts";
 import type { HostBinding } from "../../gateway/wire/protocol.ts";
 import { crc16 } from "../../gateway/device/simulator/modbus-slave.ts";
@@ -160,6 +161,21 @@ describe("the device process", () => {
     expect(await host.simulate("gpio-0/27", "level", 1)).toBe(0);
     expect((await ask(3, "get", undefined, 0)).result).toBe(1);
     expect(await host.simulate("uart-/dev/ttySIM0/1", "holding/0", 1)).toBe(0);
+    const { result, bytes } = await host.simulators();
+    expect(result).toBe(bytes.length);
+    const { parts } = parseSimulators(bytes);
+    expect(parts.map(({ device }) => device)).toEqual([
+      "i2c-1/0x48",
+      "spi-0/0",
+      "gpio-0/17",
+      "gpio-0/27",
+      "uart-/dev/ttySIM0/1",
+      `w1-bus/${thermometer}`,
+    ]);
+    expect(parts[0]).toMatchObject({ chip: "ads1115", faults: ["nack"] });
+    expect(parts[3]?.quantities).toEqual({ level: 1 });
+    expect(parts[4]?.quantities).toEqual({ "holding/0": 1 });
+    expect(parts[5]?.quantities).toEqual({ temperature: -3 });
     expect(await host.simulate("i2c-9/0x48", "ain0", 1)).toBe(RESULT["not-found"]);
     expect(await host.simulate("i2c-1/0x48", "ain9", 1)).toBe(RESULT["not-found"]);
     expect(await host.simulate("i2c-1/0x48", "ain0", "high")).toBe(RESULT.invalid);

@@ -34,7 +34,7 @@ describe("docs/devices.md", () => {
   it("shows every simulated chip and every kind of fault", () => {
     const chips = [...page.matchAll(/^\| `([a-z0-9-]+)` \| (?:I2C|SPI|1-Wire|GPIO|serial)/gm)].map(([, chip]) => chip);
     for (const chip of chips) expect(examples.join(), chip).toContain(`chip: ${chip ?? ""}`);
-    expect(chips).toHaveLength(7);
+    expect(chips).toHaveLength(9);
     for (const kind of Object.keys(FAULT_KINDS)) expect(page).toContain(`| \`${kind}\` |`);
   });
 });

@@ -7,9 +7,11 @@ import { crc8, SimulatedOneWireBus } from "../../gateway/device/simulator/ds18b2
 import { SimulatedGpioChip } from "../../gateway/device/simulator/gpio-chip.ts";
 import { SimulatedI2cBus } from "../../gateway/device/simulator/i2c-bus.ts";
 import { Mcp3008 } from "../../gateway/device/simulator/mcp3008.ts";
+import { makeI2cChip } from "../../gateway/device/simulator/chips.ts";
 import { crc16, ModbusSlave } from "../../gateway/device/simulator/modbus-slave.ts";
 import { SimulatedSpiBus } from "../../gateway/device/simulator/spi-bus.ts";
 import { ScriptedValue } from "../../gateway/device/simulator/script.ts";
+import { makeSerialSimulator } from "../../gateway/device/simulator/talker.ts";
 import { Refusal } from "../../kernel/index.ts";
 
 let time = 0;
@@ -294,5 +296,73 @@ describe("Modbus RTU slave", () => {
     const crc = crc16(frame);
     const answer = slave.answer(Uint8Array.of(...frame, crc & 0xff, crc >> 8));
     expect(crc16(answer ?? new Uint8Array())).not.toBe(0);
+  });
+});
+
+describe("a row of registers", () => {
+  const chip = makeI2cChip(
+    { chip: "registers", address: 0x40, bytes: 2, registers: { "0x00": 258, "0x01": -2, "0x05": { base: 7 } } },
+    now,
+  );
+  const bus = new SimulatedI2cBus([chip]);
+  const read = async (first: number, length: number) => [
+    ...(await bus.transfer(0x40, [
+      { kind: "write", bytes: Uint8Array.of(first) },
+      { kind: "read", length },
+    ])),
+  ];
+
+  it("is read from the pointer on, highest byte first; what is not there reads as 0", async () => {
+    expect(await read(0, 6)).toEqual([0x01, 0x02, 0xff, 0xfe, 0, 0]);
+    expect(await read(5, 2)).toEqual([0, 7]);
+  });
+
+  it("is written a whole register at a time, and refuses one that is not there", async () => {
+    await bus.transfer(0x40, [{ kind: "write", bytes: Uint8Array.of(0, 0x12, 0x34, 0x00, 0x05) }]);
+    expect(await read(0, 4)).toEqual([0x12, 0x34, 0x00, 0x05]);
+    await expect(bus.transfer(0x40, [{ kind: "write", bytes: Uint8Array.of(9, 1, 2) }])).rejects.toThrow(
+      "nothing acknowledges",
+    );
+  });
+
+  it("is turned live, by the register's number", async () => {
+    expect(bus.simulate("0x40", "0x05", 300)).toBe(true);
+    expect(await read(5, 2)).toEqual([0x01, 0x2c]);
+    expect(bus.simulate("0x40", "0x06", 300)).toBe(false);
+  });
+
+  it.each(["256", "-1", "five"])("refuses the register %s", (name) => {
+    const device = { chip: "registers", registers: { [name]: 1 } };
+    expect(() => makeI2cChip(device, now)).toThrow("not an integer from 0 to 255");
+  });
+});
+
+describe("a talker", () => {
+  async function listen(device: SimulatedDevice, faults?: readonly object[]): Promise<string> {
+    const line = makeSerialSimulator([device], now);
+    if (faults !== undefined) line.simulate("0", "faults", faults);
+    return new Promise((resolve) => {
+      const settings = { path: "/dev/ttySIM0", baud: 9600, dataBits: 8, parity: "none", stopBits: 1 } as const;
+      const opened = line.open(settings, {
+        onBytes: (bytes) => {
+          resolve(new TextDecoder().decode(bytes));
+          void opened.then((port) => port.close());
+        },
+        onClosed: () => undefined,
+      });
+    });
+  }
+
+  it("sends its text each period, with the value in it", async () => {
+    expect(await listen({ chip: "talker", text: "T={value}\n", value: 21.5, period: 0.01 })).toBe("T=21.50\n");
+  });
+
+  it("is cut short by a fault", async () => {
+    const device = { chip: "talker", text: "12345678", period: 0.01 };
+    expect(await listen(device, [{ kind: "short" }])).toBe("1234");
+  });
+
+  it("is alone on its line", () => {
+    expect(() => makeSerialSimulator([{ chip: "talker" }, { chip: "modbus-slave" }], now)).toThrow("alone");
   });
 });

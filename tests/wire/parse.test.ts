@@ -37,6 +37,7 @@ const coreToHost: readonly CoreToHost[] = [
     capacity: 8,
   },
   { kind: "cancel", id: 1 },
+  { kind: "simulators", id: 3 },
   { kind: "simulate", id: 2, device: "i2c-1/0x76", quantity: "temperature", script: { base: 20 } },
   { kind: "stop" },
 ];

@@ -1,4 +1,5 @@
 /** What simulated devices have in common: quantities and faults that follow scripts and can be turned live. */
+import type { SimulatedPart } from "../../wire/protocol.ts";
 import { record } from "../settings.ts";
 import type { SimulatedDevice } from "../settings.ts";
 import { FaultScript, parseFaults } from "./faults.ts";
@@ -38,6 +39,13 @@ export class Quantities<Name extends string> {
 
   strikes(kind: Parameters<FaultScript["strikes"]>[0]): boolean {
     return this.faults.strikes(kind, this.#now() / 1000);
+  }
+
+  /** What `bulkhead sim list` shows of a device. */
+  part(device: string, chip: string): SimulatedPart {
+    const names = Object.keys(this.#values) as Name[];
+    const quantities = Object.fromEntries(names.map((name) => [name, this.value(name)]));
+    return { device, chip, quantities, faults: this.faults.active(this.#now() / 1000) };
   }
 
   /** Flips a bit in each byte. */

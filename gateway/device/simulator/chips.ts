@@ -5,12 +5,14 @@ import { Ads1115 } from "./ads1115.ts";
 import { Bme280 } from "./bme280.ts";
 import type { I2cChip, SimulatorClock, SpiChip } from "./chip.ts";
 import { Mcp3008 } from "./mcp3008.ts";
+import { Registers } from "./registers.ts";
 
 type Makers<Chip> = Readonly<Record<string, (device: SimulatedDevice, now: SimulatorClock) => Chip>>;
 
 const I2C_CHIPS: Makers<I2cChip> = Object.freeze({
   ads1115: (device, now) => new Ads1115(device, now),
   bme280: (device, now) => new Bme280(device, now),
+  registers: (device, now) => new Registers(device, now),
 });
 
 const SPI_CHIPS: Makers<SpiChip> = Object.freeze({

@@ -4,6 +4,7 @@ import { DeviceFailure } from "../failure.ts";
 import type { OneWireBus } from "../onewire.ts";
 import { badSetting, integerSetting } from "../settings.ts";
 import type { SimulatedDevice } from "../settings.ts";
+import type { SimulatedPart } from "../../wire/protocol.ts";
 import { checkOptions, Quantities } from "./chip.ts";
 import type { SimulatorClock } from "./chip.ts";
 
@@ -59,6 +60,10 @@ export class SimulatedOneWireBus implements OneWireBus {
     await sleep(device.conversionMs);
     if (device.quantities.strikes("crc")) throw new DeviceFailure("io", `${id}: the checksum is wrong`);
     return scratchpad(device);
+  }
+
+  parts(): SimulatedPart[] {
+    return Array.from(this.#devices, ([id, { quantities }]) => quantities.part(id, "ds18b20"));
   }
 
   simulate(id: string, quantity: string, script: unknown): boolean {

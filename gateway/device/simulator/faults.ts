@@ -40,6 +40,11 @@ export class FaultScript {
     );
   }
 
+  /** The kinds that may strike at that time. */
+  active(seconds: number): FaultKind[] {
+    return this.#faults.filter(({ from, until }) => seconds >= from && seconds < until).map(({ kind }) => kind);
+  }
+
   /** 0 up to 1. */
   random(): number {
     let seed = this.#seed;

@@ -3,6 +3,7 @@ import { DeviceFailure } from "../failure.ts";
 import type { GpioChip, GpioLine, Level, LineRequest } from "../gpio.ts";
 import { badSetting, integerSetting, numberSetting } from "../settings.ts";
 import type { SimulatedDevice } from "../settings.ts";
+import type { SimulatedPart } from "../../wire/protocol.ts";
 import { checkOptions } from "./chip.ts";
 
 /** As many as the header of a Raspberry Pi has on its first chip. */
@@ -15,10 +16,17 @@ interface Line {
   requests: LineRequest[];
   /** Lines that a wire leads to. */
   wires: number[];
+  /** The simulated device at it, or nothing. */
+  name: string;
 }
 
 export class SimulatedGpioChip implements GpioChip {
-  readonly #lines: readonly Line[] = Array.from({ length: LINES }, () => ({ level: 0, requests: [], wires: [] }));
+  readonly #lines: readonly Line[] = Array.from({ length: LINES }, () => ({
+    level: 0,
+    requests: [],
+    wires: [],
+    name: "",
+  }));
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #nanoseconds: () => bigint;
   readonly #names: string[] = [];
@@ -60,6 +68,15 @@ export class SimulatedGpioChip implements GpioChip {
     for (const other of line.wires) this.drive(other, level);
   }
 
+  /** The lines that something is at: a button, a wire, or a module that asked for one. */
+  parts(): SimulatedPart[] {
+    return this.#lines.flatMap(({ level, requests, name }, line) =>
+      name === "" && requests.length === 0
+        ? []
+        : [{ device: String(line), chip: name === "" ? "line" : name, quantities: { level }, faults: [] }],
+    );
+  }
+
   /** By line: quantity `level` is 0 or 1, at once and without bounce. */
   simulate(number: string, quantity: string, script: unknown): boolean {
     if (quantity !== "level" || this.#lines[Number(number)] === undefined) return false;
@@ -83,6 +100,8 @@ export class SimulatedGpioChip implements GpioChip {
   #attachWire(device: SimulatedDevice): void {
     const [from, to] = [this.#lineSetting(device, "from"), this.#lineSetting(device, "to")];
     this.#lines[from]?.wires.push(to);
+    this.#name(from, "wire");
+    this.#name(to, "wire");
     this.#names.push(`wire from ${from} to ${to}`);
   }
 
@@ -95,6 +114,7 @@ export class SimulatedGpioChip implements GpioChip {
     const pressed: Level = device["active-low"] === true ? 0 : 1;
     const state = this.#lines[line];
     if (state !== undefined && pressed === 0) state.level = 1;
+    this.#name(line, "button");
     this.#names.push(`button at line ${line}`);
     if (periodMs === 0) return;
     const press = () => {
@@ -124,6 +144,11 @@ export class SimulatedGpioChip implements GpioChip {
       work();
     }, ms);
     this.#timers.add(timer);
+  }
+
+  #name(line: number, name: string): void {
+    const state = this.#lines[line];
+    if (state !== undefined) state.name = name;
   }
 
   #lineSetting(device: SimulatedDevice, name: string): number {

@@ -4,6 +4,7 @@ import { DeviceFailure } from "../failure.ts";
 import type { I2cBus, I2cMessage } from "../i2c.ts";
 import { badSetting, integerSetting } from "../settings.ts";
 import type { SimulatedDevice } from "../settings.ts";
+import type { SimulatedPart } from "../../wire/protocol.ts";
 import type { I2cChip } from "./chip.ts";
 
 /** What a Linux adapter waits for a bus that is held, before it answers ETIMEDOUT. */
@@ -36,6 +37,11 @@ export class SimulatedI2cBus implements I2cBus {
     } finally {
       chip.stop();
     }
+  }
+
+  parts(): SimulatedPart[] {
+    const chips = [...this.#chips.values()];
+    return chips.map(({ name, address, quantities }) => quantities.part(`0x${address.toString(16)}`, name));
   }
 
   /** By address, as in `0x76`. */

@@ -2,6 +2,7 @@
 import type { OpenSerial, SerialLine, SerialSettings } from "../uart.ts";
 import { badSetting, integerSetting, record } from "../settings.ts";
 import type { SimulatedDevice } from "../settings.ts";
+import type { SimulatedPart } from "../../wire/protocol.ts";
 import { checkOptions } from "./chip.ts";
 import type { SimulatorClock } from "./chip.ts";
 import { FaultScript, parseFaults } from "./faults.ts";
@@ -68,6 +69,14 @@ export class ModbusSlave {
     const value = values?.get(Number(register));
     value?.set(parseValueScript(script, quantity));
     return value !== undefined;
+  }
+
+  part(): SimulatedPart {
+    const seconds = this.#now() / 1000;
+    const quantities: Record<string, number> = {};
+    for (const [register, value] of this.#holding) quantities[`holding/${register}`] = value.at(seconds);
+    for (const [register, value] of this.#input) quantities[`input/${register}`] = value.at(seconds);
+    return { device: String(this.unit), chip: "modbus-slave", quantities, faults: this.faults.active(seconds) };
   }
 
   /** The answer to a whole frame, or undefined where a slave stays silent: another unit, a bad checksum, a broadcast. */
@@ -178,6 +187,10 @@ export class SimulatedModbusLine {
 
   get description(): string {
     return `simulator (${this.#slaves.map(({ unit }) => `modbus-slave unit ${unit}`).join(", ") || "nothing connected"})`;
+  }
+
+  parts(): SimulatedPart[] {
+    return this.#slaves.map((slave) => slave.part());
   }
 
   /** By unit. */

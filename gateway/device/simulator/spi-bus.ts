@@ -1,5 +1,6 @@
 /** A simulated SPI bus: clocks each bit through the chip that is selected, highest bit first. */
 import { DeviceFailure } from "../failure.ts";
+import type { SimulatedPart } from "../../wire/protocol.ts";
 import { badSetting } from "../settings.ts";
 import type { SpiBus, SpiDevice } from "../spi.ts";
 import type { SpiChip } from "./chip.ts";
@@ -28,6 +29,10 @@ export class SimulatedSpiBus implements SpiBus {
     chip.select();
     const answer = bytes.map((byte) => clockByte(chip, byte));
     return Promise.resolve(chip.quantities.strikes("noise") ? chip.quantities.noisy(answer) : answer);
+  }
+
+  parts(): SimulatedPart[] {
+    return Array.from(this.#chips, ([select, { name, quantities }]) => quantities.part(String(select), name));
   }
 
   /** By chip select. */
