@@ -1,5 +1,5 @@
 /** Admission: everything that is checked about a module before a byte of it is compiled or run. */
-import { ABI_EXPORTS, MANIFEST_SECTION, STATE_EXPORTS } from "./abi.ts";
+import { ABI_EXPORTS, HEADER, MANIFEST_SECTION, STATE_EXPORTS } from "./abi.ts";
 import { Refusal } from "./errors.ts";
 import type { InterfaceName } from "./interfaces.ts";
 import { findOperation, operationType } from "./interfaces.ts";
@@ -80,6 +80,9 @@ export function excessGrants(spec: ModuleSpec, { imports, manifest }: ModuleInsp
   return spec.grants.map(({ slot }) => slot).filter((slot) => !used.has(slot));
 }
 
+/** What a start notice has in front of the settings. */
+const START_NOTICE_BYTES = 3;
+
 /**
  * Every import must be granted: slot, interface and right.
  * @throws Refusal E_CAP with module, slot, operation and the line to add.
@@ -94,6 +97,12 @@ export function checkGrants(spec: ModuleSpec, { manifest, imports }: ModuleInspe
       found: `${manifest.memory}`,
       hint: `raise modules.${spec.name}.memory in gateway.yaml`,
     });
+  }
+  const settingsBytes = spec.settings?.length ?? 0;
+  const room = Math.min(LIMITS.settingsBytes, manifest.inbox - HEADER.size - START_NOTICE_BYTES);
+  if (settingsBytes > room) {
+    const detail = { expected: `at most ${room} bytes`, found: `${settingsBytes}` };
+    throw new Refusal("E_SIZE", `the settings of ${spec.name} do not fit into its inbox`, detail);
   }
   const grants = new Map(spec.grants.map((grant) => [grant.slot, grant]));
   for (const item of imports) checkGranted(spec.name, item, grants.get(item.slot));

@@ -14,6 +14,8 @@ export const LIMITS = Object.freeze({
   inboxBytesDefault: 4 * KiB,
   /** A saved state. It is copied at every checkpoint. */
   stateBytes: 256 * KiB,
+  /** A module's settings. They go into its inbox, behind the start notice's own bytes. */
+  settingsBytes: 4 * KiB,
   /** A manifest. It is decoded before anything else of the binary is believed. */
   manifestBytes: 16 * KiB,
   /** Ports of one module, slots of one module: a table scan stays short. */

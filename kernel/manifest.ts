@@ -1,7 +1,8 @@
 /** The manifest: what a module says of itself in its custom section, read strictly and believed in nothing. */
 import { ABI_VERSION, RESERVED_PREFIX } from "./abi.ts";
-import { decodeCbor, expectArray, expectKeys, expectMap, expectText, expectUnsigned } from "./cbor/index.ts";
 import type { CborMap, CborValue } from "./cbor/index.ts";
+import { decodeCbor, expectArray, expectBytes, expectKeys } from "./cbor/index.ts";
+import { expectMap, expectText, expectUnsigned } from "./cbor/index.ts";
 import { Refusal } from "./errors.ts";
 import type { InterfaceName } from "./interfaces.ts";
 import { interfaceDefinition, isInterfaceName } from "./interfaces.ts";
@@ -41,9 +42,11 @@ export interface Manifest {
   readonly fuel: number;
   /** Version of the state's schema. */
   readonly schema: number;
+  /** What settings it takes, for whoever reads the configuration; null for none. The kernel looks no further. */
+  readonly settings: Uint8Array | null;
 }
 
-const KEYS = ["abi", "name", "version", "kind", "ports", "slots", "memory", "inbox", "state", "fuel", "schema"];
+const KEYS = "abi name version kind ports slots memory inbox state fuel schema settings".split(" ");
 const NAME = /^[a-z][a-z0-9-]{0,47}$/;
 // Semantic Versioning 2.0.0, without its unbounded lengths.
 const VERSION = /^(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})(-[0-9A-Za-z.-]{1,32})?$/;
@@ -82,6 +85,8 @@ function readManifest(map: CborMap): Manifest {
   if (new Set(ports.map(({ name }) => name)).size !== ports.length) throw invalid("ports", "two ports have one name");
   const slots = readSlots(expectMap(map.get("slots"), "slots"), ports);
   const kind = expectText(map.get("kind"), "kind");
+  const number = (key: string, least: number, most: number): number =>
+    bounded(expectUnsigned(map.get(key), key), least, most, key);
   if (kind !== "driver" && kind !== "service") throw invalid("kind", "it is neither driver nor service");
   return {
     abi,
@@ -90,16 +95,12 @@ function readManifest(map: CborMap): Manifest {
     kind,
     ports,
     slots,
-    memory: bounded(expectUnsigned(map.get("memory"), "memory"), 1, LIMITS.memoryPages, "memory"),
-    inbox: bounded(
-      expectUnsigned(map.get("inbox"), "inbox"),
-      LIMITS.inboxBytesMinimum,
-      LIMITS.payloadBytes + 64,
-      "inbox",
-    ),
-    state: bounded(expectUnsigned(map.get("state"), "state"), 0, LIMITS.stateBytes, "state"),
-    fuel: bounded(expectUnsigned(map.get("fuel"), "fuel"), 1, LIMITS.activationFuelMaximum, "fuel"),
-    schema: expectUnsigned(map.get("schema"), "schema", 0xffff_ffff),
+    memory: number("memory", 1, LIMITS.memoryPages),
+    inbox: number("inbox", LIMITS.inboxBytesMinimum, LIMITS.payloadBytes + 64),
+    state: number("state", 0, LIMITS.stateBytes),
+    fuel: number("fuel", 1, LIMITS.activationFuelMaximum),
+    schema: number("schema", 0, 0xffff_ffff),
+    settings: map.has("settings") ? expectBytes(map.get("settings"), "settings") : null,
   };
 }
 
@@ -162,10 +163,8 @@ function readVersion(value: CborValue | undefined): string {
 
 function bounded(value: number, least: number, most: number, field: string): number {
   if (value < least || value > most) {
-    throw new Refusal("E_MANIFEST", `${field} is out of bounds`, {
-      expected: `${least} to ${most}`,
-      found: `${value}`,
-    });
+    const detail = { expected: `${least} to ${most}`, found: `${value}` };
+    throw new Refusal("E_MANIFEST", `${field} is out of bounds`, detail);
   }
   return value;
 }

@@ -68,6 +68,8 @@ export interface ModuleSpec {
   /** State is saved after so many messages; 0 never. */
   readonly checkpointMessages: number;
   readonly restart: RestartRule;
+  /** The operator's settings, CBOR: part of the start notice of each instance. */
+  readonly settings?: Uint8Array;
   readonly grants: readonly Grant[];
 }
 

@@ -80,6 +80,8 @@ export interface ModuleOrder {
   readonly periodMs: number;
   readonly activationMs: number;
   readonly checkpointMessages: number;
+  /** CBOR, empty where there are none. */
+  readonly settings: Uint8Array;
 }
 
 /** A saved state with the schema version of the module that saved it. */

@@ -1,5 +1,5 @@
 /** Runs handlers: instantiation, activation, suspension, completion and fault of one module at a time. */
-import { FIRST_MODULE_ERROR, KERNEL_PORT, KIND, RESULT, resultName } from "../abi.ts";
+import { FIRST_MODULE_ERROR, KERNEL_PORT, KIND, NOTICE, RESULT, resultName } from "../abi.ts";
 import { encodeCbor } from "../cbor/index.ts";
 import { findOperation } from "../interfaces.ts";
 import type { Capability } from "../ipc/capability.ts";
@@ -137,6 +137,15 @@ export class Runner {
       incarnation.synchronous = false;
       charge(cell, instance.takeSpent());
     }
+  }
+
+  /** Queues the start notice: `[1, restored]`, or `[1, restored, settings]`. */
+  begin(cell: ModuleCell, restored: boolean): void {
+    const { settings } = cell.order;
+    this.notify(
+      cell,
+      Uint8Array.of(settings.length > 0 ? 0x83 : 0x82, NOTICE.start, restored ? 0xf5 : 0xf4, ...settings),
+    );
   }
 
   /** Queues one of the kernel's own notices; it comes before any message. */

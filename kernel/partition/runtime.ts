@@ -1,8 +1,7 @@
 /** The partition's loop: it takes orders, receives messages, fires timers and runs one module at a time. */
 import type { MessagePort } from "node:worker_threads";
 import { receiveMessageOnPort } from "node:worker_threads";
-import { KIND, NOTICE, RESULT } from "../abi.ts";
-import { encodeCbor } from "../cbor/index.ts";
+import { KIND, RESULT } from "../abi.ts";
 import type { Edge } from "../ipc/mailbox.ts";
 import { makeEdge } from "../ipc/mailbox.ts";
 import { PartitionControl } from "../ipc/shared.ts";
@@ -174,7 +173,7 @@ export class PartitionRuntime {
         this.#link(cell, order.slots);
         return;
       case "start":
-        this.#runner.notify(cell, encodeCbor([NOTICE.start, cell.justRestored]));
+        this.#runner.begin(cell, cell.justRestored);
         return;
       case "restart":
         this.#restart(cell, order.generation, order.dropState);
@@ -223,7 +222,7 @@ export class PartitionRuntime {
     if (dropState) cell.lastState = undefined;
     this.#runner.stop(cell, "dead");
     this.#instantiate(cell, generation);
-    if (cell.state === "idle") this.#runner.notify(cell, encodeCbor([NOTICE.start, cell.justRestored]));
+    if (cell.state === "idle") this.#runner.begin(cell, cell.justRestored);
   }
 
   #instantiate(cell: ModuleCell, generation: number): void {

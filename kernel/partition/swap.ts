@@ -1,6 +1,4 @@
 /** Replaces a module by another version in its cell: prepare, flip, and settle after the probation or go back. */
-import { NOTICE } from "../abi.ts";
-import { encodeCbor } from "../cbor/index.ts";
 import { Refusal } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Message } from "../ipc/mailbox.ts";
@@ -83,7 +81,7 @@ export class Swapper {
     const pauseMs = this.#environment.now() - swap.heldSince;
     // A start notice that the old version has not seen is not for the new one.
     cell.notices.length = 0;
-    this.#runner.notify(cell, encodeCbor([NOTICE.start, swap.stateAtSwap !== undefined]));
+    this.#runner.begin(cell, swap.stateAtSwap !== undefined);
     this.#environment.report({ type: "swap-flipped", module: cell.id, pauseMs, held: cell.mailbox.length });
   }
 
@@ -158,7 +156,7 @@ export class Swapper {
     if (isAlive) {
       cell.incarnation = previous;
       cell.state = "idle";
-      this.#runner.notify(cell, encodeCbor([NOTICE.start, true]));
+      this.#runner.begin(cell, true);
     }
     this.#environment.report({ type: "swap-reverted", module: cell.id, cause, text, replayed: inputs.length, isAlive });
   }

@@ -153,6 +153,7 @@ export function moduleOrder(
     periodMs: spec.periodMs,
     activationMs: spec.activationMs,
     checkpointMessages: spec.checkpointMessages,
+    settings: spec.settings ?? new Uint8Array(0),
   };
 }
 
@@ -163,16 +164,8 @@ export function resourceBindings(record: ModuleRecord, bindings: Counter): Resou
     if (grant.interface === "endpoint") continue;
     if (interfaceDefinition(grant.interface).answeredBy === "partition") continue;
     if (record.bindings.has(grant.slot) || record.revoked.has(grant.slot)) continue;
-    const { slot, interface: interfaceName, rights, parameters } = grant;
-    const binding = {
-      id: bindings.next(),
-      module: record.spec.name,
-      slot,
-      interface: interfaceName,
-      rights,
-      parameters,
-    };
-    record.bindings.set(slot, binding);
+    const binding = { ...grant, id: bindings.next(), module: record.spec.name };
+    record.bindings.set(grant.slot, binding);
     made.push(binding);
   }
   return made;

@@ -43,7 +43,9 @@ const HEADER_FIELDS: Readonly<Record<Exclude<keyof typeof HEADER, "size">, reado
   };
 
 const NOTICE_PAYLOADS: Readonly<Record<keyof typeof NOTICE, string>> = {
-  start: "`[1, restored (bool)]`: first after every instantiation",
+  start:
+    "`[1, restored (bool)]`: first after every instantiation; `[1, restored, settings]` where the operator's configuration has " +
+    `settings for the module, any CBOR of at most ${LIMITS.settingsBytes} bytes`,
   peerLost: "`[2, slot]`: the module behind the slot is gone",
   peerBack: "`[3, slot]`: it is there again",
   safeState: "`[4]`: the last message before a stop",
@@ -132,7 +134,8 @@ Kinds: ${numbered(KIND)}.
 
 ## Notices
 
-Messages of kind \`notice\` on port ${KERNEL_PORT} (${hexadecimal(KERNEL_PORT)}) come from the kernel; the payload is a CBOR array.
+Messages of kind \`notice\` on port ${KERNEL_PORT} (${hexadecimal(KERNEL_PORT)}) come from the kernel; the payload is a CBOR array. A module
+reads past notices and elements that it does not know.
 
 ${table(
   ["number", "notice", "payload"],
