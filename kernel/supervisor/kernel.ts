@@ -8,7 +8,7 @@ import { LIMITS } from "../limits.ts";
 import type { ModuleStatistics, Order, Report } from "../partition/protocol.ts";
 import type { Grant, ModuleSpec, PartitionSpec } from "../system.ts";
 import type { HostReply, KernelEvent, KernelHost, ModuleRow, ResourceBinding } from "./events.ts";
-import { Counter, moduleOrder, ModuleRecord, resourceBindings, slotLinks } from "./modules.ts";
+import { Counter, edgeKeys, moduleOrder, ModuleRecord, resourceBindings, slotLinks } from "./modules.ts";
 import { PartitionHandle } from "./partition.ts";
 import type { RestartHistory } from "./restart.ts";
 import type { SwapRequest, SwapResult } from "./swaps.ts";
@@ -51,25 +51,21 @@ export class Kernel {
   constructor(options: KernelOptions) {
     this.#options = options;
     this.#swaps = new SwapCoordinator({
-      order: (record, order) => {
-        this.#order(record, order);
-      },
+      order: this.#order.bind(this),
       links: (record) => {
         this.#bind(record);
         return slotLinks(record, this.#modules, this.#edges);
       },
-      release: (ids) => {
-        this.#release(ids);
-      },
+      release: this.#release.bind(this),
       restart: (record) => {
         this.#restart(record, false);
       },
-      hold: (record, reason) => {
-        this.#hold(record, reason);
-      },
+      hold: this.#hold.bind(this),
       emit: options.onEvent,
-      relink: () => {
-        this.#relink();
+      relink: this.#relink.bind(this),
+      trim: (record) => {
+        const granted = new Set([...record.grants.values()].flatMap(edgeKeys));
+        this.#revokeEdges(record, (key) => !granted.has(key));
       },
     });
   }
@@ -106,6 +102,25 @@ export class Kernel {
     return excessGrants(spec, admitted);
   }
 
+  /** Adds a partition to a kernel that runs; modules may be loaded into it when this has resolved. */
+  async addPartition(spec: PartitionSpec): Promise<void> {
+    const partition = this.#spawn(this.#partitions.length, spec);
+    this.#partitions.push(partition);
+    this.#connect(partition.index);
+    await partition.started();
+  }
+
+  /** Takes a module away with all its rights; its callers find a dead peer. @throws Refusal E_UNKNOWN, E_BUSY in a swap. */
+  unload(name: string): void {
+    const record = this.#findAtRest(name);
+    for (const slot of record.grants.keys()) if (!record.revoked.has(slot)) this.revoke(name, slot);
+    this.#order(record, { type: "unload", module: record.id });
+    this.#broadcast({ type: "module-dead", module: record.id });
+    this.#modules.delete(name);
+    this.#byId.delete(record.id);
+    this.#relink();
+  }
+
   /** Hands every loaded module, or one, its start notice. */
   begin(name?: string): void {
     for (const record of this.#modules.values()) {
@@ -123,15 +138,13 @@ export class Kernel {
     const slot = record.admitted.manifest.slots.get(grant.slot);
     if (slot === undefined) throw new Refusal("E_UNKNOWN", `${name} has no slot ${grant.slot}`);
     if (slot.interface !== grant.interface) {
-      throw new Refusal("E_CAP", `${name}.${grant.slot} has another interface`, {
-        expected: slot.interface,
-        found: grant.interface,
-      });
+      const interfaces = { expected: slot.interface, found: grant.interface };
+      throw new Refusal("E_CAP", `${name}.${grant.slot} has another interface`, interfaces);
     }
     this.#unbind(record, grant.slot);
     record.revoked.delete(grant.slot);
     // What was derived from the old grant may be wider than the new one.
-    this.#revokeEdges(record, grant.slot);
+    this.#revokeEdges(record, (key) => key.startsWith(`${grant.slot}>`));
     record.grants.set(grant.slot, grant);
     this.#bind(record);
     this.#relink();
@@ -149,7 +162,7 @@ export class Kernel {
     if (grant === undefined) throw new Refusal("E_UNKNOWN", `${name} has no grant ${slot}`);
     this.#unbind(record, slot);
     record.revoked.add(slot);
-    this.#revokeEdges(record, slot);
+    this.#revokeEdges(record, (key) => key.startsWith(`${slot}>`));
     this.#relink();
     this.#emitGrant("revoked", name, grant);
   }
@@ -165,10 +178,8 @@ export class Kernel {
       const record = this.#find(name);
       checkGrants(spec ?? record.spec, admitted);
       if (spec !== undefined && spec.partition !== record.spec.partition) {
-        throw new Refusal("E_CONFIG", `${name} can't move to another partition in a swap`, {
-          expected: record.spec.partition,
-          found: spec.partition,
-        });
+        const partitions = { expected: record.spec.partition, found: spec.partition };
+        throw new Refusal("E_CONFIG", `${name} can't move to another partition in a swap`, partitions);
       }
       return { record, admitted, spec: spec ?? record.spec };
     });
@@ -186,6 +197,11 @@ export class Kernel {
       names.map((name) => this.#find(name)),
       keep,
     );
+  }
+
+  /** Resolves when a set that settles, or goes back, has done so. */
+  async settled(): Promise<void> {
+    await this.#swaps.settled();
   }
 
   /** Runs a held or running module afresh. @throws Refusal E_UNKNOWN, E_BUSY while it is being swapped. */
@@ -207,8 +223,8 @@ export class Kernel {
     const bound = this.#byBinding.get(binding);
     const record = bound === undefined ? undefined : this.#modules.get(bound.module);
     // Of two bindings of a slot that is being swapped, the one in force speaks.
-    if (bound === undefined || record?.bindings.get(bound.slot) !== bound) return;
-    if (payload.length > LIMITS.payloadBytes) return;
+    const isInForce = bound !== undefined && record?.bindings.get(bound.slot) === bound;
+    if (!isInForce || payload.length > LIMITS.payloadBytes) return;
     this.#order(record, { type: "host-event", module: record.id, slot: bound.slot, payload });
   }
 
@@ -254,6 +270,10 @@ export class Kernel {
     this.#partitions[record.partition]?.order(order);
   }
 
+  #broadcast(order: Order): void {
+    for (const partition of this.#partitions) partition.order(order);
+  }
+
   #spawn(index: number, spec: PartitionSpec, history?: RestartHistory): PartitionHandle {
     const sliceFuel = this.#options.sliceFuel ?? LIMITS.sliceFuel;
     const { buffer: revocations } = this.#revocations;
@@ -276,12 +296,8 @@ export class Kernel {
         continue;
       const there = Ring.allocate(LIMITS.channelBytes);
       const back = Ring.allocate(LIMITS.channelBytes);
-      const channel = (
-        to: PartitionHandle,
-        from: PartitionHandle,
-        incoming: typeof there,
-        outgoing: typeof there,
-      ): void => {
+      type End = typeof there;
+      const channel = (to: PartitionHandle, from: PartitionHandle, incoming: End, outgoing: End): void => {
         const { index: other, life, control } = from;
         to.order({ type: "channel", partition: other, life, control: control.buffer, incoming, outgoing });
       };
@@ -297,13 +313,13 @@ export class Kernel {
   }
 
   /** A slot that is granted anew gets new edges, so what was derived before stays revoked. */
-  #revokeEdges(record: ModuleRecord, slot: string): void {
+  #revokeEdges(record: ModuleRecord, isGone: (key: string) => boolean): void {
     for (const [key, edge] of record.edges) {
-      if (!key.startsWith(`${slot}>`)) continue;
+      if (!isGone(key)) continue;
       this.#revocations.store(edge, 1);
       record.edges.delete(key);
     }
-    for (const partition of this.#partitions) partition.order({ type: "revoked" });
+    this.#broadcast({ type: "revoked" });
   }
 
   #unbind(record: ModuleRecord, slot: string): void {
@@ -394,8 +410,7 @@ export class Kernel {
     // The swap's end decides: the new version takes over, or the old one is restarted.
     if (this.#swaps.isChanging(record)) return;
     // A crash right after a restore says that the state is poisoned: it is dropped once, then the module is held.
-    const dropped = record.droppedAt;
-    if (report.justRestored && record.failedAt - dropped < record.spec.restart.windowMs) {
+    if (report.justRestored && record.failedAt - record.droppedAt < record.spec.restart.windowMs) {
       this.#hold(record, "it failed again right after its state had been dropped");
       return;
     }
@@ -425,7 +440,7 @@ export class Kernel {
     record.status = "held";
     record.failedAt = 0;
     this.#order(record, { type: "hold", module: record.id });
-    for (const partition of this.#partitions) partition.order({ type: "module-dead", module: record.id });
+    this.#broadcast({ type: "module-dead", module: record.id });
     this.#options.onEvent({ type: "held", module: record.spec.name, reason });
   }
 
@@ -455,9 +470,8 @@ export class Kernel {
     const stuckMs = this.#options.stuckMs ?? DEFAULT_STUCK_MS;
     for (const partition of this.#partitions) {
       if (partition.silence(now) < stuckMs) continue;
-      const handle = partition;
-      void handle.kill().then((confirmed) => {
-        if (!confirmed) this.#options.onEvent({ type: "partition-unkillable", partition: handle.spec.name });
+      void partition.kill().then((confirmed) => {
+        if (!confirmed) this.#options.onEvent({ type: "partition-unkillable", partition: partition.spec.name });
       });
       this.#replace(partition.index, `no sign of life for ${stuckMs} ms`);
     }
@@ -472,7 +486,7 @@ export class Kernel {
     for (const record of this.#modules.values()) {
       if (record.partition !== index) continue;
       this.#swaps.onPartitionLost(record);
-      for (const other of this.#partitions) other.order({ type: "module-dead", module: record.id });
+      this.#broadcast({ type: "module-dead", module: record.id });
     }
     const verdict = lost.history.failed(since);
     this.#after(verdict.action === "restart" ? verdict.delayMs : 0, () => {

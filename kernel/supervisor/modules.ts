@@ -106,6 +106,11 @@ export function slotLinks(
   return links;
 }
 
+/** The keys of a grant's targets in `edges`. */
+export function edgeKeys(grant: Grant): string[] {
+  return grant.interface === "endpoint" ? grant.to.map(({ module, port }) => `${grant.slot}>${module}.${port}`) : [];
+}
+
 function edgeLinks(
   record: ModuleRecord,
   grant: EndpointGrant,

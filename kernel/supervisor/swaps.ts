@@ -55,6 +55,8 @@ export interface SwapEnvironment {
   readonly hold: (record: ModuleRecord, reason: string) => void;
   readonly emit: (event: KernelEvent) => void;
   readonly relink: () => void;
+  /** Revokes the record's edges to what it is no longer granted. */
+  readonly trim: (record: ModuleRecord) => void;
 }
 
 /**
@@ -79,7 +81,7 @@ interface SwapSet {
   onReverted: (refusal: Refusal) => void;
   reverted: Refusal | undefined;
   /** Told when the set has ended, one way or the other. */
-  onEnded: () => void;
+  readonly onEnded: (() => void)[];
 }
 
 export class SwapCoordinator {
@@ -94,19 +96,10 @@ export class SwapCoordinator {
   /** @throws Refusal E_BUSY while another set is in progress; else as `Kernel.swap`. */
   async swap(candidates: readonly Candidate[], deadlineMs: number): Promise<SwapResult> {
     if (candidates.length === 0) throw new Refusal("E_UNKNOWN", "a swap needs at least one module");
-    const before = this.#set;
-    if (before?.phase === "settling") {
-      await new Promise<void>((resolve) => {
-        const others = before.onEnded;
-        before.onEnded = () => {
-          others();
-          resolve();
-        };
-      });
-    }
+    if (this.#set?.phase === "settling") await this.settled();
     if (this.#set !== undefined) throw new Refusal("E_BUSY", "another swap is in progress");
     return await new Promise<SwapResult>((resolve, reject) => {
-      const callbacks = { resolve, reject, onReverted: nothing, reverted: undefined, onEnded: nothing };
+      const callbacks = { resolve, reject, onReverted: nothing, reverted: undefined, onEnded: [] };
       const waiting = new Set(candidates.map(({ record }) => record.id));
       const members: Member[] = [];
       this.#set = { phase: "preparing", members, waiting, pauseMs: 0, held: 0, ...callbacks };
@@ -149,6 +142,12 @@ export class SwapCoordinator {
       set.waiting.add(record.id);
       this.#environment.order(record, { type: "settle-swap", module: record.id, keep });
     }
+  }
+
+  async settled(): Promise<void> {
+    const set = this.#set;
+    if (set === undefined || (set.phase !== "settling" && set.reverted === undefined)) return;
+    await new Promise<void>((resolve) => set.onEnded.push(resolve));
   }
 
   onReport(record: ModuleRecord, report: Report): void {
@@ -194,7 +193,7 @@ export class SwapCoordinator {
     const set = this.#set;
     this.#set = undefined;
     set?.reject(new Refusal("E_ABORTED", "the kernel is stopping"));
-    set?.onEnded();
+    for (const tell of set?.onEnded ?? []) tell();
   }
 
   #prepare({ record, admitted, spec }: Candidate, deadlineMs: number): Member {
@@ -251,6 +250,8 @@ export class SwapCoordinator {
     for (const member of set.members) {
       this.#environment.order(member.record, { type: "finish-swap", module: member.record.id });
       this.#releaseAllBut(member.old, member.next);
+      // A target that the new version is not granted any more is lost to whoever got it from the old one, too.
+      this.#environment.trim(member.record);
     }
     this.#environment.emit({ type: "committed", modules: set.members.map(({ record: { spec } }) => spec.name) });
     this.#end(set);
@@ -286,13 +287,14 @@ export class SwapCoordinator {
     set.waiting.delete(first.id);
     if (set.waiting.size > 0) return;
     for (const { next, old } of set.members) this.#releaseAllBut(next, old);
+    for (const { record } of set.members) this.#environment.trim(record);
     this.#end(set);
   }
 
   #end(set: SwapSet): void {
     this.#set = undefined;
     this.#environment.relink();
-    set.onEnded();
+    for (const tell of set.onEnded) tell();
   }
 
   #putInForce({ record }: Member, { admitted, spec, grants, bindings }: Version): void {
