@@ -28,6 +28,8 @@ export function auditNote(event: GatewayEvent): AuditNote | undefined {
       return note("finding", "trust", "boot", { text: event.text });
     case "gateway":
       return note("gateway", "core", event.state, { text: event.text });
+    case "simulated":
+      return note("simulated", "owner", `${event.device} ${event.quantity}`, { script: event.script });
     case "update":
       // The steps between are in the reports; the log keeps how it ended.
       return event.code === "" ? undefined : note("update", "trust", event.plan, pick(event));

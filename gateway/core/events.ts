@@ -8,6 +8,8 @@ export type GatewayEvent =
   | { readonly type: "host"; readonly process: "device" | "link"; readonly state: string; readonly text: string }
   | { readonly type: "refused"; readonly module: string; readonly code: string; readonly text: string }
   | { readonly type: "finding" | "warning"; readonly text: string }
+  /** The owner turned a simulated quantity. */
+  | { readonly type: "simulated"; readonly device: string; readonly quantity: string; readonly script: string }
   | {
       readonly type: "update";
       readonly plan: string;
@@ -66,6 +68,8 @@ function describe(event: GatewayEvent): string {
     case "finding":
     case "warning":
       return `${event.type}: ${event.text}`;
+    case "simulated":
+      return `${event.device}: ${event.quantity} is now ${event.script}`;
     case "update":
       return `update ${event.plan.slice(0, 12)}: ${event.state} ${event.percent}%${event.code === "" ? "" : ` ${event.code}`} ${event.reason}`;
   }

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { Worker } from "node:worker_threads";
 import type { AdmittedModule, CborInput, ModuleSpec } from "../../kernel/index.ts";
-import { inspectModule, Kernel, Refusal } from "../../kernel/index.ts";
+import { inspectModule, Kernel, LIMITS, Refusal } from "../../kernel/index.ts";
 import type { GatewayConfiguration, Problem } from "../config/index.ts";
 import { checkAgainstManifests, ConfigurationError, describeProblem } from "../config/index.ts";
 import { hostEntry, HostProcess } from "../wire/child.ts";
@@ -13,6 +13,7 @@ import { TrustClient } from "../wire/trust-client.ts";
 import type { BootedModule, BootReply } from "../wire/trust-protocol.ts";
 import { refusalFrom } from "../wire/trust-protocol.ts";
 import { auditNote } from "./audited.ts";
+import { Control } from "./control.ts";
 import type { GatewayEvent } from "./events.ts";
 import { Hosts } from "./hosts.ts";
 import { linkSettings } from "./link-settings.ts";
@@ -38,6 +39,7 @@ export class Gateway {
   readonly #hosts: Hosts;
   readonly #updateLink: UpdateLink;
   readonly #updates: UpdateRuntime;
+  readonly #control: Control;
   readonly kernel: Kernel;
   #device: HostProcess | undefined = undefined;
   #link: HostProcess | undefined = undefined;
@@ -50,6 +52,7 @@ export class Gateway {
       const note = auditNote(event);
       if (note !== undefined) this.#trust.audit(note);
       options.onEvent(event);
+      this.#control.tell(event);
     };
     // Eager compilation: a lazy one would happen inside a partition, at a first call, for as long as V8 likes.
     setFlagsFromString("--no-wasm-lazy-compilation");
@@ -63,6 +66,14 @@ export class Gateway {
       },
     });
     this.kernel = new Kernel({ host: this.#hosts, onEvent: this.#emit });
+    this.#control = new Control({
+      top: () => this.kernel.top(),
+      simulators: async () => (await this.#device?.simulators())?.bytes,
+      simulate: async (device, quantity, script) => await this.#device?.simulate(device, quantity, script),
+      simulated: (device, quantity, script) => {
+        this.#emit({ type: "simulated", device, quantity, script: JSON.stringify(script).slice(0, LIMITS.logBytes) });
+      },
+    });
     this.#updateLink = new UpdateLink(() => this.#link);
     this.#updates = new UpdateRuntime({
       kernel: this.kernel,
@@ -117,6 +128,7 @@ export class Gateway {
     this.#emit({ type: "gateway", state: "starting", text: `${gateway.id} (${gateway.vendor}, ${gateway.class})` });
     for (const problem of this.#configuration.warnings) this.#warn(problem);
     prepareFolder(this.#configuration.dataFolder);
+    await this.#control.open(this.#configuration.dataFolder);
     const boot = await this.#boot();
     const modules = this.#inspect(boot);
     const admitted = await this.#admit(modules);
@@ -139,6 +151,7 @@ export class Gateway {
     await Promise.all([this.#device?.stop(), this.#link?.stop()]);
     await this.#worker.terminate();
     this.#emit({ type: "gateway", state: "stopped", text: "" });
+    await this.#control.close();
   }
 
   async #boot(): Promise<BootReply> {

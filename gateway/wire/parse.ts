@@ -205,7 +205,8 @@ function grantParameter(value: CborValue): GrantParameter {
   return expectArray(value, "parameter").map((item) => expectText(item, "parameter", U32));
 }
 
-function plain(value: CborValue | undefined, field: string): Settings {
+/** Maps with text keys become objects. */
+export function plain(value: CborValue | undefined, field: string): Settings {
   if (value === null || typeof value === "string" || typeof value === "number" || typeof value === "boolean")
     return value;
   if (value instanceof Uint8Array) return value;
