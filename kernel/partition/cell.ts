@@ -64,7 +64,13 @@ export interface Swap {
   stateAtSwap: SavedState | undefined;
   previous: Incarnation | undefined;
   /** What the old version had at the flip, in case it comes back. */
-  readonly old: { readonly order: ModuleOrder; readonly state: SavedState | undefined; handles: HandleTable };
+  readonly old: {
+    readonly order: ModuleOrder;
+    readonly state: SavedState | undefined;
+    /** As they were at the flip, as are the slots. */
+    handles: HandleTable;
+    slots: readonly SlotLink[];
+  };
   /** Inputs since the flip, for the old version in case it comes back. */
   inputs: Message[];
   inputBytes: number;

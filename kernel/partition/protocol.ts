@@ -141,17 +141,26 @@ export type Report =
       readonly justRestored: boolean;
     }
   | { readonly type: "checkpoint"; readonly module: number; readonly state: SavedState }
-  | { readonly type: "swap-prepared"; readonly module: number }
+  /** Reports of a swap carry the generation of the new version: those of an earlier set are late news. */
+  | { readonly type: "swap-prepared"; readonly module: number; readonly generation: number }
   | {
       readonly type: "swap-refused";
       readonly module: number;
+      readonly generation: number;
       readonly code: "E_STATE" | "E_TIMEOUT" | "E_PROBATION";
       readonly text: string;
     }
-  | { readonly type: "swap-flipped"; readonly module: number; readonly pauseMs: number; readonly held: number }
+  | {
+      readonly type: "swap-flipped";
+      readonly module: number;
+      readonly generation: number;
+      readonly pauseMs: number;
+      readonly held: number;
+    }
   | {
       readonly type: "swap-reverted";
       readonly module: number;
+      readonly generation: number;
       readonly cause: FaultCause | "order";
       readonly text: string;
       readonly replayed: number;
@@ -159,7 +168,7 @@ export type Report =
       readonly isAlive: boolean;
     }
   /** Its probation is over for the partition: from now on it goes back by order only. */
-  | { readonly type: "swap-settled"; readonly module: number }
+  | { readonly type: "swap-settled"; readonly module: number; readonly generation: number }
   | {
       readonly type: "host-request";
       readonly request: number;

@@ -4,7 +4,7 @@ import { LIMITS } from "../limits.ts";
 import type { Message } from "../ipc/mailbox.ts";
 import type { Incarnation, ModuleCell, Swap } from "./cell.ts";
 import { describeFault } from "./fault.ts";
-import type { FaultCause, ModuleOrder, SavedState } from "./protocol.ts";
+import type { FaultCause, ModuleOrder, SavedState, SlotLink } from "./protocol.ts";
 import type { Environment, Runner } from "./runner.ts";
 
 /** Inputs kept for a replay into the old version; beyond them the newest are counted as lost, should it come back. */
@@ -31,7 +31,7 @@ export class Swapper {
   /** Makes the new version beside the old, then holds the mailbox until the running handler has ended. */
   prepare(cell: ModuleCell, order: ModuleOrder, deadlineMs: number): void {
     if (cell.swap !== undefined) {
-      this.#refuse(cell, "E_PROBATION", "another swap of this module is in progress");
+      this.#refuse(cell, order, "E_PROBATION", "another swap of this module is in progress");
       return;
     }
     let next: Incarnation;
@@ -39,7 +39,7 @@ export class Swapper {
       next = this.#runner.incarnate(cell, order);
       this.#runner.initialize(next);
     } catch (error) {
-      this.#refuse(cell, "E_PROBATION", describeFault(error).text);
+      this.#refuse(cell, order, "E_PROBATION", describeFault(error).text);
       return;
     }
     const now = this.#environment.now();
@@ -49,13 +49,13 @@ export class Swapper {
       heldSince: now,
       stateAtSwap: undefined,
       previous: undefined,
-      old: { order: cell.order, state: cell.lastState, handles: cell.handles },
+      old: { order: cell.order, state: cell.lastState, handles: cell.handles, slots: [] },
       inputs: [],
       inputBytes: 0,
       lostInputs: new Map(),
       cancelDeadline: this.#environment.timers.at(now + deadlineMs, () => {
         this.abort(cell);
-        this.#refuse(cell, "E_TIMEOUT", "the running handler did not end in time");
+        this.#refuse(cell, order, "E_TIMEOUT", "the running handler did not end in time");
       }),
     };
     cell.swap = swap;
@@ -72,6 +72,7 @@ export class Swapper {
     this.#environment.gates.invalidate(cell);
     swap.previous = cell.incarnation;
     swap.old.handles = cell.handles.copy();
+    swap.old.slots = [...cell.links.values()];
     cell.incarnation = swap.next;
     cell.order = order;
     cell.generation = order.generation;
@@ -82,7 +83,13 @@ export class Swapper {
     // A start notice that the old version has not seen is not for the new one.
     cell.notices.length = 0;
     this.#runner.begin(cell, swap.stateAtSwap !== undefined);
-    this.#environment.report({ type: "swap-flipped", module: cell.id, pauseMs, held: cell.mailbox.length });
+    this.#environment.report({
+      type: "swap-flipped",
+      module: cell.id,
+      generation: order.generation,
+      pauseMs,
+      held: cell.mailbox.length,
+    });
   }
 
   /** Gives up before the flip; the old version goes on with what has waited. */
@@ -103,7 +110,7 @@ export class Swapper {
       return;
     }
     swap.phase = "settled";
-    this.#environment.report({ type: "swap-settled", module: cell.id });
+    this.#environment.report({ type: "swap-settled", module: cell.id, generation: swap.next.order.generation });
   }
 
   /** Drops the old version. */
@@ -116,12 +123,17 @@ export class Swapper {
       swap.stateAtSwap = this.#carryState(cell, swap.next);
     } catch (error) {
       this.abort(cell);
-      this.#refuse(cell, error instanceof Refusal ? "E_STATE" : "E_PROBATION", describeFault(error).text);
+      this.#refuse(
+        cell,
+        swap.next.order,
+        error instanceof Refusal ? "E_STATE" : "E_PROBATION",
+        describeFault(error).text,
+      );
       return;
     }
     swap.cancelDeadline();
     swap.phase = "prepared";
-    this.#environment.report({ type: "swap-prepared", module: cell.id });
+    this.#environment.report({ type: "swap-prepared", module: cell.id, generation: swap.next.order.generation });
   }
 
   /** Saves the old version's state and hands it to the new one. A dead one's last good state serves as well. */
@@ -142,6 +154,7 @@ export class Swapper {
   /** The old version is as it was at the swap: it gets the start notice and every input since then. */
   #revert(cell: ModuleCell, swap: Swap, cause: FaultCause | "order", text: string): void {
     const { previous, inputs, old } = swap;
+    const { generation } = swap.next.order;
     const wasHeld = cell.state === "held";
     this.#runner.halt(cell);
     this.#environment.post.forgetAllOf(cell, swap.next);
@@ -149,7 +162,12 @@ export class Swapper {
     cell.order = old.order;
     cell.handles = old.handles;
     this.#keepState(cell, swap.stateAtSwap ?? old.state);
-    this.#environment.link(cell, old.order.slots);
+    // What was revoked meanwhile is not given back.
+    const isRevoked = ({ slot }: SlotLink): boolean => cell.links.get(slot)?.rights.length === 0;
+    this.#environment.link(
+      cell,
+      old.slots.map((slot) => (isRevoked(slot) ? { ...slot, rights: [] } : slot)),
+    );
     cell.mailbox.putBack(inputs);
     for (const [port, count] of swap.lostInputs) cell.mailbox.addLost(port, count);
     const isAlive = previous !== undefined && !wasHeld;
@@ -158,7 +176,15 @@ export class Swapper {
       cell.state = "idle";
       this.#runner.begin(cell, true);
     }
-    this.#environment.report({ type: "swap-reverted", module: cell.id, cause, text, replayed: inputs.length, isAlive });
+    this.#environment.report({
+      type: "swap-reverted",
+      module: cell.id,
+      generation,
+      cause,
+      text,
+      replayed: inputs.length,
+      isAlive,
+    });
   }
 
   /** The state to which a restart goes back, here and in the supervisor, which has it should the partition die. */
@@ -168,8 +194,13 @@ export class Swapper {
     if (state !== undefined) this.#environment.report({ type: "checkpoint", module: cell.id, state });
   }
 
-  #refuse(cell: ModuleCell, code: "E_STATE" | "E_TIMEOUT" | "E_PROBATION", text: string): void {
-    this.#environment.report({ type: "swap-refused", module: cell.id, code, text });
+  #refuse(
+    cell: ModuleCell,
+    { generation }: ModuleOrder,
+    code: "E_STATE" | "E_TIMEOUT" | "E_PROBATION",
+    text: string,
+  ): void {
+    this.#environment.report({ type: "swap-refused", module: cell.id, generation, code, text });
   }
 }
 

@@ -153,7 +153,9 @@ export class SwapCoordinator {
   onReport(record: ModuleRecord, report: Report): void {
     const set = this.#set;
     const member = set?.members.find((candidate) => candidate.record === record);
-    if (set === undefined || member === undefined) return;
+    // Reports of a set before this one, of the same module, may still come in.
+    if (set === undefined || member === undefined || !("generation" in report)) return;
+    if (report.generation !== member.generation) return;
     switch (report.type) {
       case "swap-prepared":
         this.#prepared(set, record);
