@@ -40,6 +40,7 @@ async function bench(): Promise<Bench> {
     hold: nothing,
     emit: nothing,
     relink: nothing,
+    trim: nothing,
   };
   const swaps = new SwapCoordinator(environment);
   const members = [await record(1, "first"), await record(2, "second")] as const;
