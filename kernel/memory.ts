@@ -59,14 +59,13 @@ export class GuestMemory {
   }
 
   /**
-   * Copies the range into `target` from its start.
+   * Copies the range into `target`, from `at` on.
    * `words` is a view of the same buffer as `target`: short copies go by words through it.
    * @returns false where the range is not wholly inside; `target` is then untouched. `target` must have the room.
    */
-  readInto(address: GuestPointer, length: GuestLength, target: Uint8Array, words?: DataView): boolean {
+  readInto(address: GuestPointer, length: GuestLength, target: Uint8Array, words?: DataView, at = 0): boolean {
     if (!this.covers(address, length)) return false;
-    if (words === undefined || length > SHORT_COPY) target.set(this.#bytes.subarray(address, address + length));
-    else copyWords(this.#words, address, words, 0, this.#bytes, target, length);
+    copyBytes(this.#words, address, words, at, this.#bytes, target, length);
     return true;
   }
 
@@ -79,8 +78,7 @@ export class GuestMemory {
   /** Writes the first `length` bytes of `source`, or nothing where they do not fit; `words` as in `readInto`. */
   write(address: GuestPointer, source: Uint8Array, length = source.length, words?: DataView): boolean {
     if (!this.covers(address, guestLength(length))) return false;
-    if (words === undefined || length > SHORT_COPY) this.#bytes.set(source.subarray(0, length), address);
-    else copyWords(words, 0, this.#words, address, source, this.#bytes, length);
+    copyBytes(words, 0, this.#words, address, source, this.#bytes, length);
     return true;
   }
 
@@ -112,19 +110,23 @@ export class GuestMemory {
   }
 }
 
-/** Up to this length a loop over words beats making two views. */
+/** Up to this length a loop over words beats making a view. */
 const SHORT_COPY = 256;
 
-/** Copies between two buffers, each given as words and as bytes; addresses need no alignment. */
-function copyWords(
-  from: DataView,
+/** Copies between two buffers, each given as bytes and, where there is one, as a view; addresses need no alignment. */
+export function copyBytes(
+  from: DataView | undefined,
   fromAt: number,
-  to: DataView,
+  to: DataView | undefined,
   toAt: number,
   fromBytes: Uint8Array,
   toBytes: Uint8Array,
   length: number,
 ): void {
+  if (from === undefined || to === undefined || length > SHORT_COPY) {
+    toBytes.set(fromBytes.subarray(fromAt, fromAt + length), toAt);
+    return;
+  }
   const whole = length & ~3;
   for (let at = 0; at < whole; at += 4) to.setUint32(toAt + at, from.getUint32(fromAt + at, true), true);
   for (let at = whole; at < length; at++) toBytes[toAt + at] = fromBytes[fromAt + at] ?? 0;

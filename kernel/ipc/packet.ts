@@ -1,9 +1,8 @@
 /** Messages and replies as they cross between partitions: a head of words, handed-on capabilities, then the payload. */
-import { LIMITS } from "../limits.ts";
 import type { Capability } from "./capability.ts";
-import type { Message } from "./mailbox.ts";
+import type { Ring } from "./shared.ts";
 
-export const PACKET = Object.freeze({ message: 1, reply: 2 } as const);
+const TYPE = Object.freeze({ message: 1, reply: 2 } as const);
 
 const WORDS = Object.freeze({
   type: 0,
@@ -22,92 +21,83 @@ const WORDS = Object.freeze({
   perCapability: 6,
 } as const);
 
-const MAXIMUM_HEAD = WORDS.head + 8 * WORDS.perCapability;
+const NO_CAPABILITIES: readonly Capability[] = Object.freeze([]);
 
-/** What a packet says; `payload` is a view that lives as long as the record it was read from. */
-export interface Packet {
-  readonly type: number;
-  readonly module: number;
-  readonly port: number;
-  readonly kind: number;
-  readonly senderModule: number;
-  readonly senderGeneration: number;
-  readonly senderPartition: number;
-  readonly badge: number;
-  readonly correlation: number;
-  readonly edge: number;
-  readonly result: number;
-  readonly capabilities: readonly Capability[];
-  readonly payload: Uint8Array;
+/** What a packet says. One object serves for all: the payload lies in the ring while the packet is being written or read. */
+export class Packet {
+  isReply = false;
+  module = 0;
+  port = 0;
+  kind = 0;
+  senderModule = 0;
+  senderGeneration = 0;
+  senderPartition = 0;
+  badge = 0;
+  correlation = 0;
+  edge = 0;
+  result = 0;
+  capabilities = NO_CAPABILITIES;
+  payloadLength = 0;
+
+  /** Reserves room and writes the head. @returns the payload's address in `ring.bytes`, or -1 where there is no room now. */
+  write(ring: Ring): number {
+    const { capabilities } = this;
+    const headBytes = (WORDS.head + capabilities.length * WORDS.perCapability) * 4;
+    const at = ring.reserve(headBytes + this.payloadLength);
+    if (at < 0) return at;
+    const { words } = ring;
+    const first = at >> 2;
+    words[first + WORDS.type] = this.isReply ? TYPE.reply : TYPE.message;
+    words[first + WORDS.module] = this.module;
+    words[first + WORDS.port] = this.port;
+    words[first + WORDS.kind] = this.kind;
+    words[first + WORDS.senderModule] = this.senderModule;
+    words[first + WORDS.senderGeneration] = this.senderGeneration;
+    words[first + WORDS.senderPartition] = this.senderPartition;
+    words[first + WORDS.badge] = this.badge;
+    words[first + WORDS.correlation] = this.correlation;
+    words[first + WORDS.edge] = this.edge;
+    words[first + WORDS.result] = this.result;
+    words[first + WORDS.capabilities] = capabilities.length;
+    for (let index = 0; index < capabilities.length; index++) {
+      // SAFETY: index is below the length.
+      const { target, rights, badge } = capabilities[index] as Capability;
+      const to = first + WORDS.head + index * WORDS.perCapability;
+      words.set([target.module, target.partition, target.port, target.edge, rights, badge], to);
+    }
+    return at + headBytes;
+  }
+
+  /** Reads a head that `write` made; the ring is the kernel's own, no guest can write to it. @returns as `write`. */
+  read({ words }: Ring, at: number, length: number): number {
+    const first = at >> 2;
+    const word = (index: number): number => words[first + index] ?? 0;
+    this.isReply = word(WORDS.type) === TYPE.reply;
+    this.module = word(WORDS.module);
+    this.port = word(WORDS.port);
+    this.kind = word(WORDS.kind);
+    this.senderModule = word(WORDS.senderModule);
+    this.senderGeneration = word(WORDS.senderGeneration);
+    this.senderPartition = word(WORDS.senderPartition);
+    this.badge = word(WORDS.badge) >>> 0;
+    this.correlation = word(WORDS.correlation) >>> 0;
+    this.edge = word(WORDS.edge);
+    this.result = word(WORDS.result);
+    const count = word(WORDS.capabilities);
+    this.capabilities = count === 0 ? NO_CAPABILITIES : readCapabilities(words, first + WORDS.head, count);
+    const headBytes = (WORDS.head + count * WORDS.perCapability) * 4;
+    this.payloadLength = length - headBytes;
+    return at + headBytes;
+  }
 }
 
-/** Packs heads into one buffer that is used again and again. */
-export class PacketWriter {
-  readonly #words = new Int32Array(MAXIMUM_HEAD);
-  readonly #bytes = new Uint8Array(this.#words.buffer);
-  /** Room for a payload on its way from a guest to a ring. */
-  readonly payload = new Uint8Array(LIMITS.payloadBytes);
-
-  message(module: number, edge: number, message: Omit<Message, "payload" | "words" | "length" | "edge">): Uint8Array {
-    const words = this.#words;
-    words[WORDS.type] = PACKET.message;
-    words[WORDS.module] = module;
-    words[WORDS.port] = message.port;
-    words[WORDS.kind] = message.kind;
-    words[WORDS.senderModule] = message.senderModule;
-    words[WORDS.senderGeneration] = message.senderGeneration;
-    words[WORDS.senderPartition] = message.senderPartition;
-    words[WORDS.badge] = message.badge;
-    words[WORDS.correlation] = message.correlation;
-    words[WORDS.edge] = edge;
-    words[WORDS.result] = 0;
-    words[WORDS.capabilities] = message.capabilities.length;
-    message.capabilities.forEach((capability, index) => {
-      this.#capability(WORDS.head + index * WORDS.perCapability, capability);
-    });
-    return this.#bytes.subarray(0, (WORDS.head + message.capabilities.length * WORDS.perCapability) * 4);
-  }
-
-  reply(correlation: number, result: number): Uint8Array {
-    this.#words.fill(0, 0, WORDS.head);
-    this.#words[WORDS.type] = PACKET.reply;
-    this.#words[WORDS.correlation] = correlation;
-    this.#words[WORDS.result] = result;
-    return this.#bytes.subarray(0, WORDS.head * 4);
-  }
-
-  #capability(at: number, { target, rights, badge }: Capability): void {
-    this.#words.set([target.module, target.partition, target.port, target.edge, rights, badge], at);
-  }
-}
-
-/** Reads a packet that a `PacketWriter` made; the ring is the kernel's own, no guest can write to it. */
-export function readPacket(record: Uint8Array): Packet {
-  const view = new DataView(record.buffer, record.byteOffset, record.byteLength);
-  const word = (index: number): number => view.getInt32(index * 4, true);
-  const unsigned = (index: number): number => view.getUint32(index * 4, true);
-  const count = word(WORDS.capabilities);
-  const capabilities = Array.from({ length: count }, (_, index): Capability => {
-    const at = WORDS.head + index * WORDS.perCapability;
+function readCapabilities(words: Int32Array, first: number, count: number): Capability[] {
+  return Array.from({ length: count }, (_, index): Capability => {
+    const word = (number: number): number => words[first + index * WORDS.perCapability + number] ?? 0;
     return {
-      target: { module: word(at), partition: word(at + 1), port: word(at + 2), edge: word(at + 3) },
-      rights: word(at + 4),
-      badge: unsigned(at + 5),
+      target: { module: word(0), partition: word(1), port: word(2), edge: word(3) },
+      rights: word(4),
+      badge: word(5) >>> 0,
     };
   });
-  return {
-    type: word(WORDS.type),
-    module: word(WORDS.module),
-    port: word(WORDS.port),
-    kind: word(WORDS.kind),
-    senderModule: word(WORDS.senderModule),
-    senderGeneration: word(WORDS.senderGeneration),
-    senderPartition: word(WORDS.senderPartition),
-    badge: unsigned(WORDS.badge),
-    correlation: unsigned(WORDS.correlation),
-    edge: word(WORDS.edge),
-    result: word(WORDS.result),
-    capabilities,
-    payload: record.subarray((WORDS.head + count * WORDS.perCapability) * 4),
-  };
 }

@@ -4,11 +4,11 @@ import { encodeCbor } from "../cbor/index.ts";
 import type { Capability, Target } from "../ipc/capability.ts";
 import type { Edge, Message } from "../ipc/mailbox.ts";
 import { makeEdge, reviseEdge } from "../ipc/mailbox.ts";
-import type { Packet } from "../ipc/packet.ts";
-import { PACKET, PacketWriter, readPacket } from "../ipc/packet.ts";
+import { Packet } from "../ipc/packet.ts";
 import { PartitionControl, Ring, SharedCounters } from "../ipc/shared.ts";
 import { LIMITS } from "../limits.ts";
 import type { GuestLength, GuestMemory, GuestPointer } from "../memory.ts";
+import { copyBytes } from "../memory.ts";
 import type { Incarnation, ModuleCell } from "./cell.ts";
 import type { ChannelOrder, PartitionData } from "./protocol.ts";
 import type { CancelTimer, Timers } from "./timers.ts";
@@ -36,11 +36,14 @@ interface Channel {
   readonly incoming: Ring;
   readonly outgoing: Ring;
   readonly control: PartitionControl;
+  /** True where something was written that the other end's bell has not told yet. */
+  isUntold: boolean;
   /** Replies that found the ring full: they are owed, and bounded by the calls that wait for them. */
-  readonly owed: { readonly head: Uint8Array; readonly payload: Uint8Array }[];
+  readonly owed: { readonly correlation: number; readonly result: number; readonly payload: Uint8Array }[];
 }
 
 const NOTHING = new Uint8Array(0);
+const NO_CAPABILITIES: readonly Capability[] = Object.freeze([]);
 
 export class PostOffice {
   readonly #partition: number;
@@ -54,7 +57,8 @@ export class PostOffice {
   readonly #channels = new Map<number, Channel>();
   readonly #channelsByLife = new Map<number, Channel>();
   readonly #pending = new Map<number, Pending>();
-  readonly #writer = new PacketWriter();
+  readonly #outgoing = new Packet();
+  readonly #incoming = new Packet();
   readonly #now: () => number;
   #correlation = 0;
 
@@ -85,6 +89,7 @@ export class PostOffice {
       incoming: new Ring(order.incoming),
       outgoing: new Ring(order.outgoing),
       control: new PartitionControl(order.control),
+      isUntold: false,
       owed: [],
     };
     this.#channels.set(order.partition, channel);
@@ -225,24 +230,29 @@ export class PostOffice {
     }
     const channel = this.#channelsByLife.get(life);
     if (channel === undefined) return;
-    const head = this.#writer.reply(correlation, result);
-    if (channel.owed.length > 0 || !channel.outgoing.write(head, bytes)) {
-      channel.owed.push({ head: head.slice(), payload: bytes.slice() });
-    }
-    channel.control.ring();
+    if (channel.owed.length === 0 && this.#writeReply(channel, correlation, result, bytes)) return;
+    channel.owed.push({ correlation, result, payload: bytes.slice() });
   }
 
-  /** Takes in what other partitions have sent, a bounded number at a time. @returns true where anything came. */
+  /** Takes in what other partitions have sent, a bounded number at a time. @returns true where more may be waiting. */
   receive(): boolean {
-    let came = false;
+    let isMore = false;
     for (const channel of this.#channels.values()) {
-      this.#payOwed(channel);
-      for (let count = 0; count < RECEIVE_BATCH; count++) {
-        if (!channel.incoming.read(this.#accept)) break;
-        came = true;
-      }
+      if (channel.owed.length > 0) this.#payOwed(channel);
+      let count = 0;
+      while (count < RECEIVE_BATCH && channel.incoming.read(this.#accept)) count++;
+      if (count === RECEIVE_BATCH) isMore = true;
     }
-    return came;
+    return isMore;
+  }
+
+  /** Rings where something was written since: once for all of it, so that a burst costs one wake-up. */
+  tell(): void {
+    for (const channel of this.#channels.values()) {
+      if (!channel.isUntold) continue;
+      channel.isUntold = false;
+      channel.control.ring();
+    }
   }
 
   /** True while replies wait for room in a channel; the partition then must not sleep for long. */
@@ -251,46 +261,40 @@ export class PostOffice {
     return false;
   }
 
-  #payOwed({ owed, outgoing, control }: Channel): void {
+  #payOwed(channel: Channel): void {
     let paid = 0;
-    for (const { head, payload } of owed) {
-      if (!outgoing.write(head, payload)) break;
+    for (const { correlation, result, payload } of channel.owed) {
+      if (!this.#writeReply(channel, correlation, result, payload)) break;
       paid++;
     }
-    if (paid === 0) return;
-    owed.splice(0, paid);
-    control.ring();
+    channel.owed.splice(0, paid);
   }
 
-  readonly #accept = (record: Uint8Array): void => {
-    const packet = readPacket(record);
-    if (packet.type === PACKET.reply) this.settle(packet.correlation, packet.result, packet.payload);
-    else this.#acceptMessage(packet);
-  };
+  #writeReply(channel: Channel, correlation: number, result: number, bytes: Uint8Array): boolean {
+    const packet = this.#outgoing;
+    packet.isReply = true;
+    packet.correlation = correlation;
+    packet.result = result;
+    packet.capabilities = NO_CAPABILITIES;
+    packet.payloadLength = bytes.length;
+    const at = packet.write(channel.outgoing);
+    if (at < 0) return false;
+    channel.outgoing.bytes.set(bytes, at);
+    channel.outgoing.commit();
+    channel.isUntold = true;
+    return true;
+  }
 
-  #acceptMessage(packet: Packet): void {
-    const receiver = this.#cells.get(packet.module);
-    const edge = this.#edges.get(packet.edge);
-    const refuse = (result: number): void => {
-      if (packet.kind === KIND.call) this.answer(packet.senderPartition, packet.correlation, result, NOTHING);
-    };
-    if (receiver?.isAlive !== true || edge === undefined) {
-      refuse(RESULT["dead-peer"]);
+  readonly #accept = (ring: Ring, start: number, length: number): void => {
+    const packet = this.#incoming;
+    const at = packet.read(ring, start, length);
+    if (packet.isReply) {
+      this.settle(packet.correlation, packet.result, ring.bytes.subarray(at, at + packet.payloadLength));
       return;
     }
-    if (packet.payload.length > roomOf(receiver)) {
-      receiver.mailbox.addLost(packet.port, 1);
-      refuse(RESULT["too-large"]);
-      return;
-    }
-    const message = receiver.mailbox.offer(edge, packet.port, packet.payload.length);
-    if (typeof message === "string") {
-      // A sender in another partition cannot be refused any more; what it lost is told to the receiver.
-      if (message === "full") receiver.mailbox.addLost(packet.port, 1);
-      refuse(RESULT.full);
-      return;
-    }
-    message.payload.set(packet.payload);
+    const message = this.#admit(packet);
+    if (message === undefined) return;
+    copyBytes(ring.view, at, message.words, 0, ring.bytes, message.payload, packet.payloadLength);
     message.kind = packet.kind;
     message.senderModule = packet.senderModule;
     message.senderGeneration = packet.senderGeneration;
@@ -298,32 +302,59 @@ export class PostOffice {
     message.badge = packet.badge;
     message.correlation = packet.correlation;
     message.capabilities = packet.capabilities;
-    this.#ready(receiver);
+    // SAFETY: it was found alive by `#admit`.
+    this.#ready(this.#cells.get(packet.module) as ModuleCell);
+  };
+
+  /** The receiver's place for a message from another partition, or undefined where it was refused. */
+  #admit(packet: Packet): Message | undefined {
+    const receiver = this.#cells.get(packet.module);
+    const edge = this.#edges.get(packet.edge);
+    if (receiver?.isAlive !== true || edge === undefined) {
+      this.#refuse(packet, RESULT["dead-peer"]);
+      return undefined;
+    }
+    const isTooLarge = packet.payloadLength > roomOf(receiver);
+    const message = isTooLarge ? "full" : receiver.mailbox.offer(edge, packet.port, packet.payloadLength);
+    if (typeof message !== "string") return message;
+    // A sender in another partition cannot be refused any more; what it lost is told to the receiver.
+    if (message === "full") receiver.mailbox.addLost(packet.port, 1);
+    this.#refuse(packet, isTooLarge ? RESULT["too-large"] : RESULT.full);
+    return undefined;
+  }
+
+  #refuse({ kind, senderPartition, correlation }: Packet, result: number): void {
+    if (kind === KIND.call) this.answer(senderPartition, correlation, result, NOTHING);
   }
 
   #sendAcross(
     sender: ModuleCell,
-    outgoing: Outgoing,
+    { capability: { target, badge }, kind, correlation, capabilities }: Outgoing,
     memory: GuestMemory,
     address: GuestPointer,
     length: GuestLength,
   ): number {
-    const { target, badge } = outgoing.capability;
     const channel = this.#channels.get(target.partition);
     if (channel === undefined || target.port < 0) return RESULT["dead-peer"];
-    memory.readInto(address, length, this.#writer.payload);
-    const head = this.#writer.message(target.module, target.edge, {
-      port: target.port,
-      kind: outgoing.kind,
-      senderModule: sender.id,
-      senderGeneration: sender.generation,
-      senderPartition: this.#life,
-      badge,
-      correlation: outgoing.correlation,
-      capabilities: outgoing.capabilities,
-    });
-    if (!channel.outgoing.write(head, this.#writer.payload, length)) return RESULT.full;
-    channel.control.ring();
+    const packet = this.#outgoing;
+    packet.isReply = false;
+    packet.module = target.module;
+    packet.edge = target.edge;
+    packet.port = target.port;
+    packet.kind = kind;
+    packet.senderModule = sender.id;
+    packet.senderGeneration = sender.generation;
+    packet.senderPartition = this.#life;
+    packet.badge = badge;
+    packet.correlation = correlation;
+    packet.capabilities = capabilities;
+    packet.payloadLength = length;
+    const ring = channel.outgoing;
+    const at = packet.write(ring);
+    if (at < 0) return RESULT.full;
+    memory.readInto(address, length, ring.bytes, ring.view, at);
+    ring.commit();
+    channel.isUntold = true;
     return 0;
   }
 

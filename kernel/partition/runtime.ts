@@ -38,6 +38,7 @@ export class PartitionRuntime {
   readonly #hostRequests = new Map<number, HostCompletion>();
   readonly #eventEdges = new Map<string, Edge>();
   #hostRequest = 0;
+  #ordersTaken = 0;
   #now = performance.now();
   #stopped = false;
 
@@ -79,30 +80,27 @@ export class PartitionRuntime {
     while (!this.#stopped) {
       this.#control.beat();
       const bell = this.#control.listen();
-      if (bell !== heard) this.#takeOrders();
+      if (bell !== heard && this.#control.orders() !== this.#ordersTaken) this.#takeOrders();
       // A reader that makes room in a ring rings no bell: whoever owes must look by itself.
-      const received = (bell !== heard || this.#post.owes) && this.#post.receive();
-      // Unread records stay in a ring after a full batch: look again before sleeping.
-      if (!received) heard = bell;
+      const isMore = (bell !== heard || this.#post.owes) && this.#post.receive();
+      if (!isMore) heard = bell;
       this.#now = performance.now();
       this.#timers.fire(this.#now);
-      if (!(await this.#work()) && !received) this.#sleep(heard);
+      let left = BURST;
+      for (
+        let cell = this.#scheduler.next();
+        cell !== undefined;
+        cell = --left > 0 ? this.#scheduler.next() : undefined
+      ) {
+        if (!cell.isReady || this.#runner.throttle(cell)) continue;
+        this.#runner.run(cell);
+        // A blocking handler gives control back at a microtask: when it ends or is suspended.
+        while (this.#runner.running !== undefined) await TURN;
+        this.#post.tell();
+      }
+      this.#post.tell();
+      if (left > 0 && !isMore) this.#sleep(heard);
     }
-  }
-
-  /** @returns true where a module ran. */
-  async #work(): Promise<boolean> {
-    let worked = false;
-    for (let count = 0; count < BURST; count++) {
-      const cell = this.#scheduler.next();
-      if (cell === undefined) return worked;
-      worked = true;
-      if (!cell.isReady || this.#runner.throttle(cell)) continue;
-      this.#runner.run(cell);
-      // A blocking handler gives control back at a microtask: when it ends or is suspended.
-      while (this.#runner.running !== undefined) await TURN;
-    }
-    return worked;
   }
 
   #sleep(heard: number): void {
@@ -113,6 +111,7 @@ export class PartitionRuntime {
   }
 
   #takeOrders(): void {
+    this.#ordersTaken = this.#control.orders();
     for (let next = receiveMessageOnPort(this.#port); next !== undefined; next = receiveMessageOnPort(this.#port)) {
       // A thousand modules are loaded by thousands of orders: the watch must not take that for silence.
       this.#control.beat();

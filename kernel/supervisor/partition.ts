@@ -109,7 +109,7 @@ export class PartitionHandle {
   order(order: Order): void {
     if (this.#ended) return;
     this.#port.postMessage(order);
-    this.control.ring();
+    this.control.announceOrder();
   }
 
   /** Milliseconds for which a partition that is awake has shown no sign of life; its start has a limit of its own. */
