@@ -24,6 +24,7 @@ export const REFUSAL_CODES = Object.freeze({
   E_REVOKED: "a key or digest has been revoked by the root",
   E_ABORTED: "the operation was superseded or stopped",
   E_MANIFEST: "a module's manifest is malformed or contradicts its binary",
+  E_CONTRACT: "the two ends of a route have contracts that do not fit",
   E_STATE: "a module refused the state that was handed to it",
   E_CONFIG: "the configuration is not valid",
   E_UNKNOWN: "a name does not exist here",

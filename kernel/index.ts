@@ -2,6 +2,7 @@
 export * from "./abi.ts";
 export * from "./admission.ts";
 export * from "./cbor/index.ts";
+export * from "./contract.ts";
 export * from "./ed25519.ts";
 export * from "./errors.ts";
 export * from "./interfaces.ts";

@@ -3,6 +3,8 @@ import { ABI_VERSION, RESERVED_PREFIX } from "./abi.ts";
 import type { CborMap, CborValue } from "./cbor/index.ts";
 import { decodeCbor, expectArray, expectBytes, expectKeys } from "./cbor/index.ts";
 import { expectMap, expectText, expectUnsigned } from "./cbor/index.ts";
+import type { Contract } from "./contract.ts";
+import { readContract } from "./contract.ts";
 import { Refusal } from "./errors.ts";
 import type { InterfaceName } from "./interfaces.ts";
 import { interfaceDefinition, isInterfaceName } from "./interfaces.ts";
@@ -12,6 +14,8 @@ export interface ManifestPort {
   readonly name: string;
   /** Name of the contract in CDDL, or null for bytes that nobody checks. */
   readonly contract: string | null;
+  /** What that contract says, where the manifest carries it. */
+  readonly rules?: Contract | undefined;
   /** Fuel that one activation on this port may use when it is called through a gate. */
   readonly fuel: number;
   /** Abstract stack bytes of such an activation. */
@@ -23,6 +27,9 @@ export interface ManifestSlot {
   readonly rights: readonly string[];
   /** The port to which the slot's events and replies come, or null. */
   readonly port: string | null;
+  /** Of an endpoint: the contract of what the module sends, and what it says. */
+  readonly contract?: string | null;
+  readonly rules?: Contract | undefined;
 }
 
 export interface Manifest {
@@ -46,7 +53,8 @@ export interface Manifest {
   readonly settings: Uint8Array | null;
 }
 
-const KEYS = "abi name version kind ports slots memory inbox state fuel schema settings".split(" ");
+const KEYS = "abi name version kind ports slots memory inbox state fuel schema settings contracts".split(" ");
+type Contracts = ReadonlyMap<string, Contract>;
 const NAME = /^[a-z][a-z0-9-]{0,47}$/;
 // Semantic Versioning 2.0.0, without its unbounded lengths.
 const VERSION = /^(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})(-[0-9A-Za-z.-]{1,32})?$/;
@@ -80,10 +88,11 @@ function readManifest(map: CborMap): Manifest {
       hint: "build it with the SDK of this release",
     });
   }
-  const ports = expectArray(map.get("ports"), "ports").map(readPort);
+  const contracts = readContracts(map.get("contracts"));
+  const ports = expectArray(map.get("ports"), "ports").map((port, index) => readPort(port, index, contracts));
   bounded(ports.length, 0, LIMITS.ports, "ports");
   if (new Set(ports.map(({ name }) => name)).size !== ports.length) throw invalid("ports", "two ports have one name");
-  const slots = readSlots(expectMap(map.get("slots"), "slots"), ports);
+  const slots = readSlots(expectMap(map.get("slots"), "slots"), ports, contracts);
   const kind = expectText(map.get("kind"), "kind");
   const number = (key: string, least: number, most: number): number =>
     bounded(expectUnsigned(map.get(key), key), least, most, key);
@@ -104,33 +113,43 @@ function readManifest(map: CborMap): Manifest {
   };
 }
 
-function readPort(value: CborValue, index: number): ManifestPort {
+function readContracts(value: CborValue | undefined): Contracts {
+  const entries = value === undefined ? [] : [...expectMap(value, "contracts")];
+  bounded(entries.length, 0, LIMITS.ports, "contracts");
+  return new Map(entries.map(([key, entry]) => [String(key), readContract(entry, `contracts.${key}`)]));
+}
+
+function readPort(value: CborValue, index: number, contracts: Contracts): ManifestPort {
   const field = `ports[${index}]`;
   const map = expectKeys(expectMap(value, field), ["name", "contract", "fuel", "stack"], field);
-  const contract = map.get("contract");
   return {
     name: readName(map.get("name"), `${field}.name`),
-    contract: contract === null ? null : expectText(contract, `${field}.contract`, LIMITS.nameLength),
+    ...named(map.get("contract"), `${field}.contract`, contracts),
     fuel: expectUnsigned(map.get("fuel"), `${field}.fuel`, LIMITS.activationFuelMaximum),
     stack: expectUnsigned(map.get("stack"), `${field}.stack`, LIMITS.stackBytes),
   };
 }
 
-function readSlots(map: CborMap, ports: readonly ManifestPort[]): Map<string, ManifestSlot> {
+function named(value: CborValue | undefined, field: string, contracts: Contracts): Pick<ManifestPort, "contract" | "rules"> {
+  const contract = value === null ? null : expectText(value, field, LIMITS.nameLength);
+  return { contract, rules: contract === null ? undefined : contracts.get(contract) };
+}
+
+function readSlots(map: CborMap, ports: readonly ManifestPort[], contracts: Contracts): Map<string, ManifestSlot> {
   bounded(map.size, 0, LIMITS.slots, "slots");
   const slots = new Map<string, ManifestSlot>();
   for (const [key, value] of map) {
     const name = readName(typeof key === "string" ? key : null, "slot name");
     if (name.startsWith(RESERVED_PREFIX))
       throw invalid(name, `slots that start with ${RESERVED_PREFIX} are the kernel's`);
-    slots.set(name, readSlot(name, value, ports));
+    slots.set(name, readSlot(name, value, ports, contracts));
   }
   return slots;
 }
 
-function readSlot(name: string, value: CborValue, ports: readonly ManifestPort[]): ManifestSlot {
+function readSlot(name: string, value: CborValue, ports: readonly ManifestPort[], contracts: Contracts): ManifestSlot {
   const field = `slots.${name}`;
-  const map = expectKeys(expectMap(value, field), ["interface", "rights", "port"], field);
+  const map = expectKeys(expectMap(value, field), ["interface", "rights", "port", "contract"], field);
   const interfaceName = expectText(map.get("interface"), `${field}.interface`, LIMITS.nameLength);
   if (!isInterfaceName(interfaceName)) throw invalid(field, `there is no interface ${interfaceName}`);
   if ((name === "handles") !== (interfaceName === "handles")) throw invalid(field, "the slot `handles` is reserved");
@@ -140,12 +159,13 @@ function readSlot(name: string, value: CborValue, ports: readonly ManifestPort[]
   );
   const unknown = rights.find((right) => !definition.rights.includes(right));
   if (unknown !== undefined) throw invalid(field, `${interfaceName} has no right ${unknown}`);
+  const sent = map.has("contract") ? named(map.get("contract"), `${field}.contract`, contracts) : {};
   const port = map.get("port");
-  if (port === null) return { interface: interfaceName, rights, port };
+  if (port === null) return { interface: interfaceName, rights, port, ...sent };
   const portName = expectText(port, `${field}.port`, LIMITS.nameLength);
   if (definition.event === null) throw invalid(field, `${interfaceName} has no events, so it needs no port`);
   if (!ports.some((candidate) => candidate.name === portName)) throw invalid(field, `there is no port ${portName}`);
-  return { interface: interfaceName, rights, port: portName };
+  return { interface: interfaceName, rights, port: portName, ...sent };
 }
 
 function readName(value: CborValue | undefined, field: string): string {

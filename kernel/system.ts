@@ -1,5 +1,6 @@
 /** What the kernel is told to run: partitions, modules, grants. Configuration files are turned into these and nothing else. */
 import type { EndpointRight } from "./abi.ts";
+import type { Requirement } from "./contract.ts";
 import type { InterfaceName } from "./interfaces.ts";
 
 /** What happens to a message that finds its route's depth used up. */
@@ -31,6 +32,10 @@ export interface EndpointGrant {
   /** Messages of this route that may wait at the receiver. */
   readonly depth: number;
   readonly overflow: OverflowPolicy;
+  /** Each message of the route, and its reply, is checked against the contract of its port. */
+  readonly check?: boolean;
+  /** Fields that a message must have to pass. */
+  readonly require?: readonly Requirement[];
 }
 
 /** Binds any other slot to one resource; `parameters` are those of the interface table's `binding`. */

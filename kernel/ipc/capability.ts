@@ -9,7 +9,12 @@ export interface Target {
   readonly module: number;
   readonly partition: number;
   readonly port: number;
+  /** The delegations by which it came here, as edges: the path to it in the tree of derivation. Empty for a slot's own. */
+  readonly via: readonly number[];
 }
+
+/** Delegations that may follow one another: a path is looked at in each use. */
+export const MAXIMUM_VIA = 7;
 
 /** The authority to send to, or call, one port. Values are immutable; narrowing makes another. */
 export interface Capability {

@@ -1,5 +1,6 @@
 /** Messages and replies as they cross between partitions: a head of words, handed-on capabilities, then the payload. */
 import type { Capability } from "./capability.ts";
+import { MAXIMUM_VIA } from "./capability.ts";
 import type { Ring } from "./shared.ts";
 
 const TYPE = Object.freeze({ message: 1, reply: 2 } as const);
@@ -18,7 +19,7 @@ const WORDS = Object.freeze({
   result: 10,
   capabilities: 11,
   head: 12,
-  perCapability: 6,
+  perCapability: 7 + MAXIMUM_VIA,
 } as const);
 
 const NO_CAPABILITIES: readonly Capability[] = Object.freeze([]);
@@ -63,7 +64,8 @@ export class Packet {
       // SAFETY: index is below the length.
       const { target, rights, badge } = capabilities[index] as Capability;
       const to = first + WORDS.head + index * WORDS.perCapability;
-      words.set([target.module, target.partition, target.port, target.edge, rights, badge], to);
+      words.set([target.module, target.partition, target.port, target.edge, rights, badge, target.via.length], to);
+      words.set(target.via, to + 7);
     }
     return at + headBytes;
   }
@@ -95,7 +97,13 @@ function readCapabilities(words: Int32Array, first: number, count: number): Capa
   return Array.from({ length: count }, (_, index): Capability => {
     const word = (number: number): number => words[first + index * WORDS.perCapability + number] ?? 0;
     return {
-      target: { module: word(0), partition: word(1), port: word(2), edge: word(3) },
+      target: {
+        module: word(0),
+        partition: word(1),
+        port: word(2),
+        edge: word(3),
+        via: Array.from({ length: word(6) }, (_via, step) => word(7 + step)),
+      },
       rights: word(4),
       badge: word(5) >>> 0,
     };

@@ -1,6 +1,7 @@
 /** Puts gates behind the calls of this partition: made at a link's first use, taken away when either end changes. */
 import { ENDPOINT_RIGHT } from "../abi.ts";
 import { rightBits } from "../ipc/capability.ts";
+import type { Policy } from "../ipc/policy.ts";
 import type { WasmCounter, WasmFunction, WasmTable } from "../wasm/engine.ts";
 import { instantiateBytes, makeCounter, makeTable, suspending } from "../wasm/engine.ts";
 import { makeGate, makeLink } from "../wasm/gate.ts";
@@ -29,6 +30,7 @@ const LINK = makeLink();
 export class Gates {
   readonly #partition: number;
   readonly #cells: ReadonlyMap<number, ModuleCell>;
+  readonly #policy: Policy;
   readonly #sliceFuel: number;
   readonly #fault: (cell: ModuleCell, error: unknown) => void;
   readonly #callees = new WeakMap<ModuleCell, CalleeGates>();
@@ -37,11 +39,13 @@ export class Gates {
   constructor(
     partition: number,
     cells: ReadonlyMap<number, ModuleCell>,
+    policy: Policy,
     sliceFuel: number,
     fault: (cell: ModuleCell, error: unknown) => void,
   ) {
     this.#partition = partition;
     this.#cells = cells;
+    this.#policy = policy;
     this.#sliceFuel = sliceFuel;
     this.#fault = fault;
   }
@@ -91,6 +95,8 @@ export class Gates {
     const bound = caller.cell.links.get(slot);
     const [edge, ...others] = bound?.edges ?? [];
     if (bound === undefined || edge === undefined || others.length > 0 || edge.partition !== this.#partition) return;
+    // A gate looks at no content.
+    if (this.#policy.isGuarded(edge.edge)) return;
     // SAFETY: the configuration gives an endpoint slot no other rights than these.
     if ((rightBits(bound.rights as ("send" | "call" | "pass")[]) & ENDPOINT_RIGHT.call) === 0) return;
     const callee = this.#cells.get(edge.module);

@@ -42,10 +42,12 @@ export function deny(
   slot: string,
   operation: string,
   code: ResultName = "denied",
+  text = "",
 ): number {
   const untold = cell.denials.admit(now());
-  if (untold !== undefined) report({ type: "denied", module: cell.id, slot, operation, result: RESULT[code], untold });
-  return RESULT[code];
+  const result = RESULT[code];
+  if (untold !== undefined) report({ type: "denied", module: cell.id, slot, operation, result, text, untold });
+  return result;
 }
 
 /** Shorter work is paid by the call itself. */

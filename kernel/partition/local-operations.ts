@@ -1,7 +1,8 @@
 /** Operations that a partition answers itself: endpoints, handles, timers, clock, random and log. */
 import { randomFillSync } from "node:crypto";
-import { ENDPOINT_RIGHT, HANDLE_COPY, KIND, MAXIMUM_HANDLES, RESULT } from "../abi.ts";
+import { ENDPOINT_RIGHT, HANDLE_COPY, HANDLES_SLOT, KIND, MAXIMUM_HANDLES, RESULT } from "../abi.ts";
 import type { Capability } from "../ipc/capability.ts";
+import { MAXIMUM_VIA } from "../ipc/capability.ts";
 import { makeEdge } from "../ipc/mailbox.ts";
 import { LIMITS } from "../limits.ts";
 import { guestLength, guestPointer } from "../memory.ts";
@@ -15,6 +16,7 @@ type LocalOperation = (context: LinkContext, slot: SlotLink) => GuestFunction;
 /** Longest time that a guest may name: about 24 days; longer ones say nothing that a restart does not undo. */
 const MAXIMUM_MILLISECONDS = 0x7fff_ffff;
 const NO_CAPABILITIES: readonly Capability[] = Object.freeze([]);
+const NO_EDGES: readonly number[] = Object.freeze([]);
 const utf8 = new TextDecoder("utf-8", { fatal: false });
 
 /** Keys are `interface.operation`. A null prototype, because keys come from binaries. */
@@ -44,7 +46,7 @@ function slotCapabilities({ edges, rights, badge }: SlotLink): readonly Capabili
   // SAFETY: the configuration gives an endpoint slot no other rights than these.
   const bits = rightBits(rights as ("send" | "call" | "pass")[]);
   return edges.map(({ edge, module, partition, port }) => ({
-    target: { edge, module, partition, port },
+    target: { edge, module, partition, port, via: NO_EDGES },
     rights: bits,
     badge,
   }));
@@ -83,7 +85,8 @@ function endpointRequest(context: LinkContext, slot: SlotLink): GuestFunction {
     if (cell.pendingRequests + replies.queued >= LIMITS.pendingRequests) return RESULT.quota;
     const answer = (result: number, bytes: Uint8Array): void => {
       cell.pendingRequests--;
-      context.post.deliverAnswer(cell, replies, slot.eventPort, correlation, result, bytes);
+      const checked = result < 0 ? result : checkReply(context, slot.slot, capability, bytes);
+      context.post.deliverAnswer(cell, replies, slot.eventPort, correlation, checked, bytes);
     };
     const correlation = context.post.expect(context.incarnation, capability.target, timeoutMs, answer);
     cell.pendingRequests++;
@@ -122,6 +125,9 @@ function handleCall(context: LinkContext, { slot }: SlotLink): GuestFunction {
   return (handle: number, address: number, length: number, reply: number, capacity: number, timeoutMs: number) => {
     const capability = context.incarnation.cell.handles.find(handle);
     if (capability === undefined) return RESULT["bad-handle"];
+    // Calls by slots go upward because they are granted; a handle may have come from anywhere.
+    const isUpward = context.post.policy.mayCall(context.incarnation.cell.id, capability.target.module);
+    if (!isUpward && (capability.rights & ENDPOINT_RIGHT.call) !== 0) return deny(context, slot, "call", "level");
     return call(context, slot, capability, address, length, reply, capacity, timeoutMs);
   };
 }
@@ -166,6 +172,11 @@ function send(
   if ((capability.rights & right) === 0) return deny(context, slot, operation);
   const { cell, instance } = context.incarnation;
   chargeBytes(context, Math.min(length >>> 0, LIMITS.payloadBytes));
+  if (!capabilities.every((passed) => mayHold(context, capability.target.module, passed))) {
+    return deny(context, slot, operation, "level", "the receiver of a handle could not call by it");
+  }
+  const wrong = contentFault(context, capability, address, length);
+  if (wrong !== undefined) return deny(context, slot, operation, "contract", wrong);
   const outgoing = { kind, capability, correlation, capabilities };
   const result = context.post.send(cell, outgoing, instance.memory, guestPointer(address), guestLength(length));
   return result === RESULT.denied ? deny(context, slot, operation) : result;
@@ -197,12 +208,32 @@ function call(
   }
   return context.suspend((complete) => {
     finish = (result, bytes) => {
-      complete(result < 0 ? result : takeReply(context, place, guestLength(capacity), bytes));
+      const checked = result < 0 ? result : checkReply(context, slot, capability, bytes);
+      complete(checked < 0 ? checked : takeReply(context, place, guestLength(capacity), bytes));
     };
     return () => {
       context.post.forget(correlation);
     };
   });
+}
+
+/** A capability that can call must lead upward from whoever gets it, so that it can close no cycle of waiting. */
+function mayHold({ post }: LinkContext, receiver: number, { rights, target }: Capability): boolean {
+  return (rights & ENDPOINT_RIGHT.call) === 0 || post.policy.mayCall(receiver, target.module);
+}
+
+/** What a guarded route finds wrong with a message; one that cannot be read is refused as any other. */
+function contentFault(context: LinkContext, { target }: Capability, at: number, length: number): string | undefined {
+  const { policy } = context.post;
+  if (!policy.isGuarded(target.edge) || length >>> 0 > LIMITS.payloadBytes) return undefined;
+  const bytes = context.incarnation.instance.memory.read(guestPointer(at), guestLength(length));
+  return bytes && policy.violation(target.edge, "message", bytes);
+}
+
+/** @returns 0, or `contract` where the reply is not what the port's contract says. */
+function checkReply(context: LinkContext, slot: string, { target }: Capability, bytes: Uint8Array): number {
+  const wrong = context.post.policy.violation(target.edge, "reply", bytes);
+  return wrong === undefined ? 0 : deny(context, slot, "call", "contract", `the reply: ${wrong}`);
 }
 
 function takeReply(
@@ -236,9 +267,19 @@ function takeHandles(context: LinkContext, address: number, count: number): read
     const capability = cell.handles.find(handle);
     if (capability === undefined) return RESULT["bad-handle"];
     if ((capability.rights & ENDPOINT_RIGHT.pass) === 0) return deny(context, "handles", "pass");
-    capabilities.push(capability);
+    const passed = delegated(capability, cell.links.get(HANDLES_SLOT)?.edges[0]?.edge);
+    if (passed === undefined) return RESULT.quota;
+    capabilities.push(passed);
   }
   return capabilities;
+}
+
+/** The capability as its receiver holds it: one step further down the tree, or undefined where that is as deep as it goes. */
+function delegated(capability: Capability, step: number | undefined): Capability | undefined {
+  const { target } = capability;
+  if (step === undefined || target.via.includes(step)) return capability;
+  if (target.via.length >= MAXIMUM_VIA) return undefined;
+  return { ...capability, target: { ...target, via: [...target.via, step] } };
 }
 
 function closeMoved(context: LinkContext, address: number, count: number): void {

@@ -5,6 +5,7 @@ import type { Capability, Target } from "../ipc/capability.ts";
 import type { Edge, Message } from "../ipc/mailbox.ts";
 import { makeEdge, reviseEdge } from "../ipc/mailbox.ts";
 import { Packet } from "../ipc/packet.ts";
+import { Policy } from "../ipc/policy.ts";
 import { PartitionControl, Ring, SharedCounters } from "../ipc/shared.ts";
 import { LIMITS } from "../limits.ts";
 import type { GuestLength, GuestMemory, GuestPointer } from "../memory.ts";
@@ -59,6 +60,7 @@ export class PostOffice {
   readonly #pending = new Map<number, Pending>();
   readonly #outgoing = new Packet();
   readonly #incoming = new Packet();
+  readonly policy = new Policy();
   readonly #now: () => number;
   #correlation = 0;
 
@@ -113,7 +115,7 @@ export class PostOffice {
     if (length > LIMITS.payloadBytes) return RESULT["too-large"];
     if (!memory.covers(address, length)) return RESULT["bad-address"];
     const { target } = outgoing.capability;
-    if (this.#revocations.load(target.edge) !== 0) return RESULT.denied;
+    if (this.#isRevoked(target)) return RESULT.denied;
     if (target.partition !== this.#partition) return this.#sendAcross(sender, outgoing, memory, address, length);
     const receiver = this.#cells.get(target.module);
     const edge = this.#edges.get(target.edge);
@@ -204,8 +206,13 @@ export class PostOffice {
   /** Answers everybody whose call went by a capability that has been revoked meanwhile. */
   failRevokedCalls(): void {
     for (const [correlation, { target }] of [...this.#pending]) {
-      if (this.#revocations.load(target.edge) !== 0) this.settle(correlation, RESULT.denied, NOTHING);
+      if (this.#isRevoked(target)) this.settle(correlation, RESULT.denied, NOTHING);
     }
+  }
+
+  /** Revoked is what was granted, or any delegation on the way from there to here. */
+  #isRevoked({ edge, via }: Target): boolean {
+    return this.#revocations.load(edge) !== 0 || via.some((step) => this.#revocations.load(step) !== 0);
   }
 
   /** Answers everybody who waits for that module: it died. */

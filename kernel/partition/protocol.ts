@@ -2,6 +2,7 @@
 import type { MessagePort } from "node:worker_threads";
 import type { ImportedOperation } from "../admission.ts";
 import type { InterfaceName } from "../interfaces.ts";
+import type { RouteGuard } from "../ipc/policy.ts";
 import type { SharedBuffer } from "../ipc/shared.ts";
 import type { OverflowPolicy } from "../system.ts";
 import type { CompiledModule } from "../wasm/engine.ts";
@@ -55,7 +56,7 @@ export interface SlotLink {
   readonly eventPort: number;
   /** The host's number for the bound resource; 0 where the partition answers itself. */
   readonly binding: number;
-  /** Only of `endpoint` slots. */
+  /** Of `endpoint` slots, and of `handles`: there one, for what the module passes on. */
   readonly edges: readonly EdgeLink[];
   readonly badge: number;
 }
@@ -90,9 +91,17 @@ export interface SavedState {
   readonly bytes: Uint8Array;
 }
 
+/** What has changed of levels, by module, and of what routes require, by edge. */
+export interface PolicyOrder {
+  readonly type: "policy";
+  readonly levels: readonly (readonly [module: number, level: number])[];
+  readonly guards: readonly (readonly [edge: number, guard: RouteGuard])[];
+}
+
 export type Order =
   | ChannelOrder
   | RouteOrder
+  | PolicyOrder
   | { readonly type: "load"; readonly module: ModuleOrder; readonly state: SavedState | undefined }
   | { readonly type: "link"; readonly module: number; readonly slots: readonly SlotLink[] }
   | { readonly type: "start"; readonly module: number }
@@ -187,6 +196,8 @@ export type Report =
       readonly slot: string;
       readonly operation: string;
       readonly result: number;
+      /** What was wrong with the message, where the result alone does not say. */
+      readonly text: string;
       /** Denials of this module that were not told since the last that was. */
       readonly untold: number;
     }

@@ -51,7 +51,7 @@ export class PartitionRuntime {
     };
     const now = (): number => performance.now();
     this.#post = new PostOffice(data, this.#cells, this.#timers, now, ready);
-    this.#gates = new Gates(data.index, this.#cells, data.sliceFuel, (cell, error) => {
+    this.#gates = new Gates(data.index, this.#cells, this.#post.policy, data.sliceFuel, (cell, error) => {
       this.#runner.fault(cell, error);
     });
     const environment = {
@@ -128,6 +128,10 @@ export class PartitionRuntime {
       case "route":
         this.#post.route(order.edge, order.depth, order.overflow);
         return;
+      case "policy":
+        this.#post.policy.setLevels(order.levels);
+        for (const [edge, guard] of order.guards) this.#post.policy.setGuard(edge, guard);
+        return;
       case "load":
         this.#load(order.module, order.state);
         return;
@@ -161,7 +165,7 @@ export class PartitionRuntime {
   #obeyForModule(
     order: Exclude<
       Order,
-      { type: "channel" | "route" | "load" | "host-reply" | "revoked" | "inspect" | "stop" | "freeze" }
+      { type: "channel" | "route" | "policy" | "load" | "host-reply" | "revoked" | "inspect" | "stop" | "freeze" }
     >,
   ): void {
     const id = typeof order.module === "number" ? order.module : order.module.id;

@@ -33,6 +33,7 @@ export interface KernelHost {
 }
 
 export type KernelEvent =
+  | { readonly type: "admitted"; readonly module: string; readonly version: string; readonly sha256: string }
   | { readonly type: "loaded"; readonly module: string; readonly generation: number; readonly restored: boolean }
   | {
       readonly type: "fault";
@@ -61,6 +62,8 @@ export type KernelEvent =
       readonly slot: string;
       readonly operation: string;
       readonly result: string;
+      /** What was wrong with the message, where the result alone does not say. */
+      readonly text: string;
       /** Denials of this module that were not told since the last that was: a flood is counted. */
       readonly untold: number;
     }

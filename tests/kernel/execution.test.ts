@@ -521,7 +521,8 @@ describe("handles", () => {
       `${SEND}${USE}(import "e" "derive" (func $derive (param i32) (result i32)))`,
       expressions,
       {
-        grants: [endpoint("user.in"), endpoint("echo.in", { slot: "e", badge: 55 }), HANDLES],
+        // Not `call`: `user` must stand below `echo` to call it by a handle.
+        grants: [endpoint("user.in", { rights: ["send"] }), endpoint("echo.in", { slot: "e", badge: 55 }), HANDLES],
         slots: { out: endpointSlot(["send"]), e: endpointSlot(["pass", "send", "call"]), handles: HANDLES_SLOT },
       },
     );
