@@ -1,4 +1,5 @@
 /** Admission: everything that is checked about a module before a byte of it is compiled or run. */
+import { createHash } from "node:crypto";
 import { ABI_EXPORTS, HEADER, MANIFEST_SECTION, STATE_EXPORTS } from "./abi.ts";
 import { Refusal } from "./errors.ts";
 import type { InterfaceName } from "./interfaces.ts";
@@ -29,6 +30,8 @@ export interface ModuleInspection {
   /** Exports that the ABI does not know; harmless, listed for the reader. */
   readonly foreignExports: readonly string[];
   readonly bytes: number;
+  /** Digest of the binary, hexadecimal. */
+  readonly sha256: string;
 }
 
 /** A module ready to instantiate: holding one proves that every check of this file has passed. */
@@ -57,6 +60,7 @@ export function inspectModule(binary: Uint8Array): ModuleInspection {
     exports,
     foreignExports: found.map(({ name }) => name).filter((name) => !ABI_EXPORTS.some((known) => known.name === name)),
     bytes: binary.length,
+    sha256: createHash("sha256").update(binary).digest("hex"),
   };
 }
 

@@ -93,11 +93,7 @@ export function contractConflict(sends: Contract, takes: Contract): string | und
   return conflict(sends.message, takes.message, "message") ?? conflict(takes.reply, sends.reply, "reply");
 }
 
-function conflict(
-  given: readonly ContractField[],
-  wanted: readonly ContractField[],
-  what: string,
-): string | undefined {
+function conflict(given: readonly ContractField[], wanted: readonly ContractField[], what: string): string | undefined {
   for (const field of wanted) {
     const same = given.find(({ name }) => name === field.name);
     if (same === undefined && field.isOptional) continue;
@@ -117,7 +113,8 @@ export function describeField({ isOptional, kind, arguments: args }: ContractFie
 /** True where every value of `given` is one of `wanted`. */
 function accepts(wanted: ContractField, given: ContractField): boolean {
   const [least = 0, most = 0] = wanted.arguments as number[];
-  if (given.kind === "choice") {
+  if (given.kind === "choice" || wanted.kind === "choice") {
+    if (given.kind !== "choice") return false;
     const sizes = given.arguments.map((text) => Buffer.byteLength(String(text)));
     if (wanted.kind === "choice") return given.arguments.every((text) => wanted.arguments.includes(text));
     return wanted.kind === "text" && sizes.every((size) => size >= least && size <= most);
@@ -125,7 +122,7 @@ function accepts(wanted: ContractField, given: ContractField): boolean {
   const [outer, inner] = [integers(wanted), integers(given)];
   if (inner !== undefined && wanted.kind === "number") return true;
   if (outer !== undefined) return inner !== undefined && inner[0] >= outer[0] && inner[1] <= outer[1];
-  if (wanted.kind !== given.kind || wanted.kind === "choice") return false;
+  if (wanted.kind !== given.kind) return false;
   const [from = 0, to = 0] = given.arguments as number[];
   return wanted.arguments.length === 0 || (from >= least && to <= most);
 }

@@ -130,7 +130,11 @@ function readPort(value: CborValue, index: number, contracts: Contracts): Manife
   };
 }
 
-function named(value: CborValue | undefined, field: string, contracts: Contracts): Pick<ManifestPort, "contract" | "rules"> {
+function named(
+  value: CborValue | undefined,
+  field: string,
+  contracts: Contracts,
+): Pick<ManifestPort, "contract" | "rules"> {
   const contract = value === null ? null : expectText(value, field, LIMITS.nameLength);
   return { contract, rules: contract === null ? undefined : contracts.get(contract) };
 }

@@ -8,8 +8,10 @@ export function auditNote(event: GatewayEvent): AuditNote | undefined {
     case "granted":
     case "revoked":
       return note(event.type, event.module, event.slot, { interface: event.interface });
+    case "admitted":
+      return note("admitted", event.module, event.version, { sha256: event.sha256 });
     case "denied":
-      return note("denied", event.module, `${event.slot}.${event.operation}`, { result: event.result });
+      return denial(event);
     case "fault":
       return note("fault", event.module, event.cause, { text: event.text, generation: event.generation });
     case "held":
@@ -36,6 +38,20 @@ export function auditNote(event: GatewayEvent): AuditNote | undefined {
     default:
       return undefined;
   }
+}
+
+/** A message against its contract is told apart from a right that is lacking; `untold` are those that were only counted. */
+function denial({
+  module,
+  slot,
+  operation,
+  result,
+  text,
+  untold,
+}: Extract<GatewayEvent, { type: "denied" }>): AuditNote {
+  const kind = result === "contract" ? "contract" : "denied";
+  const more = { ...(text === "" ? {} : { text }), ...(untold === 0 ? {} : { untold }) };
+  return note(kind, module, `${slot}.${operation}`, { result, ...more });
 }
 
 function pick({ state, code, reason }: Extract<GatewayEvent, { type: "update" }>): AuditNote["detail"] {

@@ -34,6 +34,8 @@ function describe(event: GatewayEvent): string {
   switch (event.type) {
     case "loaded":
       return `${event.module}: loaded, generation ${event.generation}${event.restored ? ", state restored" : ""}`;
+    case "admitted":
+      return `${event.module}: admitted ${event.version}, sha256 ${event.sha256}`;
     case "fault":
       return `${event.module}: stopped (${event.cause}): ${event.text}`;
     case "restarted":
@@ -44,7 +46,7 @@ function describe(event: GatewayEvent): string {
     case "revoked":
       return `${event.module}: ${event.type} ${event.slot} (${event.interface})`;
     case "denied":
-      return `${event.module}: ${event.slot}.${event.operation} refused: ${event.result}`;
+      return `${event.module}: ${event.slot}.${event.operation} refused: ${event.result}${event.text === "" ? "" : `: ${event.text}`}`;
     case "log":
       return `${event.module}: ${LEVELS[event.level] ?? "debug"}: ${event.text}`;
     case "partition-lost":

@@ -5,10 +5,12 @@ import { RESULT, RESULT_CODES, resultName } from "../abi.ts";
 import { Refusal } from "../errors.ts";
 import { Ring, SharedCounters } from "../ipc/shared.ts";
 import { LIMITS } from "../limits.ts";
-import type { ModuleStatistics, Order, Report } from "../partition/protocol.ts";
+import type { ModuleStatistics, Order, Report, SlotLink } from "../partition/protocol.ts";
 import type { Grant, ModuleSpec, PartitionSpec } from "../system.ts";
 import type { HostReply, KernelEvent, KernelHost, ModuleRow, ResourceBinding } from "./events.ts";
 import { Counter, edgeKeys, moduleOrder, ModuleRecord, resourceBindings, slotLinks } from "./modules.ts";
+import type { Party } from "./policy.ts";
+import { callLevels, checkContracts, checkPorts, routeGuards } from "./policy.ts";
 import { PartitionHandle } from "./partition.ts";
 import type { RestartHistory } from "./restart.ts";
 import type { SwapRequest, SwapResult } from "./swaps.ts";
@@ -54,7 +56,7 @@ export class Kernel {
       order: this.#order.bind(this),
       links: (record) => {
         this.#bind(record);
-        return slotLinks(record, this.#modules, this.#edges);
+        return this.#links(record);
       },
       release: this.#release.bind(this),
       restart: (record) => {
@@ -93,6 +95,8 @@ export class Kernel {
     if (partition < 0) throw new Refusal("E_UNKNOWN", `there is no partition ${spec.partition}`);
     checkGrants(spec, admitted);
     const record = new ModuleRecord(this.#ids.next(), spec, admitted, partition);
+    checkContracts(new Map(this.#modules).set(spec.name, record), new Set([spec.name]));
+    this.#emitAdmitted(admitted);
     this.#modules.set(spec.name, record);
     this.#byId.set(record.id, record);
     this.#bind(record);
@@ -181,8 +185,13 @@ export class Kernel {
         const partitions = { expected: record.spec.partition, found: spec.partition };
         throw new Refusal("E_CONFIG", `${name} can't move to another partition in a swap`, partitions);
       }
+      checkPorts(record.admitted, admitted);
       return { record, admitted, spec: spec ?? record.spec };
     });
+    const after = new Map<string, Party>(this.#modules);
+    for (const { record, admitted, spec } of set) after.set(spec.name, record.successor(admitted, spec));
+    checkContracts(after, new Set(set.map(({ spec }) => spec.name)));
+    for (const { admitted } of set) this.#emitAdmitted(admitted);
     return await this.#swaps.swap(set, deadlineMs);
   }
 
@@ -291,6 +300,11 @@ export class Kernel {
   /** Lays new rings between one partition and every other. */
   #connect(index: number): void {
     const partition = this.#partitions[index];
+    // A new partition knows of no policy yet.
+    for (const record of this.#modules.values()) {
+      record.level = -1;
+      this.#links(record);
+    }
     for (const other of this.#partitions) {
       if (partition === undefined || other.index === index || (other.index < index && this.#watch === undefined))
         continue;
@@ -336,14 +350,29 @@ export class Kernel {
 
   #loadInto(record: ModuleRecord): void {
     record.status = "loading";
-    const slots = slotLinks(record, this.#modules, this.#edges);
+    const slots = this.#links(record);
     this.#order(record, { type: "load", module: moduleOrder(record, slots), state: record.state });
+  }
+
+  /** Where the slots lead. What their routes ask for is known in every partition before a message can go by them. */
+  #links(record: ModuleRecord): SlotLink[] {
+    const slots = slotLinks(record, this.#modules, this.#edges);
+    const guards = routeGuards(record, slots, this.#modules);
+    if (guards.length > 0) this.#broadcast({ type: "policy", levels: [], guards });
+    return slots;
   }
 
   /** Tells every module where its endpoints lead now, and every receiver which routes come to it. */
   #relink(): void {
+    const changed = [...callLevels(this.#modules)].flatMap(([name, level]) => {
+      const record = this.#modules.get(name);
+      if (record === undefined || record.level === level) return [];
+      record.level = level;
+      return [[record.id, level] as const];
+    });
+    if (changed.length > 0) this.#broadcast({ type: "policy", levels: changed, guards: [] });
     for (const record of this.#modules.values()) {
-      const slots = slotLinks(record, this.#modules, this.#edges);
+      const slots = this.#links(record);
       this.#order(record, { type: "link", module: record.id, slots });
       for (const { edges } of slots) {
         for (const { edge, partition, depth, overflow } of edges) {
@@ -459,7 +488,7 @@ export class Kernel {
     }
     if (reply.result === RESULT.denied) {
       const untold = record.denials.admit(performance.now());
-      const denial = { module: record.spec.name, slot: binding?.slot ?? "", operation, result: "denied" };
+      const denial = { module: record.spec.name, slot: binding?.slot ?? "", operation, result: "denied", text: "" };
       if (untold !== undefined) this.#options.onEvent({ type: "denied", ...denial, untold });
     }
     partition?.order({ type: "host-reply", request, result: reply.result, bytes: reply.bytes });
@@ -531,6 +560,10 @@ export class Kernel {
       this.#inspections.set(request, finish);
       partition.order({ type: "inspect", request });
     });
+  }
+
+  #emitAdmitted({ manifest, sha256 }: AdmittedModule): void {
+    this.#options.onEvent({ type: "admitted", module: manifest.name, version: manifest.version, sha256 });
   }
 
   #emitGrant(type: "granted" | "revoked", module: string, { slot, interface: interfaceName }: Grant): void {

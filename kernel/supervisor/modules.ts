@@ -18,6 +18,8 @@ export class ModuleRecord {
   admitted: AdmittedModule;
   partition: number;
   generation = 1;
+  /** Of calling: see `callLevels`. -1 until it has been told to every partition. */
+  level = -1;
   status: ModuleStatus = "loading";
   history: RestartHistory;
   restarts = 0;
@@ -82,6 +84,9 @@ export class Counter {
   }
 }
 
+/** What is passed on by handles leads nowhere itself. */
+const NO_ENDPOINT: Pick<EndpointGrant, "to" | "depth" | "overflow"> = { to: [], depth: 1, overflow: "refuse" };
+
 /** The slots of a module's manifest as they are bound now; one without a grant is absent. */
 export function slotLinks(
   record: ModuleRecord,
@@ -99,36 +104,41 @@ export function slotLinks(
       rights: record.revoked.has(slot) ? [] : grant.rights,
       eventPort: port === null ? -1 : manifest.ports.findIndex(({ name }) => name === port),
       binding: record.bindings.get(slot)?.id ?? 0,
-      edges: grant.interface === "endpoint" ? edgeLinks(record, grant, modules, edges) : [],
+      edges: edgeLinks(record, grant, modules, edges),
       badge: grant.interface === "endpoint" ? grant.badge : 0,
     });
   }
   return links;
 }
 
-/** The keys of a grant's targets in `edges`. */
+/** The keys of a grant's targets in `edges`: other rights or rules are another edge. What is passed on by handles has one too. */
 export function edgeKeys(grant: Grant): string[] {
-  return grant.interface === "endpoint" ? grant.to.map(({ module, port }) => `${grant.slot}>${module}.${port}`) : [];
+  if (grant.interface === "handles") return [`${grant.slot}>`];
+  if (grant.interface !== "endpoint") return [];
+  const { slot, to, rights, check, require } = grant;
+  const terms = JSON.stringify([rights, check ?? false, require ?? []]);
+  return to.map(({ module, port }) => `${slot}>${module}.${port} ${terms}`);
 }
 
 function edgeLinks(
   record: ModuleRecord,
-  grant: EndpointGrant,
+  grant: Grant,
   modules: ReadonlyMap<string, ModuleRecord>,
   edges: Counter,
 ): EdgeLink[] {
-  return grant.to.map(({ module, port }) => {
-    const key = `${grant.slot}>${module}.${port}`;
+  const { to, depth, overflow } = grant.interface === "endpoint" ? grant : NO_ENDPOINT;
+  return edgeKeys(grant).map((key, index) => {
     const edge = record.edges.get(key) ?? edges.next();
     record.edges.set(key, edge);
-    const target = modules.get(module);
+    const address = to[index];
+    const target = modules.get(address?.module ?? "");
     return {
       edge,
       module: target?.id ?? 0,
       partition: target?.partition ?? -1,
-      port: target?.admitted.manifest.ports.findIndex(({ name }) => name === port) ?? -1,
-      depth: grant.depth,
-      overflow: grant.overflow,
+      port: target?.admitted.manifest.ports.findIndex(({ name }) => name === address?.port) ?? -1,
+      depth,
+      overflow,
     };
   });
 }
