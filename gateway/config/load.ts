@@ -261,12 +261,13 @@ async function layerNames(folder: string): Promise<readonly string[]> {
 /**
  * Reads a configuration from disk: the files of `gateway.d/` in the order of their names, then `gateway.yaml` itself; the
  * first that says a thing decides. Relative paths start at the folder of `gateway.yaml`. Throws `ConfigurationError`.
+ * `before` are files that decide before all of these: what `bulkhead dev` adds.
  */
-export async function loadConfiguration(path: string): Promise<GatewayConfiguration> {
+export async function loadConfiguration(path: string, before: readonly string[] = []): Promise<GatewayConfiguration> {
   // The file itself first: of two things that cannot be read, it is the one that was named.
   const own = { name: path, text: await readText(path) };
   const folder = layerFolder(path);
-  const names = (await layerNames(folder)).map((name) => join(folder, name));
+  const names = [...before, ...(await layerNames(folder)).map((name) => join(folder, name))];
   const layers = await Promise.all(names.map(async (name) => ({ name, text: await readText(name) })));
   return parseLayers([...layers, own], dirname(resolve(path)));
 }

@@ -61,6 +61,9 @@ interface LoadedSet {
   readonly configuration: string | undefined;
 }
 
+/** Said at each start, so that nobody takes a desk's gateway for one in the field. */
+const DEVELOPMENT_ROOT = "the trust root is a development root: whoever has the keys beside it signs for this gateway";
+
 class Boot {
   readonly #options: BootOptions;
   readonly #store: Store;
@@ -90,6 +93,7 @@ class Boot {
     const { source, loaded } = found;
     const modules = this.#withNewerDelivered(loaded.modules);
     for (const name of modules.keys()) this.#refused.delete(name);
+    if (this.#trust.root.development === true) this.#findings.push(DEVELOPMENT_ROOT);
     return {
       trust: this.#trust,
       source,

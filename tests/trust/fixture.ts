@@ -56,6 +56,7 @@ export function rootDocument(changes: Partial<RootDocument> = {}): RootDocument 
     floors: new Map(),
     revokedKeys: [],
     revokedDigests: [],
+    development: undefined,
     ...changes,
   };
 }

@@ -75,7 +75,7 @@ export async function compileModule(request: CompileRequest): Promise<Compiled> 
   if (error !== null) {
     throw new Refusal(
       "E_WASM",
-      `${relative(process.cwd(), request.folder)} does not compile\n${messages.join("").trim()}`,
+      `${relative(process.cwd(), request.folder)} does not compile\n${withPlaces(messages.join("").trim(), request.folder)}`,
     );
   }
   if (dropped.length > 0) throw droppedResults(request.folder, dropped);
@@ -84,6 +84,14 @@ export async function compileModule(request: CompileRequest): Promise<Compiled> 
     sourceMap: String(files.outputs.get(`${OUTPUT_FILE}.map`) ?? ""),
     inputs: [...files.inputs].sort(),
   };
+}
+
+/** `in index.ts(24,15)` becomes `in air/index.ts:24:15`, which a terminal and an editor follow. */
+function withPlaces(text: string, folder: string): string {
+  const place = / in (?!~lib)(\S+)\((\d+),(\d+)\)/g;
+  return text.replace(place, (_, file: string, line: string, column: string) => {
+    return ` in ${relative(process.cwd(), join(folder, file))}:${line}:${column}`;
+  });
 }
 
 function droppedResults(folder: string, dropped: readonly DroppedResult[]): Refusal {
@@ -160,6 +168,7 @@ class VirtualFiles {
     if (at < 0) return path;
     const inside = own.slice(at + "node_modules/bulkhead/".length);
     if (inside.startsWith("sdk/")) return join(MODULES_FOLDER, inside);
+    if (inside === CONFIG_FILE) return SHARED_CONFIG;
     const contract = /^interfaces\/([a-z0-9-]+\.ts)$/.exec(inside)?.[1];
     return contract === undefined ? null : join(MODULES_FOLDER, "interfaces/generated", contract);
   }

@@ -2,8 +2,8 @@
 import { existsSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { compareBytes } from "../../kernel/index.ts";
-import { ROLES, decodeEnvelope, decodeModule, keyIdOf, sha256 } from "../../gateway/envelopes/index.ts";
+import { compareBytes, Refusal } from "../../kernel/index.ts";
+import { ROLES, decodeEnvelope, decodeModule, decodeRoot, keyIdOf, sha256 } from "../../gateway/envelopes/index.ts";
 import type { Role, RootDocument } from "../../gateway/envelopes/index.ts";
 import { describeModule, generateKey, readPrivateKey, signModule, signRoot, writePrivateKey } from "../keys/index.ts";
 import type { SigningKey } from "../keys/index.ts";
@@ -17,8 +17,12 @@ export const DEVELOPMENT_TARGET = Object.freeze({ vendor: "bulkhead.example", cl
 
 const YEAR_SECONDS = 365 * 24 * 3600;
 
-/** Reads the keys in a folder, and makes those that are not there, with a new root envelope. */
+/**
+ * Reads the keys in a folder, and makes those that are not there, with a new root envelope.
+ * @throws Refusal E_KEY where the folder's root is one in earnest: its keys are not used, and it is not written over
+ */
 export async function developmentKeys(folder: string): Promise<DevelopmentKeys> {
+  await refuseEarnest(folder);
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const keys = {} as Record<Role, SigningKey>;
   let isNew = !existsSync(join(folder, "root.envelope"));
@@ -34,6 +38,17 @@ export async function developmentKeys(folder: string): Promise<DevelopmentKeys> 
   return keys;
 }
 
+async function refuseEarnest(folder: string): Promise<void> {
+  const path = join(folder, "root.envelope");
+  const bytes = existsSync(path) ? await readFile(path) : undefined;
+  if (bytes === undefined || decodeRoot(decodeEnvelope(new Uint8Array(bytes), "root").payload).development === true)
+    return;
+  throw new Refusal("E_KEY", `${path} is not a development root`, {
+    expected: "a root that this tool made for a desk",
+    hint: "take another folder for development keys; in earnest `bulkhead sign` signs",
+  });
+}
+
 function developmentRoot(keys: DevelopmentKeys): RootDocument {
   const issued = nowSeconds();
   const only = (role: Role) => ({ threshold: 1, keys: [keys[role].publicKey] });
@@ -45,6 +60,7 @@ function developmentRoot(keys: DevelopmentKeys): RootDocument {
     floors: new Map(),
     revokedKeys: [],
     revokedDigests: [],
+    development: true,
   };
 }
 
@@ -85,8 +101,9 @@ export async function writeEnvelope(
   wasm: Uint8Array,
   { version }: Pick<ManifestDocument, "version">,
   key: SigningKey,
+  target: Pick<SigningFacts, "vendor" | "class"> = DEVELOPMENT_TARGET,
 ): Promise<void> {
-  if (!(await isSigned(path, wasm, key))) await writeFile(path, signForDevelopment(wasm, version, key));
+  if (!(await isSigned(path, wasm, key))) await writeFile(path, signForDevelopment(wasm, version, key, target));
 }
 
 async function isSigned(path: string, wasm: Uint8Array, key: SigningKey): Promise<boolean> {

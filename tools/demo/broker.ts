@@ -1,4 +1,4 @@
-/** The demo's embedded broker: aedes on a free port of the loopback interface. */
+/** The embedded broker of `demo` and `dev`: aedes on the loopback interface. */
 import type { AddressInfo, Server } from "node:net";
 import { createServer } from "node:net";
 import { Aedes } from "aedes";
@@ -8,17 +8,18 @@ export interface Broker {
   stop(): Promise<void>;
 }
 
-export async function startBroker(): Promise<Broker> {
+/** @param port a free one where it is 0. @throws Error where the port is taken */
+export async function startBroker(port = 0): Promise<Broker> {
   const aedes = await Aedes.createBroker();
   const server: Server = createServer(aedes.handle);
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
-    server.listen(0, "127.0.0.1", resolve);
+    server.listen(port, "127.0.0.1", resolve);
   });
   // SAFETY: a listening TCP server has an address of this form.
-  const { port } = server.address() as AddressInfo;
+  const { port: bound } = server.address() as AddressInfo;
   return {
-    url: `mqtt://127.0.0.1:${port}`,
+    url: `mqtt://127.0.0.1:${bound}`,
     stop: async () => {
       await new Promise<void>((resolve) => {
         aedes.close(() => {

@@ -90,10 +90,12 @@ export function describeRoot(root: RootDocument, envelope: UnverifiedEnvelope, s
     floors: Object.fromEntries(root.floors),
     revokedKeys: root.revokedKeys.map(toHex),
     revokedDigests: root.revokedDigests.map(toHex),
+    development: root.development === true,
     digest: toHex(envelope.digest),
     signers,
   };
   const lines = [
+    ...(root.development === true ? ["development keys: for a desk, never for the field"] : []),
     `root version ${root.version}, issued ${json.issued}, expires ${json.expires}`,
     ...roles.map(({ role, threshold, keys }) => `  ${role}: ${threshold} of ${keys.length}: ${keys.join(" ")}`),
     ...Array.from(root.floors, ([name, floor]) => `  floor of ${name}: ${floor}`),

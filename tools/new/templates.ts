@@ -10,6 +10,8 @@ interface BusTemplate {
   readonly ports: readonly string[];
   /** The grant's line in gateway.yaml. */
   readonly grant: string;
+  /** What is simulated there on the author's desk: lines under `devices`. */
+  readonly simulated: readonly string[];
   /** Fields of the driver. */
   readonly fields: readonly string[];
   /** Body of `start`. */
@@ -26,7 +28,7 @@ const POLLED_START = ['tick.every(this.source.period).must("the timer");'];
 const POLLED_PORTS = ["tick: {}", "settings: { contract: settings }"];
 
 /** A driver that reads at each tick: `read` is the call that fills `data`. */
-function polled(read: string): readonly string[] {
+function polled(read: string, value = "<f64>this.data.u16be(0)"): readonly string[] {
   return [
     "if (port == Port.settings) {",
     "  if (this.source.configure(message)) this.start(true);",
@@ -34,7 +36,7 @@ function polled(read: string): readonly string[] {
     "}",
     `const result = ${read};`,
     'if (result.failed) log.failure("no measurement", result);',
-    "else this.send(<f64>this.data.u16be(0));",
+    `else this.send(${value});`,
     "return none;",
   ];
 }
@@ -44,6 +46,13 @@ const TEMPLATES: Readonly<Record<Bus, BusTemplate>> = {
     slot: "device: { interface: i2c-device, rights: [read, write] }",
     ports: POLLED_PORTS,
     grant: "device: { i2c-device: { bus: 1, address: 0x48 } }",
+    simulated: [
+      "i2c:",
+      "  1:",
+      "    simulate:",
+      "      # A row of registers of two bytes; docs/devices.md of Bulkhead lists the chips.",
+      "      - { chip: registers, address: 0x48, bytes: 2, registers: { 0x00: { base: 258, swing: 20, period: 60 } } }",
+    ],
     fields: ["private data: Bytes = Bytes.allocate(2);"],
     start: POLLED_START,
     message: polled("device.readRegisters(0x00, this.data)"),
@@ -55,10 +64,20 @@ const TEMPLATES: Readonly<Record<Bus, BusTemplate>> = {
     slot: "device: { interface: spi-device, rights: [write] }",
     ports: POLLED_PORTS,
     grant: "device: { spi-device: { bus: 0, chip: 0, mode: 0, frequency: 1000000 } }",
-    fields: ["private request: Bytes = Bytes.allocate(2);", "private data: Bytes = Bytes.allocate(2);"],
-    start: POLLED_START,
-    message: polled("device.transfer(this.request, this.data)"),
-    fake: "device: { transfer: () => Uint8Array.of(0x01, 0x02) }",
+    simulated: [
+      "spi:",
+      "  0:",
+      "    simulate:",
+      "      - { chip: mcp3008, select: 0, ch0: { base: 1.2, swing: 0.4, period: 60 } }",
+    ],
+    fields: [
+      "/** A start bit, then single-ended channel 0: what a converter such as the MCP3008 takes. */",
+      "private request: Bytes = Bytes.allocate(3);",
+      "private data: Bytes = Bytes.allocate(3);",
+    ],
+    start: ["this.request[0] = 0x01;", "this.request[1] = 0x80;", ...POLLED_START],
+    message: polled("device.transfer(this.request, this.data)", "<f64>(this.data.u16be(1) & 0x03ff)"),
+    fake: "device: { transfer: () => Uint8Array.of(0x00, 0x01, 0x02) }",
     deliver: 'host.deliver("tick", 1, { kind: "event" });',
     value: 0x0102,
   },
@@ -66,17 +85,26 @@ const TEMPLATES: Readonly<Record<Bus, BusTemplate>> = {
     slot: "device: { interface: onewire, rights: [read] }",
     ports: POLLED_PORTS,
     grant: "device: { onewire: { device: 28-000005e2fdc3 } }",
-    fields: ["private data: Bytes = Bytes.allocate(9);"],
+    simulated: [
+      "onewire:",
+      "  simulate:",
+      "    - { chip: ds18b20, id: 28-000005e2fdc3, temperature: { base: 20, swing: 2, period: 60 } }",
+    ],
+    fields: [
+      "/** The scratchpad: nine bytes, of which a DS18B20's first two are sixteenths of a degree. */",
+      "private data: Bytes = Bytes.allocate(9);",
+    ],
     start: POLLED_START,
-    message: polled("device.read(this.data)"),
-    fake: "device: { read: () => Uint8Array.of(0x01, 0x02, 0, 0, 0, 0, 0, 0, 0) }",
+    message: polled("device.read(this.data)", "<f64>this.data.i16le(0) / 16"),
+    fake: "device: { read: () => Uint8Array.of(0x50, 0x01, 0, 0, 0, 0, 0, 0, 0) }",
     deliver: 'host.deliver("tick", 1, { kind: "event" });',
-    value: 0x0102,
+    value: 21,
   },
   gpio: {
     slot: "device: { interface: gpio-line, rights: [read, edges], port: edges }",
     ports: ["edges: {}"],
     grant: "device: { gpio-line: { chip: 0, line: 17, direction: in, edges: both } }",
+    simulated: ["gpio:", "  0:", "    simulate:", "      - { chip: button, line: 17, period: 4, held: 1, bounces: 0 }"],
     fields: [],
     start: [],
     message: [
@@ -93,6 +121,12 @@ const TEMPLATES: Readonly<Record<Bus, BusTemplate>> = {
     slot: "device: { interface: uart, rights: [read, write], port: received }",
     ports: ["received: {}"],
     grant: "device: { uart: { device: /dev/serial0, baud: 9600, format: 8N1 } }",
+    simulated: [
+      "uart:",
+      "  /dev/serial0:",
+      "    simulate:",
+      '      - { chip: talker, text: "{value}\\r\\n", period: 1 }',
+    ],
     fields: ["private data: Bytes = new Bytes();"],
     start: ['device.write(Bytes.fromText("hello\\n")).must("the serial line");'],
     message: [
@@ -120,14 +154,28 @@ export interface EditorPaths {
   readonly assembly: string;
 }
 
+/** The same for every kind of module. */
+function commonFiles(
+  name: string,
+  kind: "driver" | "service",
+  gateway: string,
+  paths: EditorPaths,
+): [string, string][] {
+  return [
+    ["README.md", readme(name, kind)],
+    ["gateway.yaml", gateway],
+    ["asconfig.json", `${JSON.stringify({ extends: `${paths.bulkhead}/asconfig.json` }, null, 2)}\n`],
+    ["tsconfig.json", editorConfig(paths)],
+  ];
+}
+
 export function driverFiles(name: string, bus: Bus, paths: EditorPaths): Files {
   const template = TEMPLATES[bus];
   return new Map([
     ["module.yaml", driverManifest(name, template)],
     ["index.ts", driverSource(name, template)],
     [`${name}.test.ts`, driverTest(name, template)],
-    ["README.md", readme(name, "driver", [template.grant, ...commonGrants(template)])],
-    ["tsconfig.json", editorConfig(paths)],
+    ...commonFiles(name, "driver", driverGateway(name, template), paths),
   ]);
 }
 
@@ -136,8 +184,7 @@ export function serviceFiles(name: string, paths: EditorPaths): Files {
     ["module.yaml", SERVICE_MANIFEST.replace("NAME", name)],
     ["index.ts", serviceSource(name)],
     [`${name}.test.ts`, serviceTest(name)],
-    ["README.md", readme(name, "service", ["log: { log: {} }"])],
-    ["tsconfig.json", editorConfig(paths)],
+    ...commonFiles(name, "service", serviceGateway(name), paths),
   ]);
 }
 
@@ -286,25 +333,66 @@ function serviceTest(name: string): string {
   );
 }
 
-function readme(name: string, kind: "driver" | "service", grants: readonly string[]): string {
+/** The gateway of the author's desk. `devices` is what is simulated, `modules` what runs beside uplink. */
+function deskGateway(devices: readonly string[], modules: readonly string[]): string {
+  return lines(
+    "# The gateway of your desk: `bulkhead dev` starts it, with what is simulated below, and swaps each edit into it.",
+    "gateway: { id: desk, vendor: bulkhead.example, class: raspberry-pi }",
+    "data: .bulkhead/data",
+    "trust: { root: .bulkhead/keys/root.envelope }   # development keys; no gateway in the field trusts them",
+    "broker: { url: mqtt://127.0.0.1:1883 }          # where none answers, `bulkhead dev` brings its own",
+    ...(devices.length === 0 ? [] : ["devices:", ...indented(devices)]),
+    "partitions: { drivers: {}, services: {} }",
+    "modules:",
+    ...indented(modules),
+    ...indented(placed("uplink", "services", ["log: { log: {} }", "north: { mqtt: { publish: [site/7/#] } }"])),
+  );
+}
+
+function placed(name: string, partition: string, grants: readonly string[]): string[] {
+  return [
+    `${name}:`,
+    `  envelope: .bulkhead/modules/${name}.envelope`,
+    `  partition: ${partition}`,
+    "  grants:",
+    ...indented(grants, 4),
+  ];
+}
+
+function driverGateway(name: string, template: BusTemplate): string {
+  return deskGateway(template.simulated, placed(name, "drivers", [template.grant, ...commonGrants(template)]));
+}
+
+/** A service has something to work on: the readings of this machine's own load. */
+function serviceGateway(name: string): string {
+  return deskGateway(
+    [],
+    [
+      ...placed(name, "services", ["log: { log: {} }"]),
+      ...placed("system-monitor", "drivers", [
+        "tick: { timer: {} }",
+        "clock: { clock: {} }",
+        "log: { log: {} }",
+        "loadavg: { file: { path: /proc/loadavg, rights: [read] } }",
+        "meminfo: { file: { path: /proc/meminfo, rights: [read] } }",
+        "stat: { file: { path: /proc/stat, rights: [read] } }",
+        `readings: { endpoint: { to: [${name}.readings, uplink.readings] } }`,
+      ]),
+    ],
+  );
+}
+
+function readme(name: string, kind: "driver" | "service"): string {
   return lines(
     `# ${name}`,
     "",
     "```sh",
     "bulkhead build .        # AssemblyScript to build/modules",
     "bulkhead test .         # build, then the tests, without hardware",
+    "bulkhead dev .          # build at each edit, and swap into the gateway of gateway.yaml",
     "```",
     "",
-    `The ${kind}'s part of \`gateway.yaml\`:`,
-    "",
-    "```yaml",
-    "modules:",
-    `  ${name}:`,
-    `    envelope: build/modules/${name}.envelope`,
-    `    partition: ${kind === "driver" ? "drivers" : "services"}`,
-    "    grants:",
-    ...indented(grants, 6),
-    "```",
+    `\`gateway.yaml\` is a gateway for the desk; its part \`modules.${name}\` is what an operator of this ${kind} copies.`,
   );
 }
 

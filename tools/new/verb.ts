@@ -14,13 +14,13 @@ import type { Bus, Files } from "./templates.ts";
 const HELP = `bulkhead new driver <name> [--bus i2c|spi|gpio|uart|onewire]
 bulkhead new service <name>
 
-Makes a folder of that name with a module in AssemblyScript, its module.yaml and a test, and builds it.
+Makes a folder of that name with a module in AssemblyScript, its module.yaml, a test and a gateway for the desk, and builds it.
 
   --bus <bus>   what the driver talks over (i2c)
   --json        one JSON object: name, folder, files
   --help        this text
 
-Next: bulkhead test <name>
+Next: bulkhead test <name>, then bulkhead dev <name>
 `;
 
 export const newCommand: Command = {
@@ -43,7 +43,7 @@ export const newCommand: Command = {
     io.stdout(
       values.json
         ? `${JSON.stringify({ name, folder })}\n`
-        : `${name} is in ${written}/ and builds\nnext: bulkhead test ${written}\n`,
+        : `${name} is in ${written}/ and builds\nnext: bulkhead test ${written}, then bulkhead dev ${written}\n`,
     );
     return 0;
   },

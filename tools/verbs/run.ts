@@ -28,6 +28,9 @@ async function run(args: string[], io: Io): Promise<number> {
       check: { type: "boolean" },
       // For the demo and tests: milliseconds of an update's probation. Not in the help, because a real gateway needs its time.
       "probation-ms": { type: "string" },
+      // For `bulkhead dev`: messages that a new module must have handled, and a file that decides before the others.
+      "probation-messages": { type: "string" },
+      before: { type: "string" },
     },
     allowPositionals: true,
   });
@@ -36,17 +39,22 @@ async function run(args: string[], io: Io): Promise<number> {
     io.stderr(`bulkhead run: name one configuration\n${HELP}`);
     return 2;
   }
-  const configuration = await loadConfiguration(file);
+  const configuration = await loadConfiguration(file, values.before === undefined ? [] : [values.before]);
   if (values.check === true) {
     io.stdout(`${file} is valid\n`);
     return 0;
   }
-  const probationMs = Number(values["probation-ms"]);
+  const updateTimes = Object.fromEntries(
+    [
+      ["probationMs", values["probation-ms"]],
+      ["probationMessages", values["probation-messages"]],
+    ].flatMap(([name, value]) => (value === undefined ? [] : [[name, Number(value)]])),
+  ) as Readonly<Record<string, number>>;
   const gateway = new Gateway(configuration, {
     onEvent: (event) => {
       print(event, io, values.json === true, values.quiet === true);
     },
-    ...(probationMs > 0 ? { updateTimes: { probationMs } } : {}),
+    updateTimes,
   });
   try {
     await gateway.start();

@@ -22,6 +22,7 @@ export const COMMANDS: ReadonlyMap<string, Load> = new Map<string, Load>([
   ["run", async () => (await import("./run.ts")).runVerb],
   ["new", async () => (await import("../new/verb.ts")).newCommand],
   ["test", async () => (await import("../testkit/verb.ts")).testCommand],
+  ["dev", async () => (await import("../dev/verb.ts")).devVerb],
   ["sim", async () => (await import("../sim/verb.ts")).simVerb],
   ["build", async () => (await import("../build/verb.ts")).buildCommand],
   ["inspect", async () => (await import("./inspect.ts")).inspectVerb],

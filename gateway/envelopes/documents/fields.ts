@@ -56,6 +56,12 @@ export const counter = unsigned(0xffff_ffff);
 /** Seconds since 1970-01-01T00:00:00Z, up to the year 9999. */
 export const date = unsigned(253_402_300_799);
 
+/** There, as true, or not there at all. */
+export const mark: Field<true> = plain((value, name) => {
+  if (value === true) return true;
+  throw new Refusal("E_CBOR", `${name} is not valid`, { expected: "true, or nothing", found: describeCbor(value) });
+});
+
 export function bytes(length: number): Field<Uint8Array> {
   return plain((value, name) => expectBytes(value, name, length));
 }

@@ -4,7 +4,20 @@ import { Refusal, isSoundPublicKey } from "../../../kernel/index.ts";
 import { isListed, keyIdOf, toHex } from "../bytes.ts";
 import { PUBLIC_KEY_BYTES } from "../../../kernel/index.ts";
 import { DIGEST_BYTES, KEY_ID_BYTES, TRUST_LIMITS } from "../limits.ts";
-import { codec, counter, date, FORMAT, kernelName, mapOf, record, sortedBytes, tuple, unsigned } from "./fields.ts";
+import {
+  codec,
+  counter,
+  date,
+  FORMAT,
+  kernelName,
+  mapOf,
+  mark,
+  optional,
+  record,
+  sortedBytes,
+  tuple,
+  unsigned,
+} from "./fields.ts";
 
 /** The roles, in the order of the document; each key holds one. */
 export const ROLES = Object.freeze(["root", "release", "deploy", "operator"] as const);
@@ -30,6 +43,8 @@ export interface RootDocument {
   readonly revokedKeys: readonly Uint8Array[];
   /** Digests of module envelopes, configurations or wasm, in ascending bytewise order. */
   readonly revokedDigests: readonly Uint8Array[];
+  /** Made with its keys by `bulkhead build --dev-keys` or `dev`, for a desk. The tools sign unasked under such a root only. */
+  readonly development?: true | undefined;
 }
 
 const roleKeys = tuple<RoleKeys>({
@@ -51,6 +66,7 @@ const rootCodec = codec(
       floors: [6, mapOf(kernelName, counter)],
       revokedKeys: [7, sortedBytes(KEY_ID_BYTES, TRUST_LIMITS.payloadItems)],
       revokedDigests: [8, sortedBytes(DIGEST_BYTES, TRUST_LIMITS.payloadItems)],
+      development: [9, optional(mark)],
     },
     FORMAT,
   ),
