@@ -71,9 +71,18 @@ export interface ConfigurationPositions {
   readonly targets: ReadonlyMap<string, Position>;
 }
 
+/** A file of a configuration. `name` is what messages call it. */
+export interface ConfigurationFile {
+  readonly name: string;
+  readonly text: string;
+}
+
 export interface GatewayConfiguration {
   /** The files that were read, the first to decide first. */
   readonly files: readonly string[];
+  /** Their texts, and the folder at which relative paths in them start. */
+  readonly sources: readonly ConfigurationFile[];
+  readonly folder: string;
   readonly gateway: GatewayIdentity;
   /** Absolute. */
   readonly dataFolder: string;

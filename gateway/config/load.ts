@@ -25,7 +25,7 @@ import {
   settleFuel,
   settlePriorities,
 } from "./checks.ts";
-import type { GatewayConfiguration, Withdrawal } from "./configuration.ts";
+import type { ConfigurationFile, GatewayConfiguration, Withdrawal } from "./configuration.ts";
 import { DEFAULTS } from "./defaults.ts";
 import { CONFIGURATION_BYTES, type ConfigurationNode, parseYaml } from "./document.ts";
 import { mergeLayers } from "./layers.ts";
@@ -41,12 +41,6 @@ export interface ParseOptions {
   readonly supported?: ReadonlySet<Feature>;
 }
 
-/** A file of a configuration. `name` is what messages call it. */
-export interface ConfigurationFile {
-  readonly name: string;
-  readonly text: string;
-}
-
 /** Reads one file's text. Throws `ConfigurationError` and nothing else. */
 export function parseConfiguration(text: string, fileName: string, options: ParseOptions = {}): GatewayConfiguration {
   return parseLayers([{ name: fileName, text }], options.folder ?? dirname(resolve(fileName)), options.supported);
@@ -58,6 +52,11 @@ export function parseLayers(
   folder: string,
   supported: ReadonlySet<Feature> = SUPPORTED,
 ): GatewayConfiguration {
+  return readTree(parseTree(files), { sources: files, folder, supported });
+}
+
+/** The files' trees as one; all of their faults are told at once. */
+function parseTree(files: readonly ConfigurationFile[]): ConfigurationNode | undefined {
   const faults: Problem[] = [];
   const nodes = files.flatMap(({ name, text }) => {
     try {
@@ -69,20 +68,40 @@ export function parseLayers(
     }
   });
   if (faults.length > 0) throw new ConfigurationError(faults);
-  const names = files.map(({ name }) => name);
-  return readTree(mergeLayers(nodes), { files: names, folder, supported });
+  return mergeLayers(nodes);
+}
+
+/** What describes the gateway and not what runs on it: a received document leaves it out, or says the same. */
+const OWN_SECTIONS = ["gateway", "data", "trust", "broker", "console", "limits", "devices"];
+
+/**
+ * Reads a document that came over MQTT as the gateway's own file is read. What it does not say about the gateway itself is
+ * taken from there; what runs is what the document says, and nothing else. `checkReceived` tells what it may not do.
+ * @throws ConfigurationError
+ */
+export function parseReceived(
+  document: ConfigurationFile,
+  own: GatewayConfiguration,
+  supported: ReadonlySet<Feature> = SUPPORTED,
+): GatewayConfiguration {
+  const tree = parseYaml(document.text, document.name);
+  const base = parseTree(own.sources);
+  const around = { sources: [document], folder: own.folder, supported };
+  if (tree.kind !== "map" || base?.kind !== "map") return readTree(tree, around);
+  const inherited = [...base.entries].filter(([key]) => OWN_SECTIONS.includes(key) && !tree.entries.has(key));
+  return readTree({ ...tree, entries: new Map([...tree.entries, ...inherited]) }, around);
 }
 
 /** What is known of a configuration beside its text. */
 interface Surroundings {
-  readonly files: readonly string[];
+  readonly sources: readonly ConfigurationFile[];
   readonly folder: string;
   readonly supported: ReadonlySet<Feature>;
 }
 
 function readTree(node: ConfigurationNode | undefined, around: Surroundings): GatewayConfiguration {
   const problems = new Problems();
-  const start: Position = { file: around.files[0] ?? "gateway.yaml", line: 1, column: 1 };
+  const start: Position = { file: around.sources[0]?.name ?? "gateway.yaml", line: 1, column: 1 };
   const root = node ?? ({ kind: "scalar", at: start, value: null, source: "" } as const);
   const draft = gatewayShape.read(root, "", problems);
   problems.settle();
@@ -168,7 +187,7 @@ function warnings(withdrawn: readonly Withdrawal[], places: Places): readonly Pr
 }
 
 function assemble(draft: GatewayDraft, around: Surroundings, problems: Problems): GatewayConfiguration {
-  const { files, folder, supported } = around;
+  const { sources, folder, supported } = around;
   const partitions = buildPartitions(draft, problems);
   const inProgress = buildModules(draft, partitions, problems);
   checkSupported(draft, inProgress, supported, problems);
@@ -181,7 +200,9 @@ function assemble(draft: GatewayDraft, around: Surroundings, problems: Problems)
   if (!problems.any) checkAssertions(policy.tests, modules, problems);
   const { id, vendor, class: class_ } = draft.gateway.value;
   return {
-    files,
+    files: sources.map(({ name }) => name),
+    sources,
+    folder,
     gateway: { id: id.value, vendor: vendor.value, class: class_.value },
     dataFolder,
     trust: { root },

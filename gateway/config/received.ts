@@ -1,9 +1,11 @@
 /** What a configuration that came over MQTT may not do, however it is signed: widen what the gateway's own file keeps local. */
+import { resolve } from "node:path";
 import type { ModuleSpec } from "../../kernel/index.ts";
 import type { GatewayConfiguration } from "./configuration.ts";
 import { describePosition, type Position, type Problem, Problems } from "./problem.ts";
 import { grantTargets } from "./resource.ts";
 import { applyRules } from "./rules.ts";
+import { filterCovers, filtersOverlap } from "./topic.ts";
 
 /** One right of one module on one thing. */
 interface Authority {
@@ -23,8 +25,34 @@ function authorities(modules: readonly ModuleSpec[]): readonly Authority[] {
   );
 }
 
-function keyOf({ module, target, right }: Authority): string {
-  return `${module} ${target} ${right}`;
+/** The text of a target behind its interface, or undefined for another interface. */
+function behind(prefix: string, target: string): string | undefined {
+  return target.startsWith(prefix) ? target.slice(prefix.length) : undefined;
+}
+
+/** How two things of one interface lie: `[first, second]` where both are of it. */
+function both(prefix: string, first: string, second: string): readonly [string, string] | undefined {
+  const [one, other] = [behind(prefix, first), behind(prefix, second)];
+  return one === undefined || other === undefined ? undefined : [one, other];
+}
+
+function covers(outer: string, inner: string): boolean {
+  const filters = both("mqtt:", outer, inner);
+  if (filters !== undefined) return filterCovers(...filters);
+  const prefixes = both("store:", outer, inner);
+  return prefixes === undefined ? outer === inner : prefixes[1].startsWith(prefixes[0]);
+}
+
+const DEVICE = /^(?:i2c-device|spi-device|gpio-line|uart|onewire):/;
+/** Where Linux shows devices as files: a file grant there goes round the interface of the device. */
+const RAW_DEVICE = /^file:\/(?:dev|sys|proc)\//;
+
+/** Does what reaches `target` reach some of `guarded` too? */
+function reaches(target: string, guarded: string): boolean {
+  const filters = both("mqtt:", target, guarded);
+  if (filters !== undefined) return filtersOverlap(...filters);
+  if (RAW_DEVICE.test(target) && DEVICE.test(guarded)) return true;
+  return covers(target, guarded) || covers(guarded, target);
 }
 
 function positionOf({ positions, files }: GatewayConfiguration, module: string, slot: string): Position {
@@ -32,33 +60,41 @@ function positionOf({ positions, files }: GatewayConfiguration, module: string, 
   return known ?? { file: files[0] ?? "configuration", line: 1, column: 1 };
 }
 
+/** A gateway that is cut off from its broker takes no correction, so these are changed on the gateway only. */
 function checkIdentity(local: GatewayConfiguration, received: GatewayConfiguration, problems: Problems): void {
   const at = { file: received.files[0] ?? "configuration", line: 1, column: 1 };
+  const text = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));
   const pairs = [
     ["gateway.id", local.gateway.id, received.gateway.id],
     ["gateway.vendor", local.gateway.vendor, received.gateway.vendor],
     ["gateway.class", local.gateway.class, received.gateway.class],
     ["data", local.dataFolder, received.dataFolder],
     ["trust.root", local.trust.root, received.trust.root],
+    ["broker", local.broker, received.broker],
+    ["console", local.console, received.console],
+    ["limits", local.limits, received.limits],
   ] as const;
   for (const [key, mine, theirs] of pairs) {
-    if (mine === theirs) continue;
+    if (text(mine) === text(theirs)) continue;
     problems.add(at, `a received configuration cannot change '${key}'`, {
       code: "E_CAP",
-      expected: mine,
-      found: theirs,
+      expected: text(mine),
+      found: text(theirs),
+      hint: "leave it out of the document: the gateway's own file says it",
     });
   }
 }
 
 function checkMarked(local: GatewayConfiguration, received: GatewayConfiguration, problems: Problems): void {
   const mine = authorities(local.system.modules);
-  const held = new Set(mine.map(keyOf));
-  const isMarked = ({ module, slot }: Authority): boolean => local.localOnly.has(`${module}.${slot}`);
-  const guarded = new Map(mine.filter(isMarked).map((entry) => [entry.target, `${entry.module}.${entry.slot}`]));
+  const isHeld = ({ module, right, target }: Authority): boolean =>
+    mine.some((own) => own.module === module && own.right === right && covers(own.target, target));
+  const guarded = mine.filter(({ module, slot }) => local.localOnly.has(`${module}.${slot}`));
   for (const entry of authorities(received.system.modules)) {
-    const mark = guarded.get(entry.target) ?? (local.localOnly.has(entry.module) ? entry.module : undefined);
-    if (mark === undefined || held.has(keyOf(entry))) continue;
+    const reached = guarded.find(({ target }) => reaches(entry.target, target));
+    const marked = local.localOnly.has(entry.module) ? entry.module : undefined;
+    const mark = reached === undefined ? marked : `${reached.module}.${reached.slot}`;
+    if (mark === undefined || isHeld(entry)) continue;
     const message = `${entry.module}.${entry.slot} would gain '${entry.right}' on ${entry.target}`;
     problems.add(positionOf(received, entry.module, entry.slot), message, {
       code: "E_CAP",
@@ -66,6 +102,34 @@ function checkMarked(local: GatewayConfiguration, received: GatewayConfiguration
       hint: "grant it in the file on the gateway",
     });
   }
+}
+
+/** The gateway's own file and its secrets: who could write or read those could widen anything. */
+function checkOwnFiles(local: GatewayConfiguration, received: GatewayConfiguration, problems: Problems): void {
+  const { broker, console } = local;
+  const secrets = [broker?.passwordFile, broker?.keyFile, broker?.certificateFile, broker?.caFile];
+  const others = [console?.tokenFile, console?.keyFile, console?.certificateFile];
+  const paths = [...local.files, ...secrets, ...others].flatMap((path) =>
+    typeof path === "string" ? [resolve(path)] : [],
+  );
+  const own = new Set(paths);
+  for (const { module, slot, target } of authorities(received.system.modules)) {
+    const path = behind("file:", target);
+    const isOwn = path !== undefined && (own.has(path) || isLayer(local, path));
+    if (!isOwn) continue;
+    problems.add(positionOf(received, module, slot), `${module}.${slot} would reach ${path}`, {
+      code: "E_CAP",
+      expected: "nothing of the gateway's own configuration and secrets",
+    });
+  }
+}
+
+/** A file of `gateway.d/`, there or yet to be made. */
+function isLayer({ files }: GatewayConfiguration, path: string): boolean {
+  return files.some((file) => {
+    const own = resolve(file);
+    return path.startsWith(`${own.slice(0, own.lastIndexOf("."))}.d/`);
+  });
 }
 
 function checkRules(local: GatewayConfiguration, received: GatewayConfiguration, problems: Problems): void {
@@ -82,14 +146,15 @@ function checkRules(local: GatewayConfiguration, received: GatewayConfiguration,
 }
 
 /**
- * The problems for which a received configuration is refused: it changes who the gateway is or what it trusts, reaches
- * something that is marked `local-only` more widely than the gateway's own file does, or grants what a `local-only` rule
- * denies. Narrowing is always allowed.
+ * The problems for which a received configuration is refused: it changes who the gateway is, what it trusts or whom it
+ * hears, reaches something that is marked `local-only` more widely than the gateway's own file does, grants what a
+ * `local-only` rule denies, or reaches the gateway's own files. Narrowing is always allowed.
  */
 export function checkReceived(local: GatewayConfiguration, received: GatewayConfiguration): readonly Problem[] {
   const problems = new Problems();
   checkIdentity(local, received, problems);
   checkMarked(local, received, problems);
+  checkOwnFiles(local, received, problems);
   checkRules(local, received, problems);
   return problems.sorted();
 }

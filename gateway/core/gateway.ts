@@ -3,21 +3,24 @@ import { accessSync, constants, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { Worker } from "node:worker_threads";
-import type { AdmittedModule, CborInput, ModuleSpec } from "../../kernel/index.ts";
+import type { CborInput, ModuleSpec } from "../../kernel/index.ts";
 import { inspectModule, Kernel, LIMITS, Refusal } from "../../kernel/index.ts";
 import type { GatewayConfiguration, Problem } from "../config/index.ts";
 import { checkAgainstManifests, ConfigurationError, describeProblem } from "../config/index.ts";
+import type { HostPermissions } from "../wire/child.ts";
 import { hostEntry, HostProcess } from "../wire/child.ts";
-import { devicePermissions, linkPermissions } from "../wire/permissions.ts";
+import { coversPermissions, devicePermissions, linkPermissions } from "../wire/permissions.ts";
 import { TrustClient } from "../wire/trust-client.ts";
 import type { BootedModule, BootReply } from "../wire/trust-protocol.ts";
 import { refusalFrom } from "../wire/trust-protocol.ts";
 import { auditNote } from "./audited.ts";
 import { Control } from "./control.ts";
+import { deviceNeeds } from "./device-needs.ts";
 import type { GatewayEvent } from "./events.ts";
 import { Hosts } from "./hosts.ts";
-import { linkSettings } from "./link-settings.ts";
+import { linkSettings, linkSettingsAlone } from "./link-settings.ts";
 import { UpdateLink } from "./update-link.ts";
+import type { RunningModule } from "./updates.ts";
 import { UpdateRuntime } from "./updates.ts";
 
 export interface GatewayOptions {
@@ -31,7 +34,8 @@ const TRUST_WORKER = new URL(`../trust/worker${extension}`, import.meta.url);
 const HOST_HEAP_MIB = 96;
 
 export class Gateway {
-  readonly #configuration: GatewayConfiguration;
+  /** Of the file on the gateway. */
+  readonly #own: GatewayConfiguration;
   readonly #options: GatewayOptions;
   readonly #emit: (event: GatewayEvent) => void;
   readonly #worker: Worker;
@@ -41,14 +45,17 @@ export class Gateway {
   readonly #updates: UpdateRuntime;
   readonly #control: Control;
   readonly kernel: Kernel;
+  /** The simulators that the device process has been told of. */
+  #devices: GatewayConfiguration["devices"] = {};
   #device: HostProcess | undefined = undefined;
   #link: HostProcess | undefined = undefined;
   #stopping = false;
 
   constructor(configuration: GatewayConfiguration, options: GatewayOptions) {
-    this.#configuration = configuration;
+    this.#own = configuration;
     this.#options = options;
     this.#emit = (event) => {
+      this.#updates.observe(event);
       const note = auditNote(event);
       if (note !== undefined) this.#trust.audit(note);
       options.onEvent(event);
@@ -75,15 +82,18 @@ export class Gateway {
       },
     });
     this.#updateLink = new UpdateLink(() => this.#link);
-    this.#updates = new UpdateRuntime({
+    const environment = {
       kernel: this.kernel,
-      spec: (name) => this.#spec(name),
-      admit: (binary, spec) => this.#trust.admit(binary, spec),
-    });
+      admit: (binary: Uint8Array, spec: ModuleSpec) => this.#trust.admit(binary, spec),
+      prepareHosts: (system: GatewayConfiguration, modules: readonly ModuleSpec[]) =>
+        this.#prepareDevice(system, modules),
+      emit: this.#emit,
+    };
+    this.#updates = new UpdateRuntime(environment, configuration);
     const updates = this.#updates;
     this.#trust = new TrustClient(this.#worker, {
       policy: (set) => updates.policy(set),
-      stage: (changed) => updates.stage(changed),
+      stage: (changed, set) => updates.stage(changed, set),
       swap: () => updates.swap(),
       probation: (milliseconds, messages, modules) => updates.probation(milliseconds, messages, modules),
       commit: () => updates.commit(),
@@ -124,17 +134,20 @@ export class Gateway {
   }
 
   async #start(): Promise<void> {
-    const { gateway, system } = this.#configuration;
+    const { gateway, dataFolder } = this.#own;
     this.#emit({ type: "gateway", state: "starting", text: `${gateway.id} (${gateway.vendor}, ${gateway.class})` });
-    for (const problem of this.#configuration.warnings) this.#warn(problem);
-    prepareFolder(this.#configuration.dataFolder);
-    await this.#control.open(this.#configuration.dataFolder);
+    prepareFolder(dataFolder);
+    await this.#control.open(dataFolder);
     const boot = await this.#boot();
-    const modules = this.#inspect(boot);
-    const admitted = await this.#admit(modules);
+    const configuration = boot.configuration ?? this.#own;
+    for (const problem of configuration.warnings) this.#warn(problem);
+    const { system } = configuration;
+    const modules = this.#inspect(boot, configuration);
+    const admitted = await this.#admit(modules, configuration);
     await this.kernel.start(system.partitions);
-    for (const { spec, module } of admitted) this.#load(spec, module);
-    await this.#startHosts();
+    this.#updates.begin(configuration, admitted);
+    for (const module of admitted) this.#load(module);
+    await this.#startHosts(configuration);
     this.kernel.begin();
     this.#trust.start();
     const running = `${admitted.length} of ${system.modules.length} modules in ${system.partitions.length} partitions`;
@@ -155,26 +168,23 @@ export class Gateway {
   }
 
   async #boot(): Promise<BootReply> {
-    const { gateway, dataFolder, trust, envelopes } = this.#configuration;
     const boot = await this.#trust.boot({
-      gatewayId: gateway.id,
-      vendor: gateway.vendor,
-      class: gateway.class,
-      dataFolder,
-      rootPath: trust.root,
-      modules: Array.from(envelopes, ([name, path]) => ({ name, path })),
+      configuration: this.#own,
       ...(this.#options.updateTimes === undefined ? {} : { times: this.#options.updateTimes }),
     });
     for (const text of boot.findings) this.#emit({ type: "finding", text });
     for (const { name, refusal } of boot.refused) this.#refuse(name, refusalFrom(refusal));
+    for (const source of boot.configuration?.files ?? []) {
+      this.#emit({ type: "finding", text: `${source} is in force, in place of the gateway's own file` });
+    }
     return boot;
   }
 
   /** The configuration must fit the modules that are there; a module that cannot be read is refused and the rest starts. */
-  #inspect({ modules }: BootReply): BootedModule[] {
+  #inspect({ modules }: BootReply, configuration: GatewayConfiguration): BootedModule[] {
     const manifests = new Map<string, ReturnType<typeof inspectModule>["manifest"]>();
     const readable = modules.filter(({ name, binary }) => {
-      if (this.#spec(name) === undefined) {
+      if (specOf(configuration, name) === undefined) {
         this.#refuse(name, new Refusal("E_CAP", "the configuration has no place for it"));
         return false;
       }
@@ -187,19 +197,19 @@ export class Gateway {
         return false;
       }
     });
-    const { errors, warnings } = checkAgainstManifests(this.#configuration, manifests);
+    const { errors, warnings } = checkAgainstManifests(configuration, manifests);
     if (errors.length > 0) throw new ConfigurationError(errors);
     for (const warning of warnings) this.#warn(warning);
     return readable;
   }
 
-  async #admit(modules: readonly BootedModule[]): Promise<{ spec: ModuleSpec; module: AdmittedModule }[]> {
-    const admitted: { spec: ModuleSpec; module: AdmittedModule }[] = [];
-    for (const { name, binary } of modules) {
-      const spec = this.#spec(name);
+  async #admit(modules: readonly BootedModule[], configuration: GatewayConfiguration): Promise<RunningModule[]> {
+    const admitted: RunningModule[] = [];
+    for (const { name, binary, envelope } of modules) {
+      const spec = specOf(configuration, name);
       if (spec === undefined) continue;
       try {
-        admitted.push({ spec, module: await this.#trust.admit(binary, spec) });
+        admitted.push({ spec, admitted: await this.#trust.admit(binary, spec), envelope });
       } catch (error) {
         if (!(error instanceof Refusal)) throw error;
         this.#refuse(name, error);
@@ -208,40 +218,62 @@ export class Gateway {
     return admitted;
   }
 
-  #load(spec: ModuleSpec, module: AdmittedModule): void {
-    for (const slot of this.kernel.load(spec, module)) {
+  #load({ spec, admitted }: RunningModule): void {
+    for (const slot of this.kernel.load(spec, admitted)) {
       this.#emit({ type: "warning", text: `${spec.name}.${slot} is granted and never used: excess privilege` });
     }
   }
 
   /** A process is started only where the configuration needs it. */
-  async #startHosts(): Promise<void> {
-    const { broker, dataFolder, devices } = this.#configuration;
+  async #startHosts(configuration: GatewayConfiguration): Promise<void> {
     const starting: Promise<void>[] = [];
     const deviceBindings = this.#hosts.bindingsOf("device");
     if (deviceBindings.length > 0) {
-      this.#device = this.#process("device", { devices }, devicePermissions(deviceBindings));
-      this.#hosts.attach("device", this.#device);
-      starting.push(this.#device.start(deviceBindings));
+      starting.push(this.#startDevice(configuration, devicePermissions(deviceBindings)));
     }
-    if (broker !== null) {
-      const { gateway } = this.#configuration;
-      // The link's own folder: it must not be able to touch the trust state beside it.
-      const folder = join(dataFolder, "link");
-      prepareFolder(folder);
-      const settings = linkSettings(broker, this.#updateLink.will(gateway.id), join(folder, "outbox.sqlite"));
-      this.#link = this.#process("link", settings, linkPermissions(folder, []));
-      this.#hosts.attach("link", this.#link);
-      starting.push(this.#link.start([...this.#hosts.bindingsOf("link"), ...this.#updateLink.bindings()]));
-    }
+    const { broker } = this.#own;
+    if (broker !== null || this.#hosts.bindingsOf("link").length > 0) starting.push(this.#startLink(broker));
     await Promise.all(starting);
   }
 
-  #process(
-    name: "device" | "link",
-    settings: CborInput,
-    permissions: ReturnType<typeof devicePermissions>,
-  ): HostProcess {
+  async #startDevice({ devices }: GatewayConfiguration, permissions: HostPermissions): Promise<void> {
+    const process = this.#process("device", { devices }, permissions);
+    this.#device = process;
+    this.#devices = devices;
+    this.#hosts.attach("device", process);
+    await process.start(this.#hosts.bindingsOf("device"));
+  }
+
+  async #startLink(broker: GatewayConfiguration["broker"]): Promise<void> {
+    const { dataFolder, gateway } = this.#own;
+    // The link's own folder: it must not be able to touch the trust state beside it.
+    const folder = join(dataFolder, "link");
+    prepareFolder(folder);
+    const settings =
+      broker === null
+        ? linkSettingsAlone(gateway.id)
+        : linkSettings(broker, this.#updateLink.will(gateway.id), join(folder, "outbox.sqlite"));
+    this.#link = this.#process("link", settings, linkPermissions(folder, []));
+    this.#hosts.attach("link", this.#link);
+    await this.#link.start([...this.#hosts.bindingsOf("link"), ...this.#updateLink.bindings()]);
+  }
+
+  /** An update may bring the first device, a file that the process may not open yet, or other simulators. */
+  async #prepareDevice(configuration: GatewayConfiguration, modules: readonly ModuleSpec[]): Promise<void> {
+    const needed = deviceNeeds(modules);
+    if (needed === undefined) return;
+    if (this.#device === undefined) {
+      await this.#startDevice(configuration, needed);
+      return;
+    }
+    const { devices } = configuration;
+    const isSame = JSON.stringify(devices) === JSON.stringify(this.#devices);
+    if (isSame && !this.#device.isStopped && coversPermissions(this.#device.permissions, needed)) return;
+    this.#devices = devices;
+    await this.#device.replace({ permissions: needed, settings: { devices } });
+  }
+
+  #process(name: "device" | "link", settings: CborInput, permissions: HostPermissions): HostProcess {
     return new HostProcess({
       name,
       ...hostEntry(name),
@@ -263,10 +295,6 @@ export class Gateway {
     });
   }
 
-  #spec(name: string): ModuleSpec | undefined {
-    return this.#configuration.system.modules.find((module) => module.name === name);
-  }
-
   #refuse(module: string, refusal: Refusal): void {
     this.#emit({ type: "refused", module, code: refusal.code, text: refusal.describe() });
   }
@@ -277,6 +305,10 @@ export class Gateway {
 }
 
 const NOTHING = new Uint8Array(0);
+
+function specOf({ system }: GatewayConfiguration, name: string): ModuleSpec | undefined {
+  return system.modules.find((module) => module.name === name);
+}
 
 /** @throws Refusal E_STORE with what to do. */
 function prepareFolder(path: string): void {

@@ -10,6 +10,11 @@ export interface Will {
   readonly retain: boolean;
 }
 
+/** Without a broker the link carries requests over HTTP only. */
+export function linkSettingsAlone(clientId: string): CborInput {
+  return { broker: null, clientId };
+}
+
 /** @throws Refusal E_CONFIG for a file that cannot be read. */
 export function linkSettings(broker: BrokerSettings, will: Will, storePath: string): CborInput {
   const { url, clientId, username, keepAliveMs, bufferBytes } = broker;

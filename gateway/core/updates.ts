@@ -1,9 +1,12 @@
 /** What the core does for the update agent: policy, staging, swap, probation, commit and rollback of a set of modules. */
-import type { AdmittedModule, Kernel, ModuleSpec, SwapRequest } from "../../kernel/index.ts";
-import type { ModuleDocument } from "../envelopes/index.ts";
+import type { AdmittedModule, Kernel, ModuleSpec, PartitionSpec } from "../../kernel/index.ts";
 import { Refusal } from "../../kernel/index.ts";
+import type { GatewayConfiguration } from "../config/index.ts";
+import type { ModuleDocument } from "../envelopes/index.ts";
 import type { TrustHandlers } from "../wire/trust-client.ts";
 import type { OfferedBinary, OfferedSet } from "../wire/trust-protocol.ts";
+import type { GatewayEvent } from "./events.ts";
+import { FailureWatch } from "./failure-watch.ts";
 
 type RuntimeHandlers = Pick<TrustHandlers, "policy" | "stage" | "swap" | "probation" | "commit" | "rollback">;
 
@@ -12,123 +15,228 @@ const PROBATION_POLL_MS = 50;
 
 export interface UpdateEnvironment {
   readonly kernel: Kernel;
-  /** Specification of a module in the configuration in force, or undefined where it has no place. */
-  readonly spec: (name: string) => ModuleSpec | undefined;
   readonly admit: (binary: Uint8Array, spec: ModuleSpec) => Promise<AdmittedModule>;
+  /** Makes the processes around the kernel able to serve these modules, under this configuration. @throws Refusal */
+  readonly prepareHosts: (configuration: GatewayConfiguration, modules: readonly ModuleSpec[]) => Promise<void>;
+  readonly emit: (event: GatewayEvent) => void;
+}
+
+/** A module that runs. */
+export interface RunningModule {
+  readonly spec: ModuleSpec;
+  readonly admitted: AdmittedModule;
+  /** Digest of its envelope, in hexadecimal. */
+  readonly envelope: string;
+}
+
+/** From what runs to what a plan asks for. */
+interface Change {
+  readonly configuration: GatewayConfiguration;
+  readonly added: ReadonlyMap<string, RunningModule>;
+  readonly changed: ReadonlyMap<string, RunningModule>;
+  readonly removed: ReadonlyMap<string, RunningModule>;
+}
+
+/** A change that has begun to take effect; what has not been reached needs no way back. */
+interface Trial extends Change {
+  readonly loaded: string[];
+  isSwapped: boolean;
 }
 
 export class UpdateRuntime implements RuntimeHandlers {
   readonly #environment: UpdateEnvironment;
-  #staged: readonly SwapRequest[] = [];
-  #swapped: readonly string[] = [];
+  readonly #failures = new FailureWatch();
+  readonly #partitions = new Map<string, number>();
+  #running = new Map<string, RunningModule>();
+  #configuration: GatewayConfiguration;
+  #staged: Change | undefined;
+  #trial: Trial | undefined;
 
-  constructor(environment: UpdateEnvironment) {
+  constructor(environment: UpdateEnvironment, configuration: GatewayConfiguration) {
     this.#environment = environment;
+    this.#configuration = configuration;
+  }
+
+  /** What the boot has loaded, before it runs. */
+  begin(configuration: GatewayConfiguration, modules: readonly RunningModule[]): void {
+    this.#configuration = configuration;
+    this.#running = new Map(modules.map((module) => [module.spec.name, module]));
+    for (const { name, heapMiB } of configuration.system.partitions) this.#partitions.set(name, heapMiB);
+  }
+
+  /** Events of the kernel: failures are what a set that no swap keeps warm is judged by. */
+  observe(event: GatewayEvent): void {
+    this.#failures.observe(event);
   }
 
   /** Signing never grants: what a module asks for must be within what the operator's configuration gives it. */
   policy({ modules, configuration }: OfferedSet): Promise<readonly Refusal[]> {
-    const refusals = modules.flatMap(({ document }) => this.#checkClaims(document));
-    if (configuration !== undefined) {
-      refusals.push(
-        new Refusal("E_CAP", "this gateway takes its configuration from its own file", {
-          hint: "plan the modules without a configuration",
-        }),
-      );
-    }
-    return Promise.resolve(refusals);
+    const system = configuration ?? this.#configuration;
+    const refusals = modules.flatMap(({ document }) => checkClaims(system, document));
+    return Promise.resolve(configuration === undefined ? refusals : [...refusals, ...this.#checkPlaces(configuration)]);
   }
 
-  async stage(changed: readonly OfferedBinary[]): Promise<void> {
-    const staged: SwapRequest[] = [];
-    for (const { document, binary } of changed) {
-      const spec = this.#spec(document.name);
+  async stage(offered: readonly OfferedBinary[], set: OfferedSet): Promise<void> {
+    const configuration = set.configuration ?? this.#configuration;
+    const [added, changed] = [new Map<string, RunningModule>(), new Map<string, RunningModule>()];
+    for (const { document, envelope, binary } of offered) {
+      const spec = specOf(configuration, document.name);
+      const running = this.#running.get(document.name);
+      if (running?.envelope === envelope && isSame(running.spec, spec)) continue;
       const admitted = await this.#environment.admit(binary, spec);
       checkImportsClaimed(document, admitted);
-      staged.push({ name: document.name, admitted });
+      (running === undefined ? added : changed).set(document.name, { spec, admitted, envelope });
     }
-    this.#staged = staged;
+    this.#staged = { configuration, added, changed, removed: this.#leftOut(set) };
   }
 
+  /** New modules are there before the others learn of them; those that go hold still until the commit. */
   async swap(): Promise<{ readonly pauseMs: number }> {
     const staged = this.#staged;
-    if (staged.length === 0) return { pauseMs: 0 };
-    this.#staged = [];
-    const { pauseMs } = await this.#environment.kernel.swap(staged);
-    this.#swapped = staged.map(({ name }) => name);
+    if (staged === undefined) return { pauseMs: 0 };
+    const { kernel } = this.#environment;
+    const trial: Trial = { ...staged, loaded: [], isSwapped: false };
+    this.#staged = undefined;
+    this.#trial = trial;
+    await this.#makePlaces(trial);
+    await this.#load(trial);
+    const { pauseMs } = await this.#swapChanged(trial);
+    for (const name of trial.removed.keys()) kernel.hold(name, "the configuration has no place for it any more");
+    for (const name of trial.added.keys()) kernel.begin(name);
+    this.#tellGrants(trial, "forth");
     return { pauseMs };
   }
 
-  /** Proven when the time has passed without a fault and every module of the set has handled enough messages. */
+  /** Proven when the time has passed without a fault and every new version has handled enough messages. */
   async probation(milliseconds: number, messages: number, modules: readonly string[]): Promise<void> {
-    const names = this.#swapped;
-    if (names.length === 0) return this.#watchStarted(modules, milliseconds);
+    const trial = this.#trial;
+    if (trial === undefined) return this.#failures.during(milliseconds, modules);
     const { kernel } = this.#environment;
-    const before = await this.#activations(names);
-    await kernel.probation(names, milliseconds);
+    const swapped = swappedNames(trial);
+    const watched = [...trial.added.keys()];
+    // One whose binary is the same has nothing to prove by messages: an alarm may not go off for years.
+    const proving = [...trial.changed].flatMap(([name, { envelope }]) =>
+      this.#running.get(name)?.envelope === envelope ? [] : [name],
+    );
+    const before = await this.#activations(proving);
+    const well = (time: number): Promise<unknown> =>
+      Promise.all([
+        this.#failures.during(time, watched),
+        trial.isSwapped ? kernel.probation(swapped, time) : Promise.resolve(),
+      ]);
+    await well(milliseconds);
     for (;;) {
-      const now = await this.#activations(names);
+      const now = await this.#activations(proving);
       // The start notice is one activation, so a module that only waits still needs one message more.
-      if (names.every((name) => (now.get(name) ?? 0) - (before.get(name) ?? 0) >= messages)) return;
-      await kernel.probation(names, PROBATION_POLL_MS);
+      if (proving.every((name) => (now.get(name) ?? 0) - (before.get(name) ?? 0) >= messages)) return;
+      await well(PROBATION_POLL_MS);
     }
   }
 
-  /** A set that the boot started: nothing was swapped, so a restart of any of its modules is what tells a failure. */
-  async #watchStarted(names: readonly string[], milliseconds: number): Promise<void> {
+  async commit(): Promise<void> {
+    const trial = this.#trial;
+    this.#trial = undefined;
+    if (trial === undefined) return;
     const { kernel } = this.#environment;
-    const end = performance.now() + milliseconds;
-    while (performance.now() < end) {
-      await new Promise((resolve) => setTimeout(resolve, PROBATION_POLL_MS));
-      const failed = (await kernel.top()).find(({ name, restarts }) => names.includes(name) && restarts > 0);
-      if (failed !== undefined) {
-        throw new Refusal("E_PROBATION", `${failed.name} failed after the start`, {
-          found: `${failed.restarts} restarts`,
-        });
-      }
+    if (trial.isSwapped) {
+      kernel.settle(swappedNames(trial), true);
+      await kernel.settled();
     }
+    for (const name of trial.removed.keys()) {
+      kernel.unload(name);
+      this.#running.delete(name);
+    }
+    for (const [name, module] of [...trial.added, ...trial.changed]) this.#running.set(name, module);
+    this.#configuration = trial.configuration;
   }
 
-  commit(): Promise<void> {
-    const names = this.#swapped;
-    this.#swapped = [];
-    if (names.length > 0) this.#environment.kernel.settle(names, true);
-    return Promise.resolve();
+  /** The new modules go first, so that what they hold is free when the old ones are back. */
+  async rollback(): Promise<void> {
+    const trial = this.#trial;
+    this.#staged = undefined;
+    this.#trial = undefined;
+    if (trial === undefined) return;
+    const { kernel } = this.#environment;
+    for (const name of trial.loaded) kernel.unload(name);
+    if (trial.isSwapped) {
+      kernel.settle(swappedNames(trial), false);
+      await kernel.settled();
+      this.#tellGrants(trial, "back");
+    }
+    await this.#environment.prepareHosts(this.#configuration, specsOf(this.#running));
   }
 
-  rollback(): Promise<void> {
-    const names = this.#swapped;
-    this.#staged = [];
-    this.#swapped = [];
-    if (names.length > 0) this.#environment.kernel.settle(names, false);
-    return Promise.resolve();
+  /** What has to be stopped because the plan leaves it out; without a configuration no plan can take anything away. */
+  #leftOut(set: OfferedSet): ReadonlyMap<string, RunningModule> {
+    if (set.configuration === undefined) return new Map();
+    const planned = new Set(set.modules.map(({ document }) => document.name));
+    return new Map([...this.#running].filter(([name]) => !planned.has(name)));
   }
 
-  #spec(name: string): ModuleSpec {
-    const spec = this.#environment.spec(name);
-    if (spec !== undefined) return spec;
-    throw new Refusal("E_CAP", `the configuration has no place for a module ${name}`, {
-      hint: `add modules.${name} with its partition and grants to gateway.yaml`,
+  /** A module keeps its thread, and a thread its heap, for as long as they run. */
+  #checkPlaces({ system }: GatewayConfiguration): Refusal[] {
+    const moved = system.modules.flatMap(({ name, partition }) => {
+      const now = this.#running.get(name)?.spec.partition ?? partition;
+      if (now === partition) return [];
+      const hint = "take the module away with one plan, and bring it back in the other partition with the next";
+      return [new Refusal("E_CONFIG", `${name} can't move while it runs`, { expected: now, found: partition, hint })];
     });
+    const resized = system.partitions.flatMap(({ name, heapMiB }) => {
+      const now = this.#partitions.get(name) ?? heapMiB;
+      if (now === heapMiB) return [];
+      const detail = { expected: `${now} MiB`, found: `${heapMiB} MiB`, hint: "place new modules in a new partition" };
+      return [new Refusal("E_CONFIG", `the heap of partition ${name} can't change while it runs`, detail)];
+    });
+    return [...moved, ...resized];
   }
 
-  #checkClaims({ name, claims }: ModuleDocument): Refusal[] {
-    try {
-      const spec = this.#spec(name);
-      if (claims.memoryPages > spec.memoryPages) {
-        throw new Refusal("E_SIZE", `${name} needs more memory than it is granted`, {
-          expected: `at most ${spec.memoryPages} pages of 64 KiB`,
-          found: `${claims.memoryPages}`,
-        });
-      }
-      for (const { slot, interface: interfaceName, rights } of claims.capabilities) {
-        checkAsked(spec, slot, interfaceName, rights);
-      }
-      return [];
-    } catch (error) {
-      if (error instanceof Refusal) return [error];
-      throw error;
+  async #makePlaces(trial: Trial): Promise<void> {
+    const { kernel, prepareHosts } = this.#environment;
+    const needed = new Map([...this.#running, ...trial.added, ...trial.changed]);
+    await prepareHosts(trial.configuration, [...specsOf(this.#running), ...specsOf(needed)]);
+    const isNew = ({ name }: PartitionSpec): boolean => !this.#partitions.has(name);
+    for (const partition of trial.configuration.system.partitions.filter(isNew)) {
+      await kernel.addPartition(partition);
+      // It stays, empty, where the set goes back: the next one may want it.
+      this.#partitions.set(partition.name, partition.heapMiB);
     }
+  }
+
+  async #load(trial: Trial): Promise<void> {
+    const loading = [...trial.added.values()].map(async ({ spec, admitted }) => {
+      const loaded = this.#failures.loaded(spec.name);
+      this.#environment.kernel.load(spec, admitted);
+      trial.loaded.push(spec.name);
+      await loaded;
+    });
+    await Promise.all(loading);
+  }
+
+  /** One that goes is swapped for itself: so its state is kept, and it comes back with the set if that goes back. */
+  async #swapChanged(trial: Trial): Promise<{ readonly pauseMs: number }> {
+    const requests = [...trial.changed, ...trial.removed].map(([name, { admitted, spec }]) => ({
+      name,
+      admitted,
+      spec,
+    }));
+    if (requests.length === 0) return { pauseMs: 0 };
+    const swapped = await this.#environment.kernel.swap(requests);
+    trial.isSwapped = true;
+    return swapped;
+  }
+
+  /** The kernel tells of grants that come and go with their module; these come and go with a configuration. */
+  #tellGrants({ changed }: Trial, direction: "forth" | "back"): void {
+    for (const [name, { spec }] of changed) {
+      const [old, next] = [this.#running.get(name)?.spec.grants ?? [], spec.grants];
+      const [before, after] = direction === "forth" ? [old, next] : [next, old];
+      this.#tell("revoked", name, without(before, after));
+      this.#tell("granted", name, without(after, before));
+    }
+  }
+
+  #tell(type: "granted" | "revoked", module: string, grants: ModuleSpec["grants"]): void {
+    for (const { slot, interface: name } of grants) this.#environment.emit({ type, module, slot, interface: name });
   }
 
   async #activations(names: readonly string[]): Promise<Map<string, number>> {
@@ -137,6 +245,50 @@ export class UpdateRuntime implements RuntimeHandlers {
   }
 }
 
+function swappedNames({ changed, removed }: Change): string[] {
+  return [...changed.keys(), ...removed.keys()];
+}
+
+function specsOf(modules: ReadonlyMap<string, RunningModule>): ModuleSpec[] {
+  return Array.from(modules.values(), ({ spec }) => spec);
+}
+
+/** Both are made of plain data by the same code, so equal ones are equal texts. */
+function isSame(first: unknown, second: unknown): boolean {
+  return JSON.stringify(first) === JSON.stringify(second);
+}
+
+function without(grants: ModuleSpec["grants"], others: ModuleSpec["grants"]): ModuleSpec["grants"] {
+  return grants.filter((grant) => !others.some((other) => isSame(grant, other)));
+}
+
+/** @throws Refusal E_CAP where the module has no place */
+function specOf({ system }: GatewayConfiguration, name: string): ModuleSpec {
+  const spec = system.modules.find((module) => module.name === name);
+  if (spec !== undefined) return spec;
+  throw new Refusal("E_CAP", `the configuration has no place for a module ${name}`, {
+    hint: `add modules.${name} with its partition and grants to gateway.yaml, or push a configuration with it`,
+  });
+}
+
+function checkClaims(configuration: GatewayConfiguration, { name, claims }: ModuleDocument): Refusal[] {
+  try {
+    const spec = specOf(configuration, name);
+    if (claims.memoryPages > spec.memoryPages) {
+      throw new Refusal("E_SIZE", `${name} needs more memory than it is granted`, {
+        expected: `at most ${spec.memoryPages} pages of 64 KiB`,
+        found: `${claims.memoryPages}`,
+      });
+    }
+    for (const { slot, interface: interfaceName, rights } of claims.capabilities) {
+      checkAsked(spec, slot, interfaceName, rights);
+    }
+    return [];
+  } catch (error) {
+    if (error instanceof Refusal) return [error];
+    throw error;
+  }
+}
 function checkAsked(spec: ModuleSpec, slot: string, interfaceName: string, rights: readonly string[]): void {
   const grant = spec.grants.find((candidate) => candidate.slot === slot);
   const what = `${spec.name}.${slot}`;

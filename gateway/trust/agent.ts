@@ -11,6 +11,8 @@ import { topics } from "../wire/update-topics.ts";
 import { Attempt } from "./attempt.ts";
 import { remember } from "./boot.ts";
 import type { BootResult } from "./boot.ts";
+import type { GatewayConfiguration } from "../config/index.ts";
+import type { Configurations } from "./configurations.ts";
 import type { Clock, Runtime, Transport } from "./effects.ts";
 import type { GatewayKey } from "./gateway-key.ts";
 import { Inbox } from "./inbox.ts";
@@ -29,6 +31,7 @@ export interface AgentOptions {
   readonly identity: Identity;
   readonly store: Store;
   readonly boot: BootResult;
+  readonly configurations: Configurations;
   readonly key: GatewayKey;
   readonly transport: Transport;
   readonly runtime: Runtime;
@@ -41,6 +44,7 @@ export interface AgentOptions {
 export interface Running {
   readonly set: ModuleSet;
   readonly modules: ReadonlyMap<string, LoadedModule>;
+  readonly configuration: GatewayConfiguration;
 }
 
 export class UpdateAgent {
@@ -68,10 +72,11 @@ export class UpdateAgent {
   #stopped = false;
 
   constructor(options: AgentOptions) {
-    const { boot, clock, store } = options;
+    const { boot, clock, configurations, store } = options;
     this.#options = options;
     this.#trust = boot.trust;
-    this.#running = { set: boot.set, modules: boot.modules };
+    const configuration = boot.configuration ?? configurations.own;
+    this.#running = { set: boot.set, modules: boot.modules, configuration };
     this.#inbox = new Inbox(options.transport, clock);
     this.#reporter = new Reporter({ ...options, gatewayId: options.identity.gatewayId });
     const now = () => clock.monotonic();
@@ -232,7 +237,9 @@ export class UpdateAgent {
       last: { code: "OK", reason: "", plan: attempt.digest },
     });
     this.#trust = trust;
-    this.#running = { set, modules: this.#steps.modulesAfter(attempt, this.#running) };
+    const { configuration } = this.#running;
+    const modules = this.#steps.modulesAfter(attempt, this.#running);
+    this.#running = { set, modules, configuration: attempt.system ?? configuration };
     this.#planVersion = attempt.plan.document.version;
   }
 

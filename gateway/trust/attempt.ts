@@ -1,6 +1,7 @@
 /** One attempt to bring the gateway to the set of a plan: what is known about it, and whether it has been called off. */
 
 import type { VerifiedConfiguration, VerifiedModule, VerifiedPlan } from "../envelopes/index.ts";
+import type { GatewayConfiguration } from "../config/index.ts";
 import { Refusal } from "../../kernel/index.ts";
 import type { UpdateState } from "../wire/update-report.ts";
 import type { Proposal } from "./effects.ts";
@@ -20,6 +21,8 @@ export class Attempt {
   /** Verified documents of the whole set, by module name, once they are. */
   readonly modules = new Map<string, VerifiedModule>();
   configuration: VerifiedConfiguration | undefined;
+  /** What the configuration says, once it has been read. */
+  system: GatewayConfiguration | undefined;
   /** The bytes of modules that must be started. */
   readonly fresh = new Map<string, LoadedModule>();
   /** Work of the runtime that an abort does not interrupt: it must have ended before anything is undone. */
@@ -43,7 +46,7 @@ export class Attempt {
   get proposal(): Proposal {
     return {
       modules: Array.from(this.modules.values(), ({ document, digest }) => ({ document, envelope: digest.toHex() })),
-      configuration: this.configuration?.document.content,
+      configuration: this.system,
     };
   }
 

@@ -1,17 +1,11 @@
 /** What the gateway runs after a start: everything is verified again, and the newest set that is whole and good is chosen. */
 
 import type { TrustState } from "../envelopes/index.ts";
+import type { GatewayConfiguration } from "../config/index.ts";
 import { Refusal } from "../../kernel/index.ts";
-import {
-  classId,
-  decodeTrustState,
-  initialTrust,
-  underRoot,
-  vendorId,
-  verifyConfiguration,
-  verifyPlan,
-} from "../envelopes/index.ts";
-import { installedAs, loadDelivered, loadStored } from "./library.ts";
+import { decodeTrustState, initialTrust, underRoot, verifyPlan } from "../envelopes/index.ts";
+import type { Configurations } from "./configurations.ts";
+import { installedAs, loadConfiguration, loadDelivered, loadStored } from "./library.ts";
 import type { Identity, LoadedModule } from "./library.ts";
 import { UPDATE_LIMITS } from "./limits.ts";
 import { REJECTED_KEPT } from "./store-state.ts";
@@ -30,6 +24,7 @@ export interface BootOptions {
   /** The root that was put on the gateway by hand, or why it could not be read. */
   readonly rootEnvelope: Uint8Array | Refusal;
   readonly delivered: readonly DeliveredModule[];
+  readonly configurations: Configurations;
 }
 
 /** Where the chosen set comes from. `mixed`: no set was whole, so each module is the newest good one of its name. */
@@ -42,8 +37,8 @@ export interface BootResult {
   readonly modules: ReadonlyMap<string, LoadedModule>;
   /** The good ones of those that came with the gateway, running or not. */
   readonly delivered: ReadonlyMap<string, LoadedModule>;
-  /** Text of the operator's signed configuration that belongs to the set; undefined where the local file rules alone. */
-  readonly configuration: string | undefined;
+  /** The operator's signed configuration that belongs to the set; undefined where the local file rules alone. */
+  readonly configuration: GatewayConfiguration | undefined;
   /** Modules of which no version could be verified, with the reason. */
   readonly refused: ReadonlyMap<string, Refusal>;
   /** Sentences for the log and the audit: what was found damaged, what was given up. */
@@ -58,7 +53,7 @@ export function bootVerify(options: BootOptions): BootResult {
 interface LoadedSet {
   readonly set: ModuleSet;
   readonly modules: ReadonlyMap<string, LoadedModule>;
-  readonly configuration: string | undefined;
+  readonly configuration: GatewayConfiguration | undefined;
 }
 
 /** Said at each start, so that nobody takes a desk's gateway for one in the field. */
@@ -91,7 +86,7 @@ class Boot {
       this.#tryDelivered(installed) ??
       this.#mix(installed, previous);
     const { source, loaded } = found;
-    const modules = this.#withNewerDelivered(loaded.modules);
+    const modules = this.#withNewerDelivered(loaded);
     for (const name of modules.keys()) this.#refused.delete(name);
     if (this.#trust.root.development === true) this.#findings.push(DEVELOPMENT_ROOT);
     return {
@@ -189,7 +184,7 @@ class Boot {
     if (set === undefined) return undefined;
     try {
       const modules = new Map(Array.from(set.modules.keys(), (name) => [name, this.#load(name, set)]));
-      return { source, loaded: { set, modules, configuration: this.#loadConfiguration(set.configuration) } };
+      return { source, loaded: { set, modules, configuration: this.#loadConfiguration(set.configuration, modules) } };
     } catch (error) {
       this.#note(`the ${source} set is not used`, error);
       return undefined;
@@ -204,19 +199,17 @@ class Boot {
     return loadStored(this.#store, name, planned, this.#trust, this.#options.identity);
   }
 
-  #loadConfiguration(digest: string | null): string | undefined {
+  /** Held again to the file on the gateway, which may have changed, and to the modules. */
+  #loadConfiguration(
+    digest: string | null,
+    modules: ReadonlyMap<string, LoadedModule>,
+  ): GatewayConfiguration | undefined {
     if (digest === null) return undefined;
-    const bytes = this.#store.read("envelopes", digest);
-    if (bytes === undefined) throw new Refusal("E_STORE", "the configuration is not on the disk, or is damaged");
-    const { identity } = this.#options;
-    const verified = verifyConfiguration(bytes, this.#trust, {
-      gatewayId: identity.gatewayId,
-      class: classId(vendorId(identity.vendor), identity.class),
-      digest: Uint8Array.fromHex(digest),
-      now: 0,
-      purpose: "boot",
-    });
-    return verified.document.content;
+    const { identity, configurations } = this.#options;
+    const { document } = loadConfiguration(this.#store, digest, this.#trust, identity);
+    const configuration = configurations.read(document.content, digest);
+    configurations.fit(configuration, [...modules.values()]);
+    return configuration;
   }
 
   /** What came with the gateway, where that makes up the whole of what was installed. */
@@ -247,10 +240,12 @@ class Boot {
   }
 
   /** A gateway whose software was renewed by hand brings newer modules than the ones it was sent. */
-  #withNewerDelivered(modules: ReadonlyMap<string, LoadedModule>): Map<string, LoadedModule> {
+  #withNewerDelivered({ modules, configuration }: LoadedSet): Map<string, LoadedModule> {
     const merged = new Map(modules);
     for (const [name, delivered] of this.#delivered) {
       const present = merged.get(name);
+      // What a signed configuration has taken away does not come back with the gateway's own file.
+      if (present === undefined && configuration !== undefined) continue;
       if (present === undefined || delivered.document.sequence > present.document.sequence) merged.set(name, delivered);
     }
     return merged;

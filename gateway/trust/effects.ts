@@ -1,6 +1,7 @@
 /** What the update agent needs from the world: a broker, a runtime for modules, a clock. */
 
 import type { Refusal } from "../../kernel/index.ts";
+import type { GatewayConfiguration } from "../config/index.ts";
 import type { ModuleDocument } from "../envelopes/index.ts";
 
 export interface PublishOptions {
@@ -25,8 +26,8 @@ export interface ProposedModule {
 /** The whole set that a plan proposes, with the configuration that comes with it. */
 export interface Proposal {
   readonly modules: readonly ProposedModule[];
-  /** Text of a `gateway.yaml` signed by the operator; undefined leaves the configuration as it is. */
-  readonly configuration: string | undefined;
+  /** What the operator has signed, read and held to the gateway's own file; undefined leaves what is in force. */
+  readonly configuration: GatewayConfiguration | undefined;
 }
 
 /** A module to be started: the bytes are those that were hashed. */
@@ -38,9 +39,12 @@ export interface NewModule extends ProposedModule {
 export interface Runtime {
   /** Every reason for which the operator's configuration forbids this set; none if it may run. */
   policy(proposal: Proposal): Promise<readonly Refusal[]>;
-  /** Admits, compiles and instantiates the changed modules beside the old ones. */
+  /**
+   * Admits and compiles what is to be started. With a configuration all modules of the set are offered, and what of them
+   * changes is the runtime's to find; modules that are not of the set are to go.
+   */
   stage(changed: readonly NewModule[], proposal: Proposal): Promise<void>;
-  /** Puts them in place of the old ones as one set; the old ones stay warm. */
+  /** Puts the new set in place of the old as one; the old modules stay warm. */
   swap(): Promise<{ readonly pauseMs: number }>;
   /** Resolves when these modules have run so long, have handled so many messages and are well; rejects when one failed. */
   probation(milliseconds: number, messages: number, modules: readonly string[]): Promise<void>;

@@ -4,6 +4,7 @@ export { AUDIT_FILE } from "./audit.ts";
 export { type AuditEntry, openHead } from "./audit-chain.ts";
 export { type AuditQuery, readAudit, readHead, verifyAudit } from "./audit-verify.ts";
 export { type BootResult, bootVerify, type DeliveredModule } from "./boot.ts";
+export { configurationsOf } from "./configurations.ts";
 export { type Runtime, systemClock, type Transport } from "./effects.ts";
 export { type FileSystem, nodeFileSystem, storeRefusal } from "./file-system.ts";
 export { openGatewayKey, PUBLIC_KEY_FILE } from "./gateway-key.ts";

@@ -1,8 +1,22 @@
 /** The modules that came with the gateway: files named in gateway.yaml, found by digest like those of the store. */
 
-import type { ModuleOptions, ModuleDocument, TrustState, VerifiedModule } from "../envelopes/index.ts";
+import type {
+  ModuleOptions,
+  ModuleDocument,
+  TrustState,
+  VerifiedConfiguration,
+  VerifiedModule,
+} from "../envelopes/index.ts";
 import { ABI_VERSION, Refusal } from "../../kernel/index.ts";
-import { classId, encodeEnvelope, decodeEnvelope, vendorId, verifyModule, verifyWasm } from "../envelopes/index.ts";
+import {
+  classId,
+  encodeEnvelope,
+  decodeEnvelope,
+  vendorId,
+  verifyConfiguration,
+  verifyModule,
+  verifyWasm,
+} from "../envelopes/index.ts";
 import { isDigest } from "../wire/digest.ts";
 import type { InstalledModule } from "./store-state.ts";
 import type { Store } from "./store.ts";
@@ -69,6 +83,24 @@ export function loadStored(
   const binary = store.read("blobs", blob);
   if (binary === undefined) throw missing(name, "wasm", blob);
   return loaded(verified, verifyWasm(verified.document, binary), bytes);
+}
+
+/** Reads a set's configuration from the store, and verifies it again. @throws Refusal */
+export function loadConfiguration(
+  store: Store,
+  digest: string,
+  trust: TrustState,
+  identity: Identity,
+): VerifiedConfiguration {
+  const bytes = store.read("envelopes", digest);
+  if (bytes === undefined) throw new Refusal("E_STORE", "the configuration is not on the disk, or is damaged");
+  return verifyConfiguration(bytes, trust, {
+    gatewayId: identity.gatewayId,
+    class: classId(vendorId(identity.vendor), identity.class),
+    digest: Uint8Array.fromHex(digest),
+    now: 0,
+    purpose: "boot",
+  });
 }
 
 /** What a set says of a module. */

@@ -19,6 +19,7 @@ import { UpdateAgent } from "./agent.ts";
 import { AUDIT_FILE, AuditLog } from "./audit.ts";
 import { AUDIT_HEAD_TYPE } from "./audit-chain.ts";
 import { bootVerify } from "./boot.ts";
+import { configurationsOf } from "./configurations.ts";
 import type { BootResult } from "./boot.ts";
 import { systemClock } from "./effects.ts";
 import type { Clock, Runtime, Transport } from "./effects.ts";
@@ -88,21 +89,24 @@ export class TrustService {
   }
 
   #boot(settings: TrustSettings): BootReply {
-    const { gatewayId, vendor, dataFolder } = settings;
-    const identity = { gatewayId, vendor, class: settings.class };
+    const { gateway, dataFolder, trust, envelopes } = settings.configuration;
+    const identity = { gatewayId: gateway.id, vendor: gateway.vendor, class: gateway.class };
+    const configurations = configurationsOf(settings.configuration);
     makeFolder(dataFolder);
     const store = new Store(nodeFileSystem, join(dataFolder, "trust"));
     const key = openGatewayKey(nodeFileSystem, dataFolder);
     const boot = bootVerify({
       store,
       identity,
-      rootEnvelope: readOrRefuse(settings.rootPath),
-      delivered: settings.modules.map(({ name, path }) => ({ name, bytes: readOrRefuse(path) })),
+      rootEnvelope: readOrRefuse(trust.root),
+      delivered: Array.from(envelopes, ([name, path]) => ({ name, bytes: readOrRefuse(path) })),
+      configurations,
     });
     const agent = new UpdateAgent({
       identity,
       store,
       boot,
+      configurations,
       key,
       clock: this.#clock,
       times: { ...UPDATE_TIMES, ...settings.times },

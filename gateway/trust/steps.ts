@@ -1,6 +1,7 @@
 /** The steps of an attempt: documents, policy, room, download, staging, swap, and the way back. */
 
 import type { SignatureLimiter, TrustState, VerifiedModule } from "../envelopes/index.ts";
+import type { GatewayConfiguration } from "../config/index.ts";
 import { Refusal } from "../../kernel/index.ts";
 import { classId, vendorId, verifyConfiguration, verifyModule } from "../envelopes/index.ts";
 import { sha256Hex } from "../wire/digest.ts";
@@ -12,7 +13,7 @@ import type { NewModule } from "./effects.ts";
 import { fetchBlob } from "./fetch.ts";
 import { bounded } from "./inbox.ts";
 import type { Inbox } from "./inbox.ts";
-import { installedAs, loadStored, moduleOptions } from "./library.ts";
+import { installedAs, loadConfiguration, loadStored, moduleOptions } from "./library.ts";
 import type { LoadedModule } from "./library.ts";
 import { UPDATE_LIMITS } from "./limits.ts";
 import type { InstalledModule, ModuleSet } from "./store-state.ts";
@@ -67,8 +68,13 @@ export class Steps {
     }
   }
 
+  /** The configuration is held to the gateway's own file, the modules to the configuration. */
   async checkPolicy(attempt: Attempt): Promise<void> {
-    const { runtime, clock, times } = this.#options;
+    const { runtime, clock, configurations, times } = this.#options;
+    const received = attempt.configuration;
+    if (received !== undefined) {
+      attempt.system = configurations.read(received.document.content, received.digest.toHex());
+    }
     const asked = runtime.policy(attempt.proposal);
     const [first, ...others] = await bounded(asked, clock, times.stageMs, attempt.signal, "the policy check");
     if (first === undefined) return;
@@ -106,7 +112,9 @@ export class Steps {
       // Read back and hashed again: what is compiled are the bytes that the next boot will find.
       attempt.fresh.set(name, loadStored(store, name, { sequence: document.sequence, envelope }, trust, identity));
     }
-    await this.#stage([...attempt.fresh.values()], attempt);
+    const whole = [...this.modulesAfter(attempt, running).values()];
+    this.#options.configurations.fit(attempt.system ?? running.configuration, whole);
+    await this.#stage(attempt.system === undefined ? [...attempt.fresh.values()] : whole, attempt);
   }
 
   async swap(attempt: Attempt, { running }: Surroundings): Promise<void> {
@@ -119,7 +127,7 @@ export class Steps {
   async probation(attempt: Attempt): Promise<void> {
     const { runtime, clock, times } = this.#options;
     const isIdle = attempt.fresh.size === 0 && attempt.configuration === undefined;
-    const names = [...attempt.fresh.keys()];
+    const names = [...(attempt.system === undefined ? attempt.fresh : attempt.modules).keys()];
     const proof = isIdle ? Promise.resolve() : runtime.probation(times.probationMs, times.probationMessages, names);
     try {
       await bounded(proof, clock, times.probationLimitMs, attempt.signal, "the probation");
@@ -142,8 +150,7 @@ export class Steps {
       if (!(error instanceof Refusal)) throw error;
     }
     try {
-      if (attempt.isResumed)
-        await bounded(this.#putBack(attempt, running), clock, times.stageMs, never, "the way back");
+      if (attempt.isResumed) await bounded(this.#putBack(running), clock, times.stageMs, never, "the way back");
       else await bounded(runtime.rollback(), clock, times.swapMs, never, "the rollback");
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
@@ -151,13 +158,12 @@ export class Steps {
   }
 
   /** A candidate that a boot started: there are no warm old modules, so the old set is staged like a new one. */
-  async #putBack(attempt: Attempt, running: Running): Promise<void> {
+  async #putBack(running: Running): Promise<void> {
     const { runtime } = this.#options;
-    const old = [...running.modules.values()].filter(({ document, envelope }) => {
-      return attempt.modules.get(document.name)?.digest.toHex() !== envelope;
-    });
+    const { configuration } = running;
+    const modules = [...running.modules.values()];
     await runtime.rollback();
-    await runtime.stage(old.map(toNewModule), { modules: [...running.modules.values()], configuration: undefined });
+    await runtime.stage(modules.map(toNewModule), { modules, configuration });
     await runtime.swap();
     await runtime.commit();
   }
@@ -166,6 +172,11 @@ export class Steps {
   resume(attempt: Attempt, boot: BootResult, trust: TrustState): Running {
     const { store } = this.#options;
     for (const [name, module] of boot.modules) attempt.modules.set(name, module.verified);
+    const planned = attempt.plan.document.configuration;
+    if (planned !== undefined) {
+      attempt.configuration = loadConfiguration(store, planned.toHex(), trust, this.#options.identity);
+      attempt.system = boot.configuration;
+    }
     attempt.state = "probation";
     attempt.percent = 100;
     attempt.isResumed = true;
@@ -175,7 +186,19 @@ export class Steps {
       if (old.get(name)?.envelope !== module.envelope) attempt.fresh.set(name, module);
     }
     const set = installed ?? { modules: new Map(mapValues(old, installedAs)), configuration: null, plan: null };
-    return { set, modules: old };
+    return { set, modules: old, configuration: this.#loadOldConfiguration(set.configuration, trust) };
+  }
+
+  /** The gateway's own where the old one can no longer be read: it is what a boot would fall back to. */
+  #loadOldConfiguration(digest: string | null, trust: TrustState): GatewayConfiguration {
+    const { configurations, identity, store } = this.#options;
+    if (digest === null) return configurations.own;
+    try {
+      return configurations.read(loadConfiguration(store, digest, trust, identity).document.content, digest);
+    } catch (error) {
+      if (error instanceof Refusal) return configurations.own;
+      throw error;
+    }
   }
 
   /** What can still be read of the installed set: it runs again if the candidate fails. */

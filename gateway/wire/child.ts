@@ -116,7 +116,7 @@ export function permissionFlags(root: string, permissions: HostPermissions): str
 type State = "stopped" | "starting" | "ready" | "waiting" | "stopping";
 
 export class HostProcess {
-  readonly #options: HostProcessOptions;
+  #options: HostProcessOptions;
   readonly #bindings = new Map<number, HostBinding>();
   readonly #pending = new Map<number, Pending>();
   #state: State = "stopped";
@@ -172,6 +172,25 @@ export class HostProcess {
     }, 1000);
     this.#spawn();
     return ready;
+  }
+
+  /** True before `start`, and where a start has failed. */
+  get isStopped(): boolean {
+    return this.#state === "stopped";
+  }
+
+  get permissions(): HostPermissions {
+    return this.#options.permissions;
+  }
+
+  /**
+   * Replaces the process by one with other permissions and settings; what was bound stays bound, requests under way are
+   * cancelled. @throws Refusal as `start`
+   */
+  async replace(changes: Pick<HostProcessOptions, "permissions" | "settings">): Promise<void> {
+    await this.stop();
+    this.#options = { ...this.#options, ...changes };
+    await this.start([]);
   }
 
   /** Binds more slots; they are kept over restarts. */

@@ -41,3 +41,14 @@ export function linkPermissions(dataFolder: string, readable: readonly string[])
     workers: false,
   };
 }
+
+/** True where a process that has been started with `held` needs nothing more for `needed`. */
+export function coversPermissions(held: HostPermissions, needed: HostPermissions): boolean {
+  const flags = ["network", "ffi", "addons", "workers"] as const;
+  const isAmong = (paths: readonly string[], path: string): boolean => paths.includes(path);
+  return (
+    flags.every((flag) => held[flag] || !needed[flag]) &&
+    needed.readable.every((path) => isAmong(held.readable, path)) &&
+    needed.writable.every((path) => isAmong(held.writable, path))
+  );
+}

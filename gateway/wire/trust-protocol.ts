@@ -2,6 +2,7 @@
 
 import { Refusal } from "../../kernel/index.ts";
 import type { ModuleSpec, RefusalCode, RefusalDetail } from "../../kernel/index.ts";
+import type { GatewayConfiguration } from "../config/index.ts";
 import type { ModuleDocument } from "../envelopes/index.ts";
 import type { ResultCode, UpdateState } from "./update-report.ts";
 
@@ -32,15 +33,10 @@ export type Answer =
   | { readonly ok: true; readonly value: unknown }
   | { readonly ok: false; readonly refusal: RefusalData };
 
-/** What the worker needs to know before it can verify anything. Paths are absolute. */
+/** What the worker needs to know before it can verify anything. */
 export interface TrustSettings {
-  readonly gatewayId: string;
-  readonly vendor: string;
-  readonly class: string;
-  readonly dataFolder: string;
-  readonly rootPath: string;
-  /** The modules that gateway.yaml gives an envelope file: what runs until a plan says otherwise. */
-  readonly modules: readonly { readonly name: string; readonly path: string }[];
+  /** Of the gateway's own file: its identity, its root, the modules that run until a plan says otherwise. */
+  readonly configuration: GatewayConfiguration;
   /** Overrides of the update agent's times, in milliseconds; tests and the demo shorten the probation. */
   readonly times?: Readonly<Record<string, number>>;
 }
@@ -60,8 +56,8 @@ export interface BootReply {
   /** Modules of which no version could be verified. */
   readonly refused: readonly { readonly name: string; readonly refusal: RefusalData }[];
   readonly source: "candidate" | "installed" | "previous" | "delivered" | "mixed";
-  /** Text of the operator's signed configuration in force; undefined where the local file rules alone. */
-  readonly configuration: string | undefined;
+  /** The operator's signed configuration in force; undefined where the local file rules alone. */
+  readonly configuration: GatewayConfiguration | undefined;
   readonly findings: readonly string[];
   /** Public key of the gateway's own reports, 32 bytes. */
   readonly gatewayKey: Uint8Array;
@@ -80,14 +76,14 @@ export interface OfferedBinary extends OfferedModule {
 /** The set that a plan proposes: all of its modules, and the configuration that comes with it, if one does. */
 export interface OfferedSet {
   readonly modules: readonly OfferedModule[];
-  readonly configuration: string | undefined;
+  readonly configuration: GatewayConfiguration | undefined;
 }
 
 /** What the update agent asks of the core. The core answers each with `answer`, by id. */
 export type TrustQuestion =
   /** Answer: `RefusalData[]`, empty if the set may run. */
   | { readonly question: "policy"; readonly set: OfferedSet }
-  /** Admit, compile, instantiate beside the old ones. Answer: nothing. */
+  /** Admit and compile; with a configuration, of the whole set what it changes. Answer: nothing. */
   | { readonly question: "stage"; readonly changed: readonly OfferedBinary[]; readonly set: OfferedSet }
   /** Answer: `{ pauseMs: number }`. */
   | { readonly question: "swap" }

@@ -8,7 +8,7 @@ import { UPDATE_TIMES } from "../../gateway/trust/limits.ts";
 import { Store } from "../../gateway/trust/store.ts";
 import { Refusal } from "../../kernel/index.ts";
 import { FaultDisk, seededRandom } from "../../tools/powercut/fault-disk.ts";
-import { benchClock, deliveredAs, IDENTITY, rootBytes } from "../updates/bench.ts";
+import { benchClock, deliveredAs, IDENTITY, ownConfigurations, rootBytes } from "../updates/bench.ts";
 import type { Made } from "../updates/bench.ts";
 import { MqttTransport } from "../updates/mqtt.ts";
 
@@ -30,12 +30,20 @@ export class FleetGateway {
     const store = new Store(disk, FOLDER);
     const key = openGatewayKey(disk, FOLDER);
     const identity = { ...IDENTITY, gatewayId: id };
-    const boot = bootVerify({ store, identity, rootEnvelope: rootBytes, delivered: delivered.map(deliveredAs) });
+    const configurations = ownConfigurations();
+    const boot = bootVerify({
+      store,
+      identity,
+      rootEnvelope: rootBytes,
+      delivered: delivered.map(deliveredAs),
+      configurations,
+    });
     this.publicKey = key.publicKey;
     this.agent = new UpdateAgent({
       identity,
       store,
       boot,
+      configurations,
       key,
       transport,
       runtime: runtimeOf(id, isBad),

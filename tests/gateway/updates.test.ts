@@ -1,10 +1,12 @@
-/** What the core allows an update: signing never grants, and a set that a boot has started is watched like any other. */
+/** What the core allows an update: signing never grants, and places are the operator's. */
 import { describe, expect, test } from "vitest";
+import type { GatewayConfiguration } from "../../gateway/config/index.ts";
 import { UpdateRuntime } from "../../gateway/core/updates.ts";
 import type { ModuleDocument } from "../../gateway/envelopes/index.ts";
 import type { Grant, Kernel, ModuleSpec } from "../../kernel/index.ts";
 import { admitModule } from "../../kernel/index.ts";
 import { ECHO, manifestFields, moduleBinary, moduleSpec, watModule } from "../support/modules.ts";
+import { gatewayText, ownConfigurations } from "../updates/bench.ts";
 
 const LOG: Grant = { slot: "log", interface: "log", rights: ["write"], parameters: {} };
 const LOG_SLOT = { interface: "log", rights: ["write"], port: null };
@@ -36,25 +38,28 @@ function document(capabilities: readonly Claim[], memoryPages = 1): ModuleDocume
   };
 }
 
-/** A kernel of which only `top` is asked; it answers with one row after the other, the last one for ever. */
-function kernelWith(rows: readonly { name: string; restarts: number }[][]): Kernel {
-  let asked = 0;
-  const top = (): Promise<unknown> => Promise.resolve(rows[Math.min(asked++, rows.length - 1)]);
-  // SAFETY: a test double; what else of a kernel were used would fail the test.
-  return { top } as unknown as Kernel;
+/** The configuration that has these modules in one partition, or in those given. */
+function configured(modules: readonly ModuleSpec[], partitions = ["main"]): GatewayConfiguration {
+  const system = { partitions: partitions.map((name) => ({ name, heapMiB: 64 })), modules };
+  return { ...ownConfigurations(gatewayText([])).own, system };
 }
 
-function runtime(spec: ModuleSpec | undefined, kernel: Kernel = kernelWith([[]])): UpdateRuntime {
-  return new UpdateRuntime({
+/** A kernel that nobody asks anything. */
+const NO_KERNEL = {} as Kernel;
+
+function runtime(configuration: GatewayConfiguration, kernel: Kernel = NO_KERNEL): UpdateRuntime {
+  const environment = {
     kernel,
-    spec: (name) => (name === spec?.name ? spec : undefined),
-    admit: async (binary, own) => await admitModule(binary, own),
-  });
+    admit: async (binary: Uint8Array, own: ModuleSpec) => await admitModule(binary, own),
+    prepareHosts: () => Promise.resolve(),
+    emit: () => undefined,
+  };
+  return new UpdateRuntime(environment, configuration);
 }
 
-const offered = (item: ModuleDocument, configuration?: string) => ({
+const offered = (item: ModuleDocument) => ({
   modules: [{ document: item, envelope: "00" }],
-  configuration,
+  configuration: undefined,
 });
 
 describe("policy", () => {
@@ -92,19 +97,39 @@ describe("policy", () => {
       /constructor/,
     ],
   ] as const)("refuses %s", async (_, own, item, code, message) => {
-    const refusals = await runtime(own).policy(offered(item));
+    const refusals = await runtime(configured(own === undefined ? [] : [own])).policy(offered(item));
     expect(refusals.map((refusal) => refusal.code)).toEqual([code]);
     expect(refusals[0]?.message).toMatch(message);
   });
 
   test("allows what lies within the grants", async () => {
     const item = document([{ slot: "log", interface: "log", rights: ["write"] }], 4);
-    expect(await runtime(spec).policy(offered(item))).toEqual([]);
+    expect(await runtime(configured([spec])).policy(offered(item))).toEqual([]);
   });
 
-  test("refuses a configuration, which this gateway takes from its own file only", async () => {
-    const refusals = await runtime(spec).policy(offered(document([]), "gateway: {}"));
-    expect(refusals.map(({ code }) => code)).toEqual(["E_CAP"]);
+  test("refuses a configuration that moves a module, or changes a heap, while they run", async () => {
+    const updates = runtime(configured([spec]));
+    const admitted = await admitModule(moduleBinary(watModule("", ECHO), manifestFields("worker")), spec);
+    updates.begin(configured([spec]), [{ spec, admitted, envelope: "00" }]);
+    const moved = configured([{ ...spec, partition: "other" }], ["main", "other"]);
+    const { partitions } = moved.system;
+    const resized = {
+      ...moved,
+      system: { modules: [spec], partitions: partitions.map((it) => ({ ...it, heapMiB: 99 })) },
+    };
+    const of = async (configuration: GatewayConfiguration): Promise<string[]> =>
+      (await updates.policy({ ...offered(document([])), configuration })).map((refusal) => refusal.describe());
+    expect(await of(configured([spec], ["main", "other"]))).toEqual([]);
+    expect((await of(moved))[0]).toMatch(/^E_CONFIG: worker can't move.*take the module away with one plan/);
+    expect((await of(resized))[0]).toMatch(/^E_CONFIG: the heap of partition main/);
+  });
+
+  test("judges modules by the configuration that comes with them, not by the one in force", async () => {
+    const item = document([{ slot: "log", interface: "log", rights: ["write"] }], 4);
+    const configuration = configured([spec]);
+    expect(await runtime(configured([])).policy({ ...offered(item), configuration })).toEqual([]);
+    const [refusal] = await runtime(configuration).policy({ ...offered(item), configuration: configured([]) });
+    expect(refusal?.code).toBe("E_CAP");
   });
 });
 
@@ -114,7 +139,8 @@ describe("staging", () => {
   const binary = moduleBinary(logging, manifestFields("worker", { slots: { log: LOG_SLOT } }));
 
   test("refuses a binary that imports what its signed document does not ask for, though it is granted", async () => {
-    const staging = runtime(spec).stage([{ document: document([]), envelope: "00", binary }]);
+    const item = document([]);
+    const staging = runtime(configured([spec])).stage([{ document: item, envelope: "00", binary }], offered(item));
     await expect(staging).rejects.toMatchObject({
       code: "E_CAP",
       message: expect.stringContaining("log.write") as string,
@@ -123,26 +149,7 @@ describe("staging", () => {
 
   test("takes one that keeps to it", async () => {
     const item = document([{ slot: "log", interface: "log", rights: ["write"] }]);
-    await expect(runtime(spec).stage([{ document: item, envelope: "00", binary }])).resolves.toBeUndefined();
-  });
-});
-
-describe("the probation of a set that the boot has started", () => {
-  const spec = moduleSpec("worker");
-
-  test("fails with the first restart of one of its modules", async () => {
-    const kernel = kernelWith([[{ name: "worker", restarts: 0 }], [{ name: "worker", restarts: 1 }]]);
-    const watch = runtime(spec, kernel).probation(10_000, 1, ["worker"]);
-    await expect(watch).rejects.toMatchObject({ code: "E_PROBATION" });
-  });
-
-  test("is not failed by a module outside the set, and ends when its time is over", async () => {
-    const kernel = kernelWith([
-      [
-        { name: "worker", restarts: 0 },
-        { name: "other", restarts: 3 },
-      ],
-    ]);
-    await expect(runtime(spec, kernel).probation(120, 1, ["worker"])).resolves.toBeUndefined();
+    const staging = runtime(configured([spec])).stage([{ document: item, envelope: "00", binary }], offered(item));
+    await expect(staging).resolves.toBeUndefined();
   });
 });

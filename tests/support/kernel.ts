@@ -56,6 +56,7 @@ export async function startKernel(
       },
     },
     onEvent: (event) => {
+      options.onEvent?.(event);
       events.push(event);
       for (const listener of listeners) listener();
     },

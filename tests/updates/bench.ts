@@ -6,6 +6,10 @@ import { join } from "node:path";
 import { UpdateAgent } from "../../gateway/trust/agent.ts";
 import { bootVerify } from "../../gateway/trust/boot.ts";
 import type { BootResult, DeliveredModule } from "../../gateway/trust/boot.ts";
+import { parseConfiguration } from "../../gateway/config/index.ts";
+import type { GatewayConfiguration } from "../../gateway/config/index.ts";
+import { configurationsOf } from "../../gateway/trust/configurations.ts";
+import type { Configurations } from "../../gateway/trust/configurations.ts";
 import type { Clock, NewModule, Proposal, Runtime, Transport } from "../../gateway/trust/effects.ts";
 import { systemClock } from "../../gateway/trust/effects.ts";
 import type { FileSystem } from "../../gateway/trust/file-system.ts";
@@ -28,6 +32,22 @@ import { signModule, signPlan } from "../../tools/keys/sign.ts";
 import { deploy, GATEWAY, moduleDocument, NOW, planDocument, release, rootBytes } from "../trust/fixture.ts";
 
 export const IDENTITY = { gatewayId: GATEWAY, vendor: "bulkhead.example", class: "pi-gateway" };
+
+/** A gateway.yaml with a place for each of these modules; `place` is what it says of one. */
+export function gatewayText(modules: readonly string[] = ["threshold", "uplink"], place = (_: string) => "{}"): string {
+  const places = modules.map((name) => `  ${name}: ${place(name)}\n`).join("");
+  return [
+    `gateway: { id: ${GATEWAY}, vendor: bulkhead.example, class: pi-gateway }`,
+    "data: data",
+    "trust: { root: root.envelope }",
+    `partitions:\n  main: {}\nmodules:${places === "" ? " {}" : `\n${places}`}`,
+  ].join("\n");
+}
+
+/** What the gateway's own file says, read where it lies. */
+export function ownConfigurations(text = gatewayText(), folder = "/etc/bulkhead"): Configurations {
+  return configurationsOf(parseConfiguration(text, join(folder, "gateway.yaml"), { folder }));
+}
 
 /** Short enough for a test, long enough for a loaded machine. */
 export const TEST_TIMES: UpdateTimes = {
@@ -122,6 +142,11 @@ export class RecordingRuntime implements Runtime {
   swapHeld: Promise<void> = Promise.resolve();
   commitFailure: Refusal | undefined;
   lastProposal: Proposal | undefined;
+  /** In force, as far as the runtime was told. */
+  configuration: GatewayConfiguration | undefined;
+  #configuration: GatewayConfiguration | undefined;
+  #oldConfiguration: GatewayConfiguration | undefined;
+  #set: ReadonlySet<string> = new Set();
   #staged: readonly NewModule[] = [];
   #old: ReadonlyMap<string, string> | undefined;
 
@@ -131,8 +156,11 @@ export class RecordingRuntime implements Runtime {
     return Promise.resolve(this.refusals);
   }
 
-  stage(changed: readonly NewModule[]): Promise<void> {
-    this.calls.push(`stage ${changed.map(({ document }) => `${document.name}@${document.sequence}`).join(" ")}`);
+  stage(changed: readonly NewModule[], proposal: Proposal): Promise<void> {
+    const names = changed.map(({ document }) => `${document.name}@${document.sequence}`).join(" ");
+    this.calls.push(`stage ${names}${proposal.configuration === undefined ? "" : " configured"}`);
+    this.#configuration = proposal.configuration;
+    this.#set = new Set(proposal.modules.map(({ document }) => document.name));
     for (const { binary, document } of changed) {
       if (sha256Hex(binary) !== document.wasmDigest.toHex()) throw new Error("the bytes staged were not those hashed");
     }
@@ -147,6 +175,10 @@ export class RecordingRuntime implements Runtime {
     await this.swapHeld;
     this.#old = new Map(this.running);
     for (const { document, envelope } of this.#staged) this.running.set(document.name, envelope);
+    const set = this.#configuration === undefined ? undefined : this.#set;
+    for (const name of [...this.running.keys()]) if (set?.has(name) === false) this.running.delete(name);
+    this.#oldConfiguration = this.configuration;
+    this.configuration = this.#configuration ?? this.configuration;
     return { pauseMs: 0.25 };
   }
 
@@ -173,6 +205,7 @@ export class RecordingRuntime implements Runtime {
     if (this.#old !== undefined) {
       this.running.clear();
       for (const [name, envelope] of this.#old) this.running.set(name, envelope);
+      this.configuration = this.#oldConfiguration;
     }
     this.#old = undefined;
     return Promise.resolve();
@@ -202,6 +235,8 @@ export interface BenchOptions {
   readonly transport?: Transport;
   readonly runtime?: RecordingRuntime;
   readonly root?: Uint8Array;
+  /** Text of the gateway's own file. */
+  readonly own?: string;
 }
 
 /** One life of a gateway; `restart` begins the next on the same folder. */
@@ -225,17 +260,21 @@ export class Bench {
     const fileSystem = options.fileSystem ?? nodeFileSystem;
     this.store = new Store(fileSystem, this.folder);
     this.key = openGatewayKey(fileSystem, this.folder);
+    const configurations = ownConfigurations(options.own);
     this.boot = bootVerify({
       store: this.store,
+      configurations,
       identity: IDENTITY,
       rootEnvelope: options.root ?? rootBytes,
       delivered: options.delivered ?? [],
     });
     for (const [name, { envelope }] of this.boot.modules) this.runtime.running.set(name, envelope);
+    this.runtime.configuration = this.boot.configuration;
     this.agent = new UpdateAgent({
       identity: IDENTITY,
       store: this.store,
       boot: this.boot,
+      configurations,
       key: this.key,
       transport: options.transport ?? this.broker,
       runtime: this.runtime,

@@ -255,7 +255,7 @@ describe("a start after a power cut on probation", () => {
     const plan = gateway.boot.set.plan ?? "";
     expect(await gateway.result(plan)).toMatchObject({ code: "E_PROBATION", state: "rolled-back" });
     expect(gateway.runtime.running.get("threshold")).toBe(second.digest);
-    expect(gateway.runtime.calls).toEqual(["probation", "rollback", "stage threshold@2", "swap", "commit"]);
+    expect(gateway.runtime.calls).toEqual(["probation", "rollback", "stage threshold@2 configured", "swap", "commit"]);
     await gateway.agent.stop();
     const next = boot(fileSystem);
     expect(running(next)).toBe(2);

@@ -5,17 +5,20 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { parseConfiguration } from "../../gateway/config/index.ts";
 import { TrustClient } from "../../gateway/wire/trust-client.ts";
 import type { TrustHandlers } from "../../gateway/wire/trust-client.ts";
 import type { BootReply, UpdateNotice } from "../../gateway/wire/trust-protocol.ts";
 import { topics } from "../../gateway/wire/update-topics.ts";
 import { Refusal, RESULT } from "../../kernel/index.ts";
-import { GATEWAY, IDENTITY, makeModule, makePlan, rootBytes, TEST_TIMES } from "./bench.ts";
+import { GATEWAY, gatewayText, makeModule, makePlan, rootBytes, TEST_TIMES } from "./bench.ts";
 
 const SECOND = Math.floor(Date.now() / 1000);
 const fresh = { released: SECOND - 60, expires: SECOND + 86_400 };
 const first = makeModule("threshold", 1, { claims: fresh });
 const second = makeModule("threshold", 2, { claims: fresh, size: 40_000 });
+
+const OWN = gatewayText(["threshold", "uplink"], (name) => `{ envelope: ${name}.envelope }`);
 
 let folder = "";
 let worker: Worker;
@@ -53,13 +56,7 @@ async function until(condition: () => boolean): Promise<void> {
 
 function boot(): Promise<BootReply> {
   return client.boot({
-    ...IDENTITY,
-    dataFolder: join(folder, "data"),
-    rootPath: join(folder, "root.envelope"),
-    modules: [
-      { name: "threshold", path: join(folder, "threshold.envelope") },
-      { name: "uplink", path: join(folder, "uplink.envelope") },
-    ],
+    configuration: parseConfiguration(OWN, join(folder, "gateway.yaml")),
     times: { ...TEST_TIMES },
   });
 }

@@ -4,7 +4,7 @@ import { Refusal } from "../../kernel/index.ts";
 import { FaultDisk, seededRandom } from "./fault-disk.ts";
 import type { Random } from "./fault-disk.ts";
 import { MemoryBroker } from "./memory-broker.ts";
-import { publishSet, SimulatedGateway, versionOf } from "./simulation.ts";
+import { publishSet, SimulatedGateway } from "./simulation.ts";
 
 export interface CutCounts {
   cuts: number;
@@ -83,9 +83,9 @@ async function cutOnce(random: Random, operation: number, counts: CutCounts): Pr
     disk.restart();
   }
   const booted: { version: number | undefined } = { version: undefined };
-  const isFinished = await update(disk, broker, NEW, ({ boot }) => {
+  const isFinished = await update(disk, broker, NEW, ({ bootedVersion }) => {
     counts.bootable++;
-    booted.version = versionOf(boot.modules);
+    booted.version = bootedVersion;
     const isComplete = booted.version === OLD || booted.version === NEW;
     if (isComplete) counts.completeSets++;
     return isComplete;

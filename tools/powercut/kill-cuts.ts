@@ -11,7 +11,7 @@ import { noCuts } from "./disk-cuts.ts";
 import type { Random } from "./fault-disk.ts";
 import { seededRandom } from "./fault-disk.ts";
 import { MemoryBroker } from "./memory-broker.ts";
-import { publishSet, SimulatedGateway, versionOf } from "./simulation.ts";
+import { publishSet, SimulatedGateway } from "./simulation.ts";
 
 /** Latest instant of a kill after the child has begun: a few updates. */
 const LATEST_MS = 120;
@@ -94,9 +94,8 @@ function bootedVersion(
   counts: CutCounts,
 ): number | undefined {
   try {
-    const { boot } = new SimulatedGateway(nodeFileSystem, folder, broker);
+    const { bootedVersion: version } = new SimulatedGateway(nodeFileSystem, folder, broker);
     counts.bootable++;
-    const version = versionOf(boot.modules);
     if (version !== undefined && version >= committed && version <= pushed) return version;
     counts.failures.push(`cut ${counts.cuts}: version ${version ?? "mixed"}, not ${committed} to ${pushed}`);
   } catch (error) {

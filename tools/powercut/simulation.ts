@@ -1,7 +1,16 @@
 /** A gateway that is updated again and again: real documents, real store, real agent; only modules and broker are simulated. */
 
 import { createHash } from "node:crypto";
-import { bootVerify, openGatewayKey, Store, systemClock, UpdateAgent } from "../../gateway/trust/index.ts";
+import {
+  bootVerify,
+  configurationsOf,
+  openGatewayKey,
+  Store,
+  systemClock,
+  UpdateAgent,
+} from "../../gateway/trust/index.ts";
+import type { GatewayConfiguration } from "../../gateway/config/index.ts";
+import { parseConfiguration } from "../../gateway/config/index.ts";
 import type { BootResult, DeliveredModule, FileSystem, Runtime, UpdateTimes } from "../../gateway/trust/index.ts";
 import { sha256Hex } from "../../gateway/wire/digest.ts";
 import { BLOCK_BYTES, blockCount, topics } from "../../gateway/wire/update-topics.ts";
@@ -10,13 +19,19 @@ import { ABI_VERSION, compareBytes } from "../../kernel/index.ts";
 import { classId, sha256, vendorId } from "../../gateway/envelopes/index.ts";
 import type { SigningKey } from "../keys/key.ts";
 import { keyFromSeed } from "../keys/key.ts";
-import { signModule, signPlan, signRoot, withoutWasm } from "../keys/sign.ts";
+import { signConfiguration, signModule, signPlan, signRoot, withoutWasm } from "../keys/sign.ts";
 import type { MemoryBroker } from "./memory-broker.ts";
 
 export const IDENTITY = Object.freeze({ gatewayId: "powercut", vendor: "bulkhead.example", class: "simulated" });
 
-/** The modules of the set: every version changes both, so that a mixture shows. */
-export const MODULE_NAMES = ["driver", "service"] as const;
+/** The modules of every set: each version changes both, and the configuration, so that a mixture shows. */
+const MODULE_NAMES = ["driver", "service"] as const;
+/** In even versions only: so modules come and go. */
+const GUEST = "guest";
+
+function namesOf(sequence: number): readonly string[] {
+  return sequence % 2 === 0 ? [...MODULE_NAMES, GUEST] : MODULE_NAMES;
+}
 
 const TIMES: UpdateTimes = Object.freeze({
   documentMs: 2_000,
@@ -118,8 +133,32 @@ export function deliveredSet(sequence: number): readonly DeliveredModule[] {
   return MODULE_NAMES.map((name) => ({ name, bytes: simulatedModule(name, sequence).whole }));
 }
 
+/** What the gateway's file says, and with other numbers what the operator signs. `checkpoint` tells the versions apart. */
+function configurationText(sequence: number): string {
+  const places = namesOf(sequence).map((name) => `  ${name}: { checkpoint: { messages: ${sequence} } }`);
+  const { gatewayId, vendor } = IDENTITY;
+  return [
+    `gateway: { id: ${gatewayId}, vendor: ${vendor}, class: ${IDENTITY.class} }`,
+    "data: data\ntrust: { root: root.envelope }\npartitions:\n  main: {}\nmodules:",
+    ...places,
+  ].join("\n");
+}
+
+/** The version of the configuration in force: 1 is the gateway's own. */
+function configurationVersion({ system }: GatewayConfiguration): number {
+  return system.modules[0]?.checkpointMessages ?? 0;
+}
+
+const own = parseConfiguration(configurationText(1), "/gateway.yaml", { folder: "/" });
+const configurations = configurationsOf(own);
+
+function simulatedConfiguration(sequence: number): Uint8Array {
+  const content = configurationText(sequence);
+  return signConfiguration({ target: IDENTITY.gatewayId, version: sequence, issued: ISSUED, content }, [keys.operator]);
+}
+
 export function simulatedPlan(sequence: number): Uint8Array {
-  const modules = MODULE_NAMES.map((name) => {
+  const modules = namesOf(sequence).map((name) => {
     return [name, { sequence, digest: Uint8Array.fromHex(simulatedModule(name, sequence).digest) }] as const;
   });
   return signPlan(
@@ -130,7 +169,7 @@ export function simulatedPlan(sequence: number): Uint8Array {
       expires: EXPIRES,
       rootVersion: 1,
       modules: new Map(modules),
-      configuration: undefined,
+      configuration: Uint8Array.fromHex(sha256Hex(simulatedConfiguration(sequence))),
       rollout: undefined,
     },
     [keys.deploy],
@@ -139,7 +178,9 @@ export function simulatedPlan(sequence: number): Uint8Array {
 
 /** Everything of version `sequence`, retained at the broker; the plan last. */
 export function publishSet(broker: MemoryBroker, sequence: number): void {
-  for (const name of MODULE_NAMES) {
+  const configuration = simulatedConfiguration(sequence);
+  broker.retain(topics.configuration(sha256Hex(configuration)), configuration);
+  for (const name of namesOf(sequence)) {
     const module = simulatedModule(name, sequence);
     for (let index = 0; index < blockCount(module.wasm.length); index++) {
       const block = module.wasm.subarray(index * BLOCK_BYTES, (index + 1) * BLOCK_BYTES);
@@ -177,11 +218,13 @@ export class SimulatedGateway {
       identity: IDENTITY,
       rootEnvelope: ROOT,
       delivered: deliveredSet(1),
+      configurations,
     });
     this.agent = new UpdateAgent({
       identity: IDENTITY,
       store: this.store,
       boot: this.boot,
+      configurations,
       key: openGatewayKey(fileSystem, folder),
       transport: broker,
       runtime,
@@ -205,14 +248,23 @@ export class SimulatedGateway {
 
   /** The version of the set that runs; undefined where modules of several versions are mixed, or one is missing. */
   get version(): number | undefined {
-    return versionOf(this.agent.running.modules);
+    const { modules, configuration } = this.agent.running;
+    return versionOf(modules, configuration);
+  }
+
+  /** The version of the set that the boot chose. */
+  get bootedVersion(): number | undefined {
+    return versionOf(this.boot.modules, this.boot.configuration ?? own);
   }
 }
 
-/** The one version of a complete set. */
-export function versionOf(
+/** The one version of a complete set: all of its modules, none besides, and their configuration. */
+function versionOf(
   modules: ReadonlyMap<string, { readonly document: { readonly sequence: number } }>,
+  configuration: GatewayConfiguration,
 ): number | undefined {
-  const versions = MODULE_NAMES.map((name) => modules.get(name)?.document.sequence);
-  return versions.every((version) => version === versions[0]) ? versions[0] : undefined;
+  const version = configurationVersion(configuration);
+  const names = namesOf(version);
+  const isWhole = names.every((name) => modules.get(name)?.document.sequence === version);
+  return isWhole && modules.size === names.length ? version : undefined;
 }
