@@ -141,6 +141,7 @@ function buildModule(name: string, located: Located<ModuleDraft>, around: Surrou
       backoffMs: restart?.backoff?.value ?? DEFAULTS.restart.backoffMs,
       maximumBackoffMs: restart?.maximum?.value ?? DEFAULTS.restart.maximumBackoffMs,
     },
+    ...(draft.settings === undefined ? {} : { settings: draft.settings.value.bytes }),
     grants,
   };
   if (spec.restart.backoffMs > spec.restart.maximumBackoffMs) {

@@ -4,6 +4,7 @@ import type { GatewayConfiguration, PolicyStatement } from "./configuration.ts";
 import { PAGE_BYTES } from "./defaults.ts";
 import type { ManifestView } from "./manifests.ts";
 import { grantTargets } from "./resource.ts";
+import { settingsChanges } from "./settings.ts";
 import { formatDuration, formatSize } from "./units.ts";
 
 /** Authority that one module has over one thing, through one slot. */
@@ -107,6 +108,7 @@ function compareModules(
   const changes = settings(before)
     .filter(([key, value]) => now.get(key) !== value)
     .map(([key, value]) => `${key} ${value} -> ${now.get(key) ?? ""}`);
+  changes.push(...settingsChanges(before.settings, after.settings));
   if (!sameGrants(before, after)) changes.push("grants");
   if (restarted.has(after.partition)) changes.push(`partition ${after.partition} restarts`);
   return changes.length === 0 ? undefined : { module: after.name, kind: "restarted", changes };

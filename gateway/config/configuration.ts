@@ -2,6 +2,7 @@
 import type { SystemSpec } from "../../kernel/index.ts";
 import type { Requirement } from "./content.ts";
 import type { RouteCheck } from "./grants.ts";
+import type { ConfigurationNode } from "./document.ts";
 import type { Position, Problem } from "./problem.ts";
 import type { PlainData } from "./shape.ts";
 
@@ -69,6 +70,8 @@ export interface ConfigurationPositions {
   readonly grants: ReadonlyMap<string, Position>;
   /** Of each target of an endpoint grant, by `module.slot module.port`. */
   readonly targets: ReadonlyMap<string, Position>;
+  /** The text's tree of each module's `settings`. */
+  readonly settings: ReadonlyMap<string, ConfigurationNode>;
 }
 
 /** A file of a configuration. `name` is what messages call it. */

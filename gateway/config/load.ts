@@ -137,6 +137,12 @@ function placesOf(modules: readonly ModuleInProgress[], start: Position): KnownP
     modules: modulePositions,
     grants,
     targets: targetPositions(modules),
+    settings: new Map(
+      modules.flatMap(({ draft, spec }) => {
+        const written = draft.value.settings;
+        return written === undefined ? [] : [[spec.name, written.value.node] as const];
+      }),
+    ),
     grant: (module, slot) => grants.get(`${module}.${slot}`) ?? modulePositions.get(module) ?? start,
     module: (module) => modulePositions.get(module) ?? start,
   };
@@ -220,6 +226,7 @@ function assemble(draft: GatewayDraft, around: Surroundings, problems: Problems)
       modules: places.modules,
       grants: places.grants,
       targets: places.targets,
+      settings: places.settings,
       partitions: new Map([...partitions].map(([name, { at }]) => [name, at])),
     },
     warnings: warnings(withdrawn, places),

@@ -6,11 +6,13 @@ import {
   isInterfaceName,
   type ModuleSpec,
   type PortAddress,
+  Refusal,
 } from "../../kernel/index.ts";
 import type { GatewayConfiguration, PolicyStatement } from "./configuration.ts";
 import { PAGE_BYTES } from "./defaults.ts";
 import { listNames, nearestName } from "./names.ts";
 import { type Position, type Problem, Problems } from "./problem.ts";
+import { checkNoSettings, checkSettings, decodeSettingsContract } from "./settings-contract.ts";
 import { formatSize } from "./units.ts";
 
 /** What is needed of a manifest; the kernel's `Manifest` has all of it. */
@@ -22,6 +24,8 @@ export interface ManifestView {
   /** Pages of 64 KiB. */
   readonly memory: number;
   readonly fuel: number;
+  /** Its contract of settings, as the manifest has it; null, or absent, where it takes none. */
+  readonly settings?: Uint8Array | null;
 }
 
 export interface SlotView {
@@ -97,9 +101,29 @@ class ManifestCheck {
       } as const;
       this.#errors.add(this.#modulePosition(spec.name), `${spec.name} needs more memory than it is given`, detail);
     }
+    this.#settings(spec.name, manifest.settings ?? null);
     const grants = new Map(spec.grants.map((grant) => [grant.slot, grant]));
     for (const [slot, wanted] of manifest.slots) this.#slot(spec.name, slot, wanted, grants);
     for (const grant of spec.grants) if (!manifest.slots.has(grant.slot)) this.#excess(spec.name, grant, manifest);
+  }
+
+  /** What the operator set, by the contract of the module. */
+  #settings(module: string, bytes: Uint8Array | null): void {
+    const node = this.#configuration.positions.settings.get(module);
+    const path = `modules.${module}.settings`;
+    if (bytes === null) {
+      if (node !== undefined) this.#errors.add(node.at, `${module} takes no settings`, { hint: `remove '${path}'` });
+      return;
+    }
+    const at = node?.at ?? this.#modulePosition(module);
+    try {
+      const contract = decodeSettingsContract(bytes);
+      if (node === undefined) checkNoSettings(contract, path, at, this.#errors);
+      else checkSettings(node, contract, path, this.#errors);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      this.#errors.add(at, `${module}: ${error.message}`, { ...error.detail, code: error.code });
+    }
   }
 
   #slot(module: string, slot: string, wanted: SlotView, grants: ReadonlyMap<string, Grant>): void {

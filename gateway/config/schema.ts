@@ -2,6 +2,7 @@
 import { INTERFACES, LIMITS } from "../../kernel/index.ts";
 import { DEFAULTS, PAGE_BYTES } from "./defaults.ts";
 import { grantShape, MAXIMUM_GRANTS } from "./grants.ts";
+import { settingsShape } from "./settings.ts";
 import {
   anything,
   boolean,
@@ -131,6 +132,10 @@ const module = record("a module", {
     "default: never",
   ),
   restart: optional(restart, "what happens after a failure"),
+  settings: optional(
+    settingsShape,
+    "the module's own settings: `bulkhead inspect` says which it takes; at most 4 KiB as CBOR, 8 levels deep",
+  ),
   grants: optional(
     table("grants by slot", grantShape, { maximum: MAXIMUM_GRANTS }),
     "what the module may use; nothing else",

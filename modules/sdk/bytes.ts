@@ -1,5 +1,6 @@
 /** A range of the module's memory: a buffer of its own, or a view into another, such as the inbox. */
 
+import { trap } from "./abort";
 import { encodeText, isText, textSize } from "./text";
 
 export class Bytes {
@@ -32,6 +33,13 @@ export class Bytes {
     return bytes;
   }
 
+  /** These bytes as they are now, in a buffer of its own: for what must outlive the message. */
+  copy(): Bytes {
+    const bytes = Bytes.allocate(this.length);
+    memory.copy(bytes.address, this.address, this.length);
+    return bytes;
+  }
+
   protected reserve(capacity: i32): void {
     // What `new StaticArray<u8>` does, without its message for a length that no module has.
     const address = __new(capacity, idof<StaticArray<u8>>());
@@ -49,7 +57,7 @@ export class Bytes {
 
   /** Turns this into a view of a part of other bytes. */
   pointInto(bytes: Bytes, offset: i32, length: i32): void {
-    assert(offset >= 0 && length >= 0 && offset <= bytes.length - length, "a view outside its bytes");
+    if (offset < 0 || length < 0 || offset > bytes.length - length) trap("no such bytes", offset);
     this.owner = bytes.owner;
     this.address = bytes.address + offset;
     this.length = length;
@@ -57,13 +65,13 @@ export class Bytes {
 
   @operator("[]")
   get(index: i32): u8 {
-    assert(<u32>index < <u32>this.length, "an index outside the bytes");
+    if (<u32>index >= <u32>this.length) trap("no such byte", index);
     return load<u8>(this.address + index);
   }
 
   @operator("[]=")
   set(index: i32, value: u8): void {
-    assert(<u32>index < <u32>this.length, "an index outside the bytes");
+    if (<u32>index >= <u32>this.length) trap("no such byte", index);
     store<u8>(this.address + index, value);
   }
 
@@ -91,7 +99,7 @@ export class Bytes {
   }
 
   private need(index: i32, count: i32): void {
-    assert(index >= 0 && index <= this.length - count, "an index outside the bytes");
+    if (index < 0 || index > this.length - count) trap("no such byte", index);
   }
 
   /** True where both hold the same bytes. */

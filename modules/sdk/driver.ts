@@ -27,7 +27,10 @@ export function refuse(code: i32): Reply {
 
 /** A driver or a service. One activation at a time: nothing here is ever entered twice at once. */
 export abstract class Driver {
-  /** Runs once, before any message; `restored` says that `restore` took over a state. Arm timers here. */
+  /**
+   * Runs once, before any message; `restored` says that `restore` took over a state. Arm timers here. What the operator
+   * has set is complete: `settings` of `generated/settings`, where `module.yaml` names a file of settings.
+   */
   start(restored: bool): void {}
 
   /** Handles one message; `port` is one of the generated `Port`. */

@@ -30,7 +30,7 @@ export function register(module: Driver): void {
 
 function registered(): Driver {
   const module = driver;
-  if (module === null) trap("register(new MyDriver()) is missing", 0);
+  if (module === null) trap("no register()", 0);
   return changetype<Driver>(module);
 }
 
@@ -54,6 +54,19 @@ function notice(): void {
     if (number == NOTICE_PEER_LOST) module.peerLost(name);
     else module.peerBack(name);
   }
+}
+
+/** An empty map: a start without settings. */
+const noSettings = memory.data<u8>([0xa0]);
+
+/** A reader at the operator's settings, where the message that has come is a start notice; else null. */
+export function openSettings(port: i32): Reader | null {
+  if (port != KERNEL_PORT) return null;
+  const reader = message.read();
+  const elements = reader.array();
+  if (reader.u32() != NOTICE_START) return null;
+  reader.boolean();
+  return elements > 2 ? reader : reader.openAt(noSettings, 1);
 }
 
 /** `bulkhead_save`. */

@@ -321,3 +321,6 @@ export class Reader {
 }
 
 const view = new Bytes();
+
+/** The key that generated code has just read: a view. */
+export const key = new Bytes();

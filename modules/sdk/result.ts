@@ -57,7 +57,7 @@ export class Result {
 
   /** The value of a success; a failure that was not looked at ends the activation here. */
   get value(): i32 {
-    if (this.failed) trap("the value of a failed result", this.code);
+    if (this.failed) trap("a failed result", this.code);
     return this.code;
   }
 

@@ -73,6 +73,7 @@ async function write(
     configured[name] = {
       envelope: `modules/${name}.envelope`,
       partition: name.startsWith("driver") ? "drivers" : "services",
+      ...(name === "uplink" ? { settings: { prefix: "site/7" } } : {}),
       grants: grants(name),
     };
   }

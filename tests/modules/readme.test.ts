@@ -30,6 +30,7 @@ ${indented.join("\n")}
   uplink:
     envelope: uplink.envelope
     partition: all
+    settings: { prefix: site/7 }
     grants:
       log: { log: {} }
       north: { mqtt: { publish: [site/7/#] } }

@@ -192,8 +192,7 @@ describe("the service uplink", () => {
 
   it("tells once that the link is away, and once that it is back", () => {
     let isAway = true;
-    const host = new ModuleHost(built("uplink"), { north: { publish: () => (isAway ? RESULT.io : 0) } });
-    host.start();
+    const host = started("uplink", { north: { publish: () => (isAway ? RESULT.io : 0) } });
     for (let index = 0; index < 5; index++) host.deliver("readings", reading(1, index));
     isAway = false;
     host.deliver("readings", reading(1, 5));

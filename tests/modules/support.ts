@@ -1,5 +1,5 @@
 /** What tests of modules share: built binaries by name, and decoded maps as plain objects. */
-import type { CborValue } from "../../kernel/index.ts";
+import type { CborInput, CborValue } from "../../kernel/index.ts";
 import type { Reading } from "../../tools/testkit/contracts.ts";
 import { ModuleHost } from "../../tools/testkit/module-host.ts";
 import type { FakeSlot } from "../../tools/testkit/module-host.ts";
@@ -7,10 +7,20 @@ import type { FakeSlot } from "../../tools/testkit/module-host.ts";
 /** Path of a module's binary; `tests/global-setup.ts` has built it. */
 export const built = (name: string): string => `build/modules/${name}.wasm`;
 
+/** What an operator has to set, for modules that cannot do without. */
+const SETTINGS: Readonly<Record<string, CborInput>> = {
+  uplink: { prefix: "site/7" },
+  "home-assistant": { prefix: "site/7", id: "site-7" },
+};
+
 /** An instance that has had its first notice. */
-export function started(name: string, fakes: Readonly<Record<string, FakeSlot>> = {}): ModuleHost {
+export function started(
+  name: string,
+  fakes: Readonly<Record<string, FakeSlot>> = {},
+  settings: CborInput | undefined = SETTINGS[name],
+): ModuleHost {
   const host = new ModuleHost(built(name), fakes);
-  host.start();
+  host.start(false, settings);
   return host;
 }
 

@@ -12,6 +12,7 @@ import { compileOther, isOtherLanguage } from "./other-languages.ts";
 import { readModuleFile } from "./module-file.ts";
 import type { ManifestDocument, ModuleBuild, ModuleFile } from "./module-file.ts";
 import { withCustomSection } from "./section.ts";
+import { SETTINGS_FILE } from "./settings-source.ts";
 
 export interface BuildOptions {
   /** Where the binaries go; `build/modules` of the working folder where absent. */
@@ -120,8 +121,9 @@ async function buildOne(
 ): Promise<BuiltModule> {
   const wasm = join(output, `${base}.wasm`);
   const started = performance.now();
-  const request = { folder: file.folder, entry: file.entry, manifest };
-  const generated = `${generateSlots(manifest)}${generateEntry(manifest, file.entry)}`;
+  const { settings } = file;
+  const request = { folder: file.folder, entry: file.entry, manifest, settings };
+  const generated = `${generateSlots(manifest)}${generateEntry(manifest, file.entry)}${settings ?? ""}`;
   const identity = digest(`${compilerIdentity(request)}${generated}${JSON.stringify(manifest)}`);
   const fresh = !force && (await isFresh(wasm, identity));
   if (!fresh) await compileTo(wasm, request, identity);
@@ -191,6 +193,7 @@ async function writeGenerated(file: ModuleFile): Promise<void> {
   await mkdir(folder, { recursive: true });
   await writeIfChanged(join(folder, "slots.ts"), generateSlots(manifest));
   await writeIfChanged(join(folder, "entry.ts"), generateEntry(manifest, file.entry));
+  if (file.settings !== undefined) await writeIfChanged(join(file.folder, SETTINGS_FILE), file.settings);
 }
 
 async function writeIfChanged(path: string, text: string): Promise<void> {

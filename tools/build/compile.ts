@@ -8,6 +8,7 @@ import { findDroppedResults } from "./dropped-results.ts";
 import type { DroppedResult, SyntaxSource } from "./dropped-results.ts";
 import { generateEntry, generateSlots } from "./generate.ts";
 import type { ManifestDocument } from "./module-file.ts";
+import { SETTINGS_FILE } from "./settings-source.ts";
 
 /** The package's own `modules/` folder: modules import it as `bulkhead/sdk` and `bulkhead/interfaces/...`. */
 export const MODULES_FOLDER = join(PACKAGE_ROOT, "modules");
@@ -16,6 +17,8 @@ export interface CompileRequest {
   readonly folder: string;
   readonly entry: string;
   readonly manifest: ManifestDocument;
+  /** Source of `generated/settings.ts`, where the module takes settings. */
+  readonly settings: string | undefined;
   /** Only check the types; no binary. */
   readonly checkOnly?: boolean;
 }
@@ -125,11 +128,12 @@ class VirtualFiles {
   readonly #folder: string;
   readonly #generated: ReadonlyMap<string, string>;
 
-  constructor({ folder, entry, manifest }: CompileRequest) {
+  constructor({ folder, entry, manifest, settings }: CompileRequest) {
     this.#folder = resolve(folder);
     this.#generated = new Map([
       [join(this.#folder, ENTRY_FILE), generateEntry(manifest, entry)],
       [join(this.#folder, SLOTS_FILE), generateSlots(manifest)],
+      ...(settings === undefined ? [] : [[join(this.#folder, SETTINGS_FILE), settings] as const]),
     ]);
   }
 

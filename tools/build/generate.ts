@@ -36,6 +36,8 @@ export function generateSlots(manifest: ManifestDocument): string {
     ...imports,
     "/** The name and version of this module. */",
     `export const MODULE_NAME: string = ${JSON.stringify(manifest.name)};`,
+    "// @ts-ignore: decorator",
+    "@lazy",
     `export const MODULE_VERSION: string = ${JSON.stringify(manifest.version)};`,
     "",
     "/** The ports, as `message` gets them. */",
@@ -105,14 +107,16 @@ function parameters(operation: Operation): string {
 /** `generated/entry.ts`: the exports of the ABI over the SDK, and the places in memory that they need. */
 export function generateEntry(manifest: ManifestDocument, entry: string): string {
   const { inbox, state } = manifest;
+  const hasSettings = manifest.settings !== undefined;
   const place = `../${entry.replace(/\.ts$/, "")}`;
   return [
     `/** ${BANNER} The exports of the ABI. */`,
     "",
     'import { ABORT_RECORD_BYTES, abort, placeAbortRecord } from "bulkhead/sdk/abort";',
     'import { placeInbox } from "bulkhead/sdk/message";',
-    `import { handle, health${state > 0 ? ", restore, save" : ""} } from "bulkhead/sdk/module";`,
+    `import { handle, health${hasSettings ? ", openSettings" : ""}${state > 0 ? ", restore, save" : ""} } from "bulkhead/sdk/module";`,
     ...(state > 0 ? ['import { Writer } from "bulkhead/sdk/writer";'] : []),
+    ...(hasSettings ? ['import { takeSettings } from "./settings";'] : []),
     `import ${JSON.stringify(place)};`,
     "",
     `const INBOX_BYTES: usize = ${inbox};`,
@@ -126,6 +130,9 @@ export function generateEntry(manifest: ManifestDocument, entry: string): string
     "}",
     "",
     "export function bulkhead_handle(port: i32, length: i32): i64 {",
+    ...(hasSettings
+      ? ["  const settings = openSettings(port);", "  if (settings !== null) takeSettings(settings);"]
+      : []),
     "  return handle(port, length);",
     "}",
     "",

@@ -12,6 +12,9 @@ import {
   Refusal,
 } from "../../kernel/index.ts";
 import type { InterfaceName } from "../../kernel/index.ts";
+import { encodeSettingsContract } from "../../gateway/config/settings-contract.ts";
+import { readSettingsFile } from "./settings-file.ts";
+import { settingsSource } from "./settings-source.ts";
 
 export type ModuleKind = "driver" | "service";
 
@@ -41,6 +44,8 @@ export interface ManifestDocument {
   readonly state: number;
   readonly fuel: number;
   readonly schema: number;
+  /** The contract of its settings, CBOR; absent where it takes none. */
+  readonly settings?: Uint8Array;
 }
 
 /** A module's folder, read: one manifest for each name under which it is built. */
@@ -49,6 +54,8 @@ export interface ModuleFile {
   /** The AssemblyScript file that registers the driver. */
   readonly entry: string;
   readonly builds: readonly ModuleBuild[];
+  /** Source of `generated/settings.ts`, where it takes settings. */
+  readonly settings: string | undefined;
 }
 
 export interface ModuleBuild {
@@ -71,6 +78,7 @@ const TOP_KEYS = [
   "state",
   "fuel",
   "schema",
+  "settings",
 ] as const;
 const PORT_KEYS = ["contract", "fuel", "stack"] as const;
 const SLOT_KEYS = ["interface", "rights", "port"] as const;
@@ -91,7 +99,14 @@ export async function readModuleFile(folder: string): Promise<ModuleFile> {
   } catch {
     throw new Refusal("E_MANIFEST", `${path} cannot be read`, { hint: "a module's folder holds a module.yaml" });
   }
-  return new Parser(path, text).module(folder);
+  const parser = new Parser(path, text);
+  const settings = parser.settingsFile();
+  const rule = settings === undefined ? undefined : await readSettingsFile(join(folder, settings));
+  const read = parser.module(folder);
+  if (rule === undefined) return { ...read, settings: undefined };
+  const contract = encodeSettingsContract(rule);
+  const builds = read.builds.map((build) => ({ ...build, manifest: { ...build.manifest, settings: contract } }));
+  return { ...read, builds, settings: settingsSource(rule) };
 }
 
 /** Walks the YAML tree so that each error knows its line and column. */
@@ -107,7 +122,13 @@ class Parser {
     if (error !== undefined) this.#refuse(error.pos[0], error.message.split("\n")[0] ?? "not YAML");
   }
 
-  module(folder: string): ModuleFile {
+  /** The file of the settings, relative to the folder. */
+  settingsFile(): string | undefined {
+    const top = this.#map(this.#document.contents, "the file", TOP_KEYS);
+    return top.has("settings") ? this.#text(top, "settings") : undefined;
+  }
+
+  module(folder: string): Omit<ModuleFile, "settings"> {
     const top = this.#map(this.#document.contents, "the file", TOP_KEYS);
     const names = this.#names(top);
     const shared = this.#shared(top);

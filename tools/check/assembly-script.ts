@@ -12,8 +12,10 @@ const COMPILER = "node_modules/assemblyscript/bin/asc.js";
 /** What is wrong with a module's folder, or undefined. */
 async function problemOf(folder: string): Promise<string | undefined> {
   try {
-    const { entry, builds } = await readModuleFile(folder);
-    for (const { manifest } of builds.slice(0, 1)) await compileModule({ folder, entry, manifest, checkOnly: true });
+    const { entry, builds, settings } = await readModuleFile(folder);
+    for (const { manifest } of builds.slice(0, 1)) {
+      await compileModule({ folder, entry, manifest, settings, checkOnly: true });
+    }
     return undefined;
   } catch (error) {
     if (error instanceof Refusal) return error.describe();

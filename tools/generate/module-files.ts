@@ -11,12 +11,15 @@ interface GeneratedFile {
 }
 
 async function filesOf(folder: string): Promise<GeneratedFile[]> {
-  const { entry, builds } = await readModuleFile(folder);
+  const { entry, builds, settings } = await readModuleFile(folder);
   const generated = path.join(path.relative(PACKAGE_ROOT, folder), "generated");
-  return builds.slice(0, 1).flatMap(({ manifest }) => [
-    { path: path.join(generated, "slots.ts"), generate: () => generateSlots(manifest) },
-    { path: path.join(generated, "entry.ts"), generate: () => generateEntry(manifest, entry) },
-  ]);
+  return builds
+    .slice(0, 1)
+    .flatMap(({ manifest }) => [
+      { path: path.join(generated, "slots.ts"), generate: () => generateSlots(manifest) },
+      { path: path.join(generated, "entry.ts"), generate: () => generateEntry(manifest, entry) },
+      ...(settings === undefined ? [] : [{ path: path.join(generated, "settings.ts"), generate: () => settings }]),
+    ]);
 }
 
 export async function files(): Promise<readonly GeneratedFile[]> {

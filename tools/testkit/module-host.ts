@@ -118,9 +118,10 @@ export class ModuleHost {
     this.#inbox = this.#exports.bulkhead_inbox();
   }
 
-  /** The kernel's first notice. */
-  start(restored = false): void {
-    this.#handle(KERNEL_PORT, encodeCbor([NOTICE.start, restored]), { kind: "notice" });
+  /** The kernel's first notice, with the operator's settings where the test gives any. */
+  start(restored = false, settings?: CborInput): void {
+    const content = settings === undefined ? [NOTICE.start, restored] : [NOTICE.start, restored, settings];
+    this.#handle(KERNEL_PORT, encodeCbor(content), { kind: "notice" });
   }
 
   /** Any other notice of the kernel. */

@@ -2,6 +2,7 @@
 
 import { Bytes, Code, Driver, Message, none, Reader, register, Reply, Result, Writer } from "bulkhead/sdk";
 import { Source } from "bulkhead/sdk/source";
+import { settings } from "./generated/settings";
 import { clock, converter, log, MODULE_NAME, Port, readings, tick } from "./generated/slots";
 
 /** Registers, table 8-2. */
@@ -40,12 +41,17 @@ class Ads1115 extends Driver {
   }
 
   start(restored: bool): void {
+    if (settings.hasPeriod) this.source.period = settings.period;
+    this.arm();
+  }
+
+  private arm(): void {
     tick.every(this.source.period).must("the timer");
   }
 
   message(port: i32, message: Message): Reply {
     if (port == Port.tick) this.measureAll();
-    else if (port == Port.settings && this.source.configure(message)) this.start(true);
+    else if (port == Port.settings && this.source.configure(message)) this.arm();
     return none;
   }
 

@@ -3,6 +3,7 @@
 import { Bytes, Code, Driver, Message, none, Reader, register, Reply, Result, Writer } from "bulkhead/sdk";
 import { Source } from "bulkhead/sdk/source";
 import { Compensation } from "./compensation";
+import { settings } from "./generated/settings";
 import { clock, log, MODULE_NAME, Port, readings, sensor, tick } from "./generated/slots";
 
 /** Registers, section 5.3. */
@@ -45,12 +46,17 @@ class Bme280 extends Driver {
   private percent: Bytes = Bytes.fromText("%");
 
   start(restored: bool): void {
+    if (settings.hasPeriod) this.source.period = settings.period;
+    this.arm();
+  }
+
+  private arm(): void {
     tick.every(this.source.period).must("the timer");
   }
 
   message(port: i32, message: Message): Reply {
     if (port == Port.tick) this.measure();
-    else if (port == Port.settings && this.source.configure(message)) this.start(true);
+    else if (port == Port.settings && this.source.configure(message)) this.arm();
     return none;
   }
 

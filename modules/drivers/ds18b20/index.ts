@@ -2,6 +2,7 @@
 
 import { Bytes, Code, Driver, Message, none, Reader, register, Reply, Result, Writer } from "bulkhead/sdk";
 import { Source } from "bulkhead/sdk/source";
+import { settings } from "./generated/settings";
 import { clock, log, MODULE_NAME, Port, readings, sensor, tick } from "./generated/slots";
 import { isPowerOn, isWhole, temperature } from "./scratchpad";
 
@@ -17,12 +18,17 @@ class Ds18b20 extends Driver {
   private celsius: Bytes = Bytes.fromText("Cel");
 
   start(restored: bool): void {
+    if (settings.hasPeriod) this.source.period = settings.period;
+    this.arm();
+  }
+
+  private arm(): void {
     tick.every(this.source.period).must("the timer");
   }
 
   message(port: i32, message: Message): Reply {
     if (port == Port.tick) this.measure();
-    else if (port == Port.settings && this.source.configure(message)) this.start(true);
+    else if (port == Port.settings && this.source.configure(message)) this.arm();
     return none;
   }
 

@@ -2,15 +2,16 @@
 
 import { Bytes, Driver, Message, none, Reader, register, Reply, Writer } from "bulkhead/sdk";
 import { Source } from "bulkhead/sdk/source";
+import { settings } from "./generated/settings";
 import { clock, line, log, MODULE_NAME, Port, readings, settle } from "./generated/slots";
 
-/** Contacts bounce for some milliseconds; a finger holds a button for at least a hundred. */
-const SETTLE_MS: i32 = 20;
+/** Nothing is measured in a period here, but what is carried over a restart is the same. */
+const UNUSED_PERIOD_MS: i32 = 1000;
 /** No level has been seen yet. */
 const UNKNOWN: i32 = -1;
 
 class GpioButton extends Driver {
-  private source: Source = new Source(MODULE_NAME, SETTLE_MS);
+  private source: Source = new Source(MODULE_NAME, UNUSED_PERIOD_MS);
   private level: i32 = UNKNOWN;
   private quantity: Bytes = Bytes.fromText("level");
   private ratio: Bytes = Bytes.fromText("1");
@@ -21,7 +22,7 @@ class GpioButton extends Driver {
 
   /** Each edge puts the look off: when none has come for a while, the level stands. A lost edge does no harm. */
   message(port: i32, message: Message): Reply {
-    if (port == Port.edges) settle.after(SETTLE_MS).must("the timer");
+    if (port == Port.edges) settle.after(settings.settle).must("the timer");
     else if (port == Port.settle) this.look();
     return none;
   }

@@ -16,6 +16,7 @@ import {
   Writer,
 } from "bulkhead/sdk";
 import { Source } from "bulkhead/sdk/source";
+import { settings } from "./generated/settings";
 import { clock, line, log, MODULE_NAME, readings } from "./generated/slots";
 
 const WRONG_MESSAGE: i32 = Code.firstOfModule;
@@ -53,7 +54,7 @@ class GpioRelay extends Driver {
   }
 
   private set(on: bool): Result {
-    const set = line.set(on ? 1 : 0);
+    const set = line.set(on != settings.activeLow ? 1 : 0);
     this.hasFailed = set.failed;
     if (set.ok) this.isOn = on;
     return set;

@@ -2,6 +2,7 @@
 
 import { Bytes, Driver, Message, none, Reader, register, Reply, Result, Writer } from "bulkhead/sdk";
 import { Source } from "bulkhead/sdk/source";
+import { settings } from "./generated/settings";
 import { clock, loadavg, log, meminfo, MODULE_NAME, Port, readings, stat, tick } from "./generated/slots";
 import { ProcText } from "./proc-text";
 
@@ -27,12 +28,17 @@ class SystemMonitor extends Driver {
   private percent: Bytes = Bytes.fromText("%");
 
   start(restored: bool): void {
+    if (settings.hasPeriod) this.source.period = settings.period;
+    this.arm();
+  }
+
+  private arm(): void {
     tick.every(this.source.period).must("the timer");
   }
 
   message(port: i32, message: Message): Reply {
     if (port == Port.tick) this.measure();
-    else if (port == Port.settings && this.source.configure(message)) this.start(true);
+    else if (port == Port.settings && this.source.configure(message)) this.arm();
     return none;
   }
 

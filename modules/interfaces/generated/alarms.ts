@@ -1,6 +1,7 @@
 /** Generated from modules/interfaces/alarms.cddl; edit that. The contract `alarms`. */
 
 import { Bytes, Fault, Reader, Writer } from "bulkhead/sdk";
+import { key } from "bulkhead/sdk/reader";
 
 /** A `alarm`. Make it once and use it for every message; what is decoded are views of the message. */
 export class Alarm {
@@ -82,5 +83,3 @@ export class Alarm {
     return writer;
   }
 }
-
-const key = new Bytes();

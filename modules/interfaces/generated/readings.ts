@@ -1,6 +1,7 @@
 /** Generated from modules/interfaces/readings.cddl; edit that. The contract `readings`. */
 
 import { Bytes, Fault, Reader, Writer } from "bulkhead/sdk";
+import { key } from "bulkhead/sdk/reader";
 
 /** A `reading`. Make it once and use it for every message; what is decoded are views of the message. */
 export class Reading {
@@ -69,5 +70,3 @@ export class Reading {
     return writer;
   }
 }
-
-const key = new Bytes();

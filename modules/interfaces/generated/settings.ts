@@ -1,6 +1,7 @@
 /** Generated from modules/interfaces/settings.cddl; edit that. The contract `settings`. */
 
 import { Bytes, Fault, Reader, Writer } from "bulkhead/sdk";
+import { key } from "bulkhead/sdk/reader";
 
 /** A `settings`. Make it once and use it for every message; what is decoded are views of the message. */
 export class Settings {
@@ -72,5 +73,3 @@ export class Settings {
     return writer;
   }
 }
-
-const key = new Bytes();

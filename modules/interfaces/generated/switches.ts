@@ -1,6 +1,7 @@
 /** Generated from modules/interfaces/switches.cddl; edit that. The contract `switches`. */
 
 import { Bytes, Fault, Reader, Writer } from "bulkhead/sdk";
+import { key } from "bulkhead/sdk/reader";
 
 /** A `switch`. Make it once and use it for every message; what is decoded are views of the message. */
 export class Switch {
@@ -34,5 +35,3 @@ export class Switch {
     return writer;
   }
 }
-
-const key = new Bytes();

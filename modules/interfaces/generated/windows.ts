@@ -1,6 +1,7 @@
 /** Generated from modules/interfaces/windows.cddl; edit that. The contract `windows`. */
 
 import { Bytes, Fault, Reader, Writer } from "bulkhead/sdk";
+import { key } from "bulkhead/sdk/reader";
 
 /** A `window`. Make it once and use it for every message; what is decoded are views of the message. */
 export class Window {
@@ -92,5 +93,3 @@ export class Window {
     return writer;
   }
 }
-
-const key = new Bytes();

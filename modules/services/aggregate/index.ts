@@ -4,6 +4,7 @@ import { Reading } from "bulkhead/interfaces/readings";
 import { Settings } from "bulkhead/interfaces/settings";
 import { Window } from "bulkhead/interfaces/windows";
 import { Bytes, Code, Driver, Message, none, Reader, refuse, register, Reply, Writer } from "bulkhead/sdk";
+import { settings } from "./generated/settings";
 import { log, MODULE_NAME, Port, tick, windows } from "./generated/slots";
 import { Series } from "./series";
 
@@ -18,7 +19,7 @@ class Aggregate extends Driver {
   private series: StaticArray<Series> = new StaticArray<Series>(MOST_SERIES);
   private seriesCount: i32 = 0;
   private reading: Reading = new Reading();
-  private settings: Settings = new Settings();
+  private change: Settings = new Settings();
   private window: Window = new Window();
   private writer: Writer = new Writer(WINDOW_BYTES);
   private name: Bytes = Bytes.fromText(MODULE_NAME);
@@ -29,6 +30,11 @@ class Aggregate extends Driver {
   }
 
   start(restored: bool): void {
+    if (settings.hasPeriod) this.period = settings.period;
+    this.arm();
+  }
+
+  private arm(): void {
     tick.every(this.period).must("the timer");
   }
 
@@ -67,12 +73,12 @@ class Aggregate extends Driver {
   }
 
   private configure(message: Message): void {
-    const settings = this.settings;
-    if (!settings.decode(message.read()) || !settings.hasPeriod) return;
-    // The period of windows is this module's own: a setting for everybody is for measurements.
-    if (!settings.hasModule || !settings.module.equals(this.name)) return;
-    this.period = <i32>settings.period;
-    this.start(true);
+    const change = this.change;
+    if (!change.decode(message.read()) || !change.hasPeriod) return;
+    // The period of windows is this module's own: a change for everybody is for measurements.
+    if (!change.hasModule || !change.module.equals(this.name)) return;
+    this.period = <i32>change.period;
+    this.arm();
   }
 
   save(writer: Writer): void {

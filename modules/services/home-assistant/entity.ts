@@ -2,11 +2,11 @@
 
 import { Reading } from "bulkhead/interfaces/readings";
 import { Bytes, Writer } from "bulkhead/sdk";
+import { settings } from "./generated/settings";
 
-/** Where states and commands go; discovery has its own prefix. */
-const STATES = "site/7/states/";
-const COMMANDS = "site/7/commands/";
-const DISCOVERY = "homeassistant/";
+/** Where states and commands go, below the operator's prefix; discovery has its own. */
+const STATES = "/states/";
+const COMMANDS = "/commands/";
 /** The quantity of what can be switched: see the driver gpio-relay. */
 const SWITCH = "on";
 
@@ -18,30 +18,37 @@ export function isSwitch(reading: Reading): bool {
 export function writeDiscoveryTopic(writer: Writer, reading: Reading): void {
   writer
     .begin()
-    .rawText(DISCOVERY)
-    .rawText(isSwitch(reading) ? "switch/" : "sensor/");
+    .raw(settings.discovery)
+    .rawText(isSwitch(reading) ? "/switch/" : "/sensor/");
   writer.raw(reading.sensor).rawText("-").raw(reading.quantity).rawText("/config");
 }
 
 export function writeStateTopic(writer: Writer, reading: Reading): void {
-  writeTopic(writer.begin(), STATES, reading);
+  writeTopic(writer.begin(), reading);
 }
 
-function writeTopic(writer: Writer, prefix: string, reading: Reading): void {
-  writer.rawText(prefix).raw(reading.sensor).rawText("/").raw(reading.quantity);
+function writeTopic(writer: Writer, reading: Reading): void {
+  writer.raw(settings.prefix).rawText(STATES).raw(reading.sensor).rawText("/").raw(reading.quantity);
 }
 
-/** Names consist of letters, digits and hyphens, so that nothing has to be escaped. */
+/** Names consist of letters, digits and hyphens, so that nothing of them has to be escaped; `start` looks at the settings. */
 export function writeDiscovery(writer: Writer, reading: Reading): void {
-  writer.begin().rawText('{"name":"').raw(reading.quantity).rawText('","unique_id":"bulkhead-site-7-');
-  writer.raw(reading.sensor).rawText("-").raw(reading.quantity).rawText('","state_topic":"');
-  writeTopic(writer, STATES, reading);
+  writer.begin().rawText('{"name":"').raw(reading.quantity).rawText('","unique_id":"');
+  writeIdentity(writer, reading);
+  writer.rawText("-").raw(reading.quantity).rawText('","state_topic":"');
+  writeTopic(writer, reading);
   if (isSwitch(reading)) {
-    writer.rawText('","command_topic":"').rawText(COMMANDS).raw(reading.sensor);
+    writer.rawText('","command_topic":"').raw(settings.prefix).rawText(COMMANDS).raw(reading.sensor);
     writer.rawText('","payload_on":"1","payload_off":"0');
   } else writeMeasurement(writer, reading);
-  writer.rawText('","device":{"identifiers":["bulkhead-site-7-').raw(reading.sensor);
+  writer.rawText('","device":{"identifiers":["');
+  writeIdentity(writer, reading);
   writer.rawText('"],"name":"').raw(reading.sensor).rawText('","manufacturer":"Bulkhead"}}');
+}
+
+/** `bulkhead-<gateway>-<sensor>`: the same over restarts, and nobody else's. */
+function writeIdentity(writer: Writer, reading: Reading): void {
+  writer.rawText("bulkhead-").raw(settings.id).rawText("-").raw(reading.sensor);
 }
 
 function writeMeasurement(writer: Writer, reading: Reading): void {

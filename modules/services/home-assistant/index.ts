@@ -17,10 +17,12 @@ import {
   Writer,
 } from "bulkhead/sdk";
 import { isSwitch, writeDiscovery, writeDiscoveryTopic, writeStateTopic } from "./entity";
+import { settings } from "./generated/settings";
 import { broker, log, Port, switches } from "./generated/slots";
 
-const TOPIC_BYTES: i32 = 160;
-const DISCOVERY_BYTES: i32 = 768;
+/** The longest prefix, what comes below it, a sensor and a quantity. */
+const TOPIC_BYTES: i32 = 192;
+const DISCOVERY_BYTES: i32 = 1024;
 const STATE_BYTES: i32 = 32;
 const DECIMALS: i32 = 3;
 /** Entities that were made known; a hundred are more than a gateway's sensors have. */
@@ -38,6 +40,10 @@ class HomeAssistant extends Driver {
   private commandTopic: Bytes = new Bytes();
   private commandPayload: Bytes = new Bytes();
   private command: Switch = new Switch();
+
+  start(restored: bool): void {
+    assert(isPlain(settings.prefix) && isPlain(settings.discovery) && isPlain(settings.id), "settings unfit for JSON");
+  }
 
   message(port: i32, message: Message): Reply {
     if (port == Port.commands) this.obey(message.read());
@@ -101,6 +107,12 @@ function isName(name: Bytes): bool {
     if (!isLetter && !isDigit && character != 45) return false;
   }
   return name.length > 0;
+}
+
+/** Nothing that JSON would have to escape. */
+function isPlain(text: Bytes): bool {
+  for (let i = 0; i < text.length; i++) if (text[i] < 32 || text[i] == 34 || text[i] == 92) return false;
+  return true;
 }
 
 /** FNV-1a of 32 bits. Two entities that collide in a hundred are less likely than one in 800,000. */

@@ -5,6 +5,7 @@ import { Reading } from "bulkhead/interfaces/readings";
 import { Settings } from "bulkhead/interfaces/settings";
 import { Bytes, Code, Driver, Message, none, Reader, refuse, register, Reply, Writer } from "bulkhead/sdk";
 import { setDefaultLimits } from "./defaults";
+import { Limit, settings } from "./generated/settings";
 import { alarms, log, Port } from "./generated/slots";
 import { Table, Watch } from "./table";
 
@@ -15,14 +16,22 @@ const SCHEMA: u32 = 1;
 class Threshold extends Driver {
   private table: Table = new Table();
   private reading: Reading = new Reading();
-  private settings: Settings = new Settings();
+  private wanted: Settings = new Settings();
   private alarm: Alarm = new Alarm();
   private writer: Writer = new Writer(ALARM_BYTES);
   private raised: Bytes = Bytes.fromText("raised");
   private cleared: Bytes = Bytes.fromText("cleared");
 
   start(restored: bool): void {
-    if (!restored) setDefaultLimits(this.table);
+    if (!restored && settings.limits.length == 0) setDefaultLimits(this.table);
+    this.setLimits(settings.limits);
+  }
+
+  private setLimits(limits: Array<Limit>): void {
+    for (let i = 0; i < limits.length; i++) {
+      const limit = limits[i];
+      if (!this.table.setLimit(limit.quantity, limit.high, limit.clear)) log.warning("limits that cannot be");
+    }
   }
 
   message(port: i32, message: Message): Reply {
@@ -62,10 +71,10 @@ class Threshold extends Driver {
   }
 
   private configure(message: Message): void {
-    const settings = this.settings;
-    if (!settings.decode(message.read())) return;
-    if (!settings.hasQuantity || !settings.hasHigh || !settings.hasClear) return;
-    if (!this.table.setLimit(settings.quantity, settings.high, settings.clear)) log.warning("limits that cannot be");
+    const wanted = this.wanted;
+    if (!wanted.decode(message.read())) return;
+    if (!wanted.hasQuantity || !wanted.hasHigh || !wanted.hasClear) return;
+    if (!this.table.setLimit(wanted.quantity, wanted.high, wanted.clear)) log.warning("limits that cannot be");
   }
 
   save(writer: Writer): void {

@@ -4,14 +4,15 @@ import { Alarm } from "bulkhead/interfaces/alarms";
 import { Reading } from "bulkhead/interfaces/readings";
 import { Window } from "bulkhead/interfaces/windows";
 import { Bytes, Code, Driver, Message, none, Publish, refuse, register, Reply, Result, Writer } from "bulkhead/sdk";
+import { settings } from "./generated/settings";
 import { log, north, Port } from "./generated/slots";
 
-/** A module has no configuration yet, so the prefix stands here; the operator's grant decides whether it is allowed. */
-const READINGS = "site/7/readings/";
-const ALARMS = "site/7/alarms/";
-const WINDOWS = "site/7/windows/";
-/** The longer prefix and a module's name. */
-const TOPIC_BYTES: i32 = 80;
+/** Below the operator's prefix, whose grant decides whether it is allowed. */
+const READINGS = "/readings/";
+const ALARMS = "/alarms/";
+const WINDOWS = "/windows/";
+/** The longest prefix, what comes below it, and a module's name. */
+const TOPIC_BYTES: i32 = 64 + 10 + 48;
 /** What a caller gets for a message that breaks the contract. */
 const WRONG_MESSAGE: i32 = Code.firstOfModule;
 
@@ -38,12 +39,12 @@ class Uplink extends Driver {
   }
 
   /** The payload goes on as it came: it is CBOR that was just found to be what the contract says. */
-  private publish(prefix: string, sensor: Bytes, payload: Bytes): void {
+  private publish(below: string, sensor: Bytes, payload: Bytes): void {
     if (!isTopicLevel(sensor)) {
       log.warning("a sensor's name cannot be a topic level");
       return;
     }
-    this.topic.begin().rawText(prefix).raw(sensor);
+    this.topic.begin().raw(settings.prefix).rawText(below).raw(sensor);
     this.note(north.publish(this.topic, payload, Publish.qos1));
   }
 

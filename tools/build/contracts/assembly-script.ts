@@ -16,6 +16,7 @@ export function assemblyScriptOf({ name, rule, fields }: Contract): string {
     `/** Generated from modules/interfaces/${name}.cddl; edit that. The contract \`${name}\`. */`,
     "",
     'import { Bytes, Fault, Reader, Writer } from "bulkhead/sdk";',
+    'import { key } from "bulkhead/sdk/reader";',
     "",
     `/** A \`${rule}\`. Make it once and use it for every message; what is decoded are views of the message. */`,
     `export class ${type} {`,
@@ -27,8 +28,6 @@ export function assemblyScriptOf({ name, rule, fields }: Contract): string {
     "",
     ...encoder(fields),
     "}",
-    "",
-    "const key = new Bytes();",
     "",
   ].join("\n");
 }

@@ -6,6 +6,7 @@ import { Settings } from "bulkhead/interfaces/settings";
 import { Bytes, Code, Driver, Message, none, Reader, refuse, register, Reply, Writer } from "bulkhead/sdk";
 import { setDefaultLimits } from "../defaults";
 import { Limit, Table, Watch } from "../table";
+import { settings } from "./generated/settings";
 import { alarms, log, MODULE_NAME, Port } from "./generated/slots";
 
 const ALARM_BYTES: i32 = 256;
@@ -19,7 +20,7 @@ class Threshold extends Driver {
   private table: Table = new Table();
   private takeovers: u32 = 0;
   private reading: Reading = new Reading();
-  private settings: Settings = new Settings();
+  private change: Settings = new Settings();
   private alarm: Alarm = new Alarm();
   private writer: Writer = new Writer(ALARM_BYTES);
   private name: Bytes = Bytes.fromText(MODULE_NAME);
@@ -32,8 +33,12 @@ class Threshold extends Driver {
   private critical: Bytes = Bytes.fromText("critical");
 
   start(restored: bool): void {
+    if (!restored && settings.limits.length == 0) setDefaultLimits(this.table);
+    for (let i = 0; i < settings.limits.length; i++) {
+      const limit = settings.limits[i];
+      if (!this.table.setLimit(limit.quantity, limit.high, limit.clear)) log.warning("limits that cannot be");
+    }
     if (restored) this.announce();
-    else setDefaultLimits(this.table);
   }
 
   /** Tells the readings that were seen before, and repeats every alarm that is raised. */
@@ -105,10 +110,10 @@ class Threshold extends Driver {
   }
 
   private configure(message: Message): void {
-    const settings = this.settings;
-    if (!settings.decode(message.read())) return;
-    if (!settings.hasQuantity || !settings.hasHigh || !settings.hasClear) return;
-    if (!this.table.setLimit(settings.quantity, settings.high, settings.clear)) log.warning("limits that cannot be");
+    const change = this.change;
+    if (!change.decode(message.read())) return;
+    if (!change.hasQuantity || !change.hasHigh || !change.hasClear) return;
+    if (!this.table.setLimit(change.quantity, change.high, change.clear)) log.warning("limits that cannot be");
   }
 
   save(writer: Writer): void {

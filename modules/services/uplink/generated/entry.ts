@@ -2,7 +2,8 @@
 
 import { ABORT_RECORD_BYTES, abort, placeAbortRecord } from "bulkhead/sdk/abort";
 import { placeInbox } from "bulkhead/sdk/message";
-import { handle, health } from "bulkhead/sdk/module";
+import { handle, health, openSettings } from "bulkhead/sdk/module";
+import { takeSettings } from "./settings";
 import "../index";
 
 const INBOX_BYTES: usize = 4096;
@@ -16,6 +17,8 @@ export function bulkhead_inbox(): usize {
 }
 
 export function bulkhead_handle(port: i32, length: i32): i64 {
+  const settings = openSettings(port);
+  if (settings !== null) takeSettings(settings);
   return handle(port, length);
 }
 
