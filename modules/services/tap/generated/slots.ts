@@ -4,6 +4,8 @@ import { Mqtt } from "bulkhead/sdk";
 
 /** The name and version of this module. */
 export const MODULE_NAME: string = "tap";
+// @ts-ignore: decorator
+@lazy
 export const MODULE_VERSION: string = "1.0.0";
 
 /** The ports, as `message` gets them. */
