@@ -32,6 +32,8 @@ export interface GatewayOptions {
 const extension = import.meta.url.slice(import.meta.url.lastIndexOf("."));
 const TRUST_WORKER = new URL(`../trust/worker${extension}`, import.meta.url);
 const HOST_HEAP_MIB = 96;
+/** One arena of malloc for all threads of a host process: an arena for each would keep what that thread once needed. */
+const HOST_ENVIRONMENT = Object.freeze({ MALLOC_ARENA_MAX: "1", MALLOC_TRIM_THRESHOLD_: "65536" });
 
 export class Gateway {
   /** Of the file on the gateway. */
@@ -280,6 +282,7 @@ export class Gateway {
       settings,
       permissions,
       heapMiB: HOST_HEAP_MIB,
+      environment: HOST_ENVIRONMENT,
       onEvent: (binding, payload) => {
         if (!this.#updateLink.event(binding, payload, (topic, bytes) => this.#trust.message(topic, bytes))) {
           this.kernel.event(binding, payload);

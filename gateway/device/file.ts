@@ -11,6 +11,9 @@ import { replacementPath } from "../wire/permissions.ts";
 
 /** Files of /proc and /sys have no size and change while they are read: one reading takes in all of it, up to this. */
 const PSEUDO_FILE_BYTES = 1024 * 1024;
+/** What a first piece of a pseudo file may be; most are far smaller. A buffer of the whole bound for each reading would
+ * keep tens of MiB in use between two collections. */
+const FIRST_PIECE_BYTES = 8192;
 
 /** O_NONBLOCK: opening a FIFO that nobody writes to would otherwise hang a thread of the pool for ever. */
 const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
@@ -72,7 +75,7 @@ export class FileHost implements InterfaceHost {
 
   async #readPseudo(id: number, path: string, offset: number, capacity: number): Promise<Uint8Array | undefined> {
     const kept = offset === 0 ? undefined : this.#snapshots.get(id);
-    const content = kept ?? (await readRegular(path, 0, PSEUDO_FILE_BYTES));
+    const content = kept ?? (await readWhole(path, PSEUDO_FILE_BYTES));
     if (content === undefined) return undefined;
     const end = offset + capacity;
     if (end >= content.length) this.#snapshots.delete(id);
@@ -104,6 +107,25 @@ async function readRegular(path: string, offset: number, length: number): Promis
   try {
     if (!(await file.stat()).isFile()) return undefined;
     return await readFully(file, offset, length);
+  } finally {
+    await file.close();
+  }
+}
+
+/** A file from its beginning to its end, up to `limit` bytes; undefined where the path is no regular file. */
+async function readWhole(path: string, limit: number): Promise<Uint8Array | undefined> {
+  const file = await open(path, READ_FLAGS);
+  try {
+    if (!(await file.stat()).isFile()) return undefined;
+    const pieces: Uint8Array[] = [];
+    let length = 0;
+    for (let room = FIRST_PIECE_BYTES; length < limit; room = Math.min(room * 2, limit - length)) {
+      const piece = await readFully(file, length, room);
+      pieces.push(piece);
+      length += piece.length;
+      if (piece.length < room) break;
+    }
+    return pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces);
   } finally {
     await file.close();
   }

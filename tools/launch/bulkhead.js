@@ -3,11 +3,14 @@
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { fail, launch } from "./launch.js";
+import { GATEWAY_ENVIRONMENT, GATEWAY_FLAGS } from "./memory.js";
 
 const source = fileURLToPath(new URL("../cli.ts", import.meta.url));
 const compiled = fileURLToPath(new URL("../../dist/tools/cli.js", import.meta.url));
 
 const script = [source, compiled].find((file) => existsSync(file));
+const parameters = process.argv.slice(2);
 
 if (script === undefined) fail(`${compiled} is missing; a package of Bulkhead is made by npm run pack`);
-else launch([script, ...process.argv.slice(2)]);
+else if (parameters[0] === "run") launch([...GATEWAY_FLAGS, script, ...parameters], GATEWAY_ENVIRONMENT);
+else launch([script, ...parameters]);

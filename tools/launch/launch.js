@@ -17,14 +17,18 @@ const FORWARDED = /** @type {const} */ (["SIGINT", "SIGTERM", "SIGHUP"]);
  * mean more than the first.
  *
  * @param {string[]} argv the script and its arguments
+ * @param {Readonly<Record<string, string>>} environment what the script gets beside this process's own, which goes first
  */
-export function launch(argv) {
+export function launch(argv, environment = {}) {
   const runtime = findRuntime();
   if ("problem" in runtime) {
     fail(runtime.problem);
     return;
   }
-  const child = spawn(runtime.path, [...FLAGS, ...argv], { stdio: "inherit" });
+  const child = spawn(runtime.path, [...FLAGS, ...argv], {
+    stdio: "inherit",
+    env: { ...environment, ...process.env },
+  });
   for (const signal of FORWARDED) process.on(signal, () => child.kill(signal));
   child.on("error", (error) => fail(`cannot start ${runtime.path}: ${error.message}; it needs a glibc Linux`));
   child.on("exit", (code, signal) => {

@@ -6,7 +6,9 @@ import { PACKAGE_ROOT } from "../root.ts";
 
 const FOLDERS = ["kernel", "gateway", "tools"];
 /** What only authors of Bulkhead use; tsconfig.build.json leaves it out too. */
-const NOT_PACKED = ["check", "fuzz", "generate", "launch", "left-out", "powercut"].map((name) => `tools/${name}/`);
+const NOT_PACKED = ["check", "fuzz", "generate", "launch", "left-out", "powercut", "footprint", "soak"].map(
+  (name) => `tools/${name}/`,
+);
 
 /** A worker or a child process is named by the URL of its TypeScript; tsc rewrites imports and leaves these alone. */
 const SOURCE_URL = /(new URL\(\s*"[^"]+\.)ts("\s*,\s*import\.meta\.url\s*\))/g;

@@ -1,7 +1,7 @@
 /** What a module costs beyond its linear memory: a kernel's size with few modules and with a hundred more. */
 import { setTimeout as pause } from "node:timers/promises";
 import { ECHO, watModule } from "../../support/modules.ts";
-import { proportionalSetKilobytes } from "../memory.ts";
+import { proportionalSetKilobytes } from "../../../tools/footprint/processes.ts";
 import { Product } from "../product.ts";
 import type { BenchRow } from "../statistics.ts";
 import { durationRow } from "../statistics.ts";

@@ -9,7 +9,7 @@ import { connectAsync } from "mqtt";
 import type { MqttClient } from "mqtt";
 import { startBroker } from "../../../tools/demo/broker.ts";
 import { PACKAGE_ROOT } from "../../../tools/root.ts";
-import { commandLine, descendants, proportionalSetKilobytes } from "../memory.ts";
+import { commandLine, descendants, proportionalSetKilobytes } from "../../../tools/footprint/processes.ts";
 import type { BenchRow } from "../statistics.ts";
 import { durationRow } from "../statistics.ts";
 import { coreGateway, wholeGateway } from "../twenty.ts";
