@@ -6,7 +6,10 @@ import type { InterfaceName } from "./interfaces.ts";
 /** What happens to a message that finds its route's depth used up. */
 export type OverflowPolicy = "refuse" | "drop-oldest" | "drop-newest" | "latest";
 
-/** What the supervisor does with a module that failed. */
+/**
+ * What the supervisor does with a module that failed: runs it again; holds it; replaces its partition with all modules in
+ * it; or holds it and sends the rule's final message in its place.
+ */
 export type RestartPolicy = "restart" | "hold" | "restart-partition" | "safe-state";
 
 export interface PartitionSpec {
@@ -32,6 +35,8 @@ export interface EndpointGrant {
   /** Messages of this route that may wait at the receiver. */
   readonly depth: number;
   readonly overflow: OverflowPolicy;
+  /** The holder is told on the kernel's port when a target is gone, and when it is there again. */
+  readonly notify?: boolean;
   /** Each message of the route, and its reply, is checked against the contract of its port. */
   readonly check?: boolean;
   /** Fields that a message must have to pass. */
@@ -57,6 +62,8 @@ export interface RestartRule {
   /** First delay after the immediate restart; doubles up to `maximumBackoffMs`, halves after each good `windowMs`. */
   readonly backoffMs: number;
   readonly maximumBackoffMs: number;
+  /** Only of the policy `safe-state`: a message of the kernel's to a port, CBOR. */
+  readonly final?: { readonly to: PortAddress; readonly payload: Uint8Array };
 }
 
 export interface ModuleSpec {

@@ -42,6 +42,8 @@ function describe(event: GatewayEvent): string {
       return `${event.module}: running again after ${event.milliseconds.toFixed(1)} ms (${event.cause})`;
     case "held":
       return `${event.module}: held: ${event.reason}; \`bulkhead restart\` or a new version frees it`;
+    case "final-message":
+      return `${event.module}: its final message ${event.isSent ? "was sent" : "could not be sent"} to ${event.to}`;
     case "granted":
     case "revoked":
       return `${event.module}: ${event.type} ${event.slot} (${event.interface})`;

@@ -7,7 +7,13 @@ import type { SharedBuffer } from "../ipc/shared.ts";
 import type { OverflowPolicy } from "../system.ts";
 import type { CompiledModule } from "../wasm/engine.ts";
 
-/** What a worker is born with. */
+/** What a worker thread starts with: it then waits for its first message, a `PartitionData`. */
+export interface PartitionSeat {
+  readonly control: SharedBuffer;
+  readonly port: MessagePort;
+}
+
+/** Which partition a thread is to be. */
 export interface PartitionData {
   readonly index: number;
   /** Number of this worker, given once: replies to its predecessor are not for it. */
@@ -15,9 +21,7 @@ export interface PartitionData {
   /** One word for each edge: 1 where its capabilities were revoked, wherever they are held. */
   readonly revocations: SharedBuffer;
   readonly name: string;
-  readonly control: SharedBuffer;
   readonly sliceFuel: number;
-  readonly port: MessagePort;
 }
 
 /** The rings to and from one other partition; a replaced partition gets new ones. */
@@ -108,6 +112,8 @@ export type Order =
   | { readonly type: "restart"; readonly module: number; readonly generation: number; readonly dropState: boolean }
   | { readonly type: "hold"; readonly module: number }
   | { readonly type: "unload"; readonly module: number }
+  /** A notice of the kernel's, or on another port its message. */
+  | { readonly type: "tell"; readonly module: number; readonly port: number; readonly payload: Uint8Array }
   | { readonly type: "prepare-swap"; readonly module: ModuleOrder; readonly deadlineMs: number }
   | { readonly type: "flip-swap"; readonly module: number }
   | { readonly type: "abort-swap"; readonly module: number }
@@ -120,8 +126,11 @@ export type Order =
   | { readonly type: "host-event"; readonly module: number; readonly slot: string; readonly payload: Uint8Array }
   | { readonly type: "inspect"; readonly request: number }
   | { readonly type: "stop" }
-  /** For tests of the heartbeat only: the partition stops answering, as a fault in the kernel would make it. */
-  | { readonly type: "freeze" };
+  /** For tests of the watch only: the partition stops answering, as a fault in the kernel would make it. */
+  | { readonly type: "freeze"; readonly where: Freeze };
+
+/** An endless loop, which can be interrupted, or a native call that ends hours later, which cannot. */
+export type Freeze = "loop" | "native";
 
 /** Why a module was stopped. */
 export type FaultCause = "trap" | "budget" | "stack" | "timeout" | "contract" | "host" | "state" | "health";

@@ -23,6 +23,8 @@ export interface Environment {
   readonly gates: Gates;
   readonly timers: Timers;
   readonly sliceFuel: number;
+  /** Tells the watch that the next sign of life may be long in coming, or no longer. */
+  readonly askPatience: (isAsked: boolean) => void;
   readonly now: () => number;
   /** As `now`, as of the last time that the loop looked: exact enough for periods and limits, and free. */
   readonly coarseNow: () => number;
@@ -126,6 +128,7 @@ export class Runner {
   synchronously<Result>(incarnation: Incarnation, action: () => Result): Result {
     const { cell, instance } = incarnation;
     incarnation.synchronous = true;
+    this.#environment.askPatience(true);
     try {
       return action();
     } catch (error) {
@@ -135,6 +138,7 @@ export class Runner {
       throw error;
     } finally {
       incarnation.synchronous = false;
+      this.#environment.askPatience(false);
       charge(cell, instance.takeSpent());
     }
   }

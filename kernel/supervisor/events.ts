@@ -50,6 +50,8 @@ export type KernelEvent =
       readonly milliseconds: number;
     }
   | { readonly type: "held"; readonly module: string; readonly reason: string }
+  /** The message of the policy `safe-state`; not sent where nobody runs at the port that it is for. */
+  | { readonly type: "final-message"; readonly module: string; readonly to: string; readonly isSent: boolean }
   | {
       readonly type: "granted" | "revoked";
       readonly module: string;

@@ -1,17 +1,27 @@
 /** The supervisor: starts, links, watches, restarts and replaces modules and partitions. It waits for nothing. */
 import type { AdmittedModule } from "../admission.ts";
 import { checkGrants, excessGrants } from "../admission.ts";
-import { RESULT, RESULT_CODES, resultName } from "../abi.ts";
+import { KERNEL_PORT, NOTICE, RESULT, RESULT_CODES, resultName } from "../abi.ts";
+import { encodeCbor } from "../cbor/index.ts";
 import { Refusal } from "../errors.ts";
 import { Ring, SharedCounters } from "../ipc/shared.ts";
 import { LIMITS } from "../limits.ts";
-import type { ModuleStatistics, Order, Report, SlotLink } from "../partition/protocol.ts";
+import type { Freeze, ModuleStatistics, Order, Report, SlotLink } from "../partition/protocol.ts";
 import type { Grant, ModuleSpec, PartitionSpec } from "../system.ts";
 import type { HostReply, KernelEvent, KernelHost, ModuleRow, ResourceBinding } from "./events.ts";
-import { Counter, edgeKeys, moduleOrder, ModuleRecord, resourceBindings, slotLinks } from "./modules.ts";
+import {
+  Counter,
+  edgeKeys,
+  moduleOrder,
+  ModuleRecord,
+  resourceBindings,
+  slotLinks,
+  targets,
+  calleesFirst,
+} from "./modules.ts";
 import type { Party } from "./policy.ts";
 import { callLevels, checkContracts, checkPorts, routeGuards } from "./policy.ts";
-import { PartitionHandle } from "./partition.ts";
+import { PartitionHandle, PartitionThread } from "./partition.ts";
 import type { RestartHistory } from "./restart.ts";
 import type { SwapRequest, SwapResult } from "./swaps.ts";
 import { SwapCoordinator } from "./swaps.ts";
@@ -21,12 +31,16 @@ export interface KernelOptions {
   readonly onEvent: (event: KernelEvent) => void;
   /** Fuel of one slice. */
   readonly sliceFuel?: number;
-  /** A partition that is awake and silent for so long is stuck. */
+  /** A partition that is awake and silent for so long is stuck, also where it can't be asked for its processor time. */
   readonly stuckMs?: number;
+  /** Keeps a thread ready for a partition that is lost: 7.5 MiB for some 50 ms. Default: none. */
+  readonly spare?: boolean;
 }
 
 const WATCH_MS = 10;
 const DEFAULT_STUCK_MS = 500;
+/** A spare is made when what has just started, or been replaced, has had its time. */
+const SPARE_DELAY_MS = 300;
 const INSPECT_MS = 1000;
 const NOTHING = new Uint8Array(0);
 const MAXIMUM_RESULT = 0x7fff_ffff;
@@ -47,6 +61,10 @@ export class Kernel {
   readonly #swaps: SwapCoordinator;
   readonly #timers = new Set<NodeJS.Timeout>();
   #watch: NodeJS.Timeout | undefined = undefined;
+  #watchedAt = 0;
+  /** Names of modules whose links are to be told anew. */
+  readonly #changed = new Set<string>();
+  #spare: PartitionThread | undefined = undefined;
   #isStarted = false;
   #stopping = false;
 
@@ -79,9 +97,11 @@ export class Kernel {
     for (const spec of partitions) this.#partitions.push(this.#spawn(this.#partitions.length, spec));
     for (const partition of this.#partitions) this.#connect(partition.index);
     await Promise.all(this.#partitions.map((partition) => partition.started()));
+    this.#watchedAt = performance.now();
     this.#watch = setInterval(() => {
       this.#watchPartitions();
     }, WATCH_MS);
+    this.#prepareSpare();
   }
 
   /**
@@ -102,7 +122,7 @@ export class Kernel {
     this.#bind(record);
     for (const grant of spec.grants) this.#emitGrant("granted", spec.name, grant);
     this.#loadInto(record);
-    this.#relink();
+    this.#relink([record]);
     return excessGrants(spec, admitted);
   }
 
@@ -122,12 +142,13 @@ export class Kernel {
     this.#broadcast({ type: "module-dead", module: record.id });
     this.#modules.delete(name);
     this.#byId.delete(record.id);
-    this.#relink();
+    this.#relink([record]);
   }
 
-  /** Hands every loaded module, or one, its start notice. */
+  /** Hands every loaded module, or one, its start notice; whom a module calls comes before it. */
   begin(name?: string): void {
-    for (const record of this.#modules.values()) {
+    this.#tellLinks();
+    for (const record of calleesFirst(this.#modules.values())) {
       if (name === undefined || record.spec.name === name) this.#order(record, { type: "start", module: record.id });
     }
   }
@@ -151,7 +172,7 @@ export class Kernel {
     this.#revokeEdges(record, (key) => key.startsWith(`${grant.slot}>`));
     record.grants.set(grant.slot, grant);
     this.#bind(record);
-    this.#relink();
+    this.#relink([record]);
     this.#emitGrant("granted", name, grant);
   }
 
@@ -167,7 +188,7 @@ export class Kernel {
     this.#unbind(record, slot);
     record.revoked.add(slot);
     this.#revokeEdges(record, (key) => key.startsWith(`${slot}>`));
-    this.#relink();
+    this.#relink([record]);
     this.#emitGrant("revoked", name, grant);
   }
 
@@ -255,12 +276,17 @@ export class Kernel {
     clearInterval(this.#watch);
     for (const timer of this.#timers) clearTimeout(timer);
     this.#swaps.stop();
-    await Promise.all(this.#partitions.map((partition) => partition.kill()));
+    await Promise.all([this.#spare?.worker.terminate(), ...this.#partitions.map((partition) => partition.kill())]);
   }
 
   /** Makes a partition stop answering, as a fault of the kernel would: for tests of the watch. */
-  freezePartition(name: string): void {
-    this.#partitions.find((partition) => partition.spec.name === name)?.order({ type: "freeze" });
+  freezePartition(name: string, where: Freeze = "loop"): void {
+    this.#partitions.find((partition) => partition.spec.name === name)?.order({ type: "freeze", where });
+  }
+
+  /** True while a thread waits to take the place of a partition that is lost. */
+  get hasSpare(): boolean {
+    return this.#spare !== undefined;
   }
 
   #find(name: string): ModuleRecord {
@@ -276,6 +302,7 @@ export class Kernel {
   }
 
   #order(record: ModuleRecord, order: Order): void {
+    if (order.type !== "load") this.#tellLinks();
     this.#partitions[record.partition]?.order(order);
   }
 
@@ -286,14 +313,34 @@ export class Kernel {
   #spawn(index: number, spec: PartitionSpec, history?: RestartHistory): PartitionHandle {
     const sliceFuel = this.#options.sliceFuel ?? LIMITS.sliceFuel;
     const { buffer: revocations } = this.#revocations;
-    const birth = { index, life: this.#lives.next(), spec, sliceFuel, revocations, ...(history && { history }) };
-    return new PartitionHandle(birth, {
+    const spare = this.#spare?.heapMiB === spec.heapMiB ? this.#spare : undefined;
+    if (spare !== undefined) this.#prepareSpare();
+    const birth = { index, life: this.#lives.next(), spec, sliceFuel, revocations, history, spare };
+    const partition: PartitionHandle = new PartitionHandle(birth, {
       onReport: (report) => {
         this.#onReport(index, report);
+      },
+      onStuck: (reason) => {
+        this.#killPartition(partition, reason);
       },
       onLost: (reason) => {
         this.#replace(index, reason);
       },
+    });
+    return partition;
+  }
+
+  /** Makes a thread that waits, with the heap of the first partition: one of another heap starts from nothing. */
+  #prepareSpare(): void {
+    this.#spare = undefined;
+    const [first] = this.#partitions;
+    if (this.#options.spare !== true || first === undefined) return;
+    this.#after(SPARE_DELAY_MS, () => {
+      const spare = new PartitionThread(first.spec.heapMiB);
+      this.#spare = spare;
+      spare.worker.once("exit", () => {
+        if (this.#spare === spare) this.#spare = undefined;
+      });
     });
   }
 
@@ -362,16 +409,20 @@ export class Kernel {
     return slots;
   }
 
-  /** Tells every module where its endpoints lead now, and every receiver which routes come to it. */
-  #relink(): void {
-    const changed = [...callLevels(this.#modules)].flatMap(([name, level]) => {
-      const record = this.#modules.get(name);
-      if (record === undefined || record.level === level) return [];
-      record.level = level;
-      return [[record.id, level] as const];
-    });
-    if (changed.length > 0) this.#broadcast({ type: "policy", levels: changed, guards: [] });
+  /** What these modules' slots lead to, and what leads to them, has changed: told once for many, before the next order. */
+  #relink(changed: Iterable<ModuleRecord>): void {
+    if (this.#changed.size === 0) queueMicrotask(this.#tellLinks);
+    for (const record of changed) this.#changed.add(record.spec.name);
+  }
+
+  /** Tells modules where their endpoints lead now, and every receiver which routes come to it. */
+  readonly #tellLinks = (): void => {
+    const names = new Set(this.#changed);
+    this.#changed.clear();
+    if (names.size === 0) return;
+    this.#tellLevels();
     for (const record of this.#modules.values()) {
+      if (!names.has(record.spec.name) && !targets(record).some((name) => names.has(name))) continue;
       const slots = this.#links(record);
       this.#order(record, { type: "link", module: record.id, slots });
       for (const { edges } of slots) {
@@ -381,6 +432,16 @@ export class Kernel {
         }
       }
     }
+  };
+
+  #tellLevels(): void {
+    const changed = [...callLevels(this.#modules)].flatMap(([name, level]) => {
+      const record = this.#modules.get(name);
+      if (record === undefined || record.level === level) return [];
+      record.level = level;
+      return [[record.id, level] as const];
+    });
+    if (changed.length > 0) this.#broadcast({ type: "policy", levels: changed, guards: [] });
   }
 
   #onReport(index: number, report: Report): void {
@@ -422,6 +483,8 @@ export class Kernel {
     const module = record.spec.name;
     record.status = "running";
     this.#options.onEvent({ type: "loaded", module, generation, restored });
+    if (record.isMissed) this.#tellPeers(record, NOTICE.peerBack);
+    record.isMissed = false;
     if (record.failedAt === 0) return;
     const milliseconds = performance.now() - record.failedAt;
     record.failedAt = 0;
@@ -435,6 +498,7 @@ export class Kernel {
     record.failedAt = performance.now();
     record.failedCause = cause;
     this.#options.onEvent({ type: "fault", module: record.spec.name, generation, cause, text });
+    this.#miss(record);
     const verdict = record.history.failed(record.failedAt);
     // The swap's end decides: the new version takes over, or the old one is restarted.
     if (this.#swaps.isChanging(record)) return;
@@ -450,7 +514,9 @@ export class Kernel {
     this.#after(verdict.delayMs, () => {
       // Meanwhile an order, a swap or the loss of its partition may have dealt with it.
       const isWaiting = record.status === "failed" && record.generation === generation;
-      if (isWaiting && !this.#swaps.isChanging(record)) this.#restart(record, report.justRestored);
+      if (!isWaiting || this.#swaps.isChanging(record)) return;
+      if (record.spec.restart.policy !== "restart-partition") this.#restart(record, report.justRestored);
+      else this.#restartPartition(record, report.justRestored);
     });
   }
 
@@ -458,19 +524,54 @@ export class Kernel {
     record.generation = record.nextGeneration();
     record.restarts++;
     record.status = "loading";
-    if (dropState) {
-      record.state = undefined;
-      record.droppedAt = performance.now();
-    }
+    if (dropState) record.dropState();
     this.#order(record, { type: "restart", module: record.id, generation: record.generation, dropState });
   }
 
   #hold(record: ModuleRecord, reason: string): void {
     record.status = "held";
     record.failedAt = 0;
+    this.#miss(record);
     this.#order(record, { type: "hold", module: record.id });
     this.#broadcast({ type: "module-dead", module: record.id });
     this.#options.onEvent({ type: "held", module: record.spec.name, reason });
+    if (record.spec.restart.policy === "safe-state") this.#sendFinal(record);
+  }
+
+  /** The partition with everything in it is replaced: for a module whose failure may have harmed what it shares. */
+  #restartPartition(record: ModuleRecord, dropState: boolean): void {
+    if (dropState) record.dropState();
+    const partition = this.#partitions[record.partition];
+    if (partition !== undefined)
+      this.#killPartition(partition, `${record.spec.name} failed: its policy is restart-partition`);
+  }
+
+  /** The last message of a module that is held, in its name but from the kernel. */
+  #sendFinal({ spec: { name, restart } }: ModuleRecord): void {
+    if (restart.final === undefined) return;
+    const { to, payload } = restart.final;
+    const target = this.#modules.get(to.module);
+    const port = target?.admitted.manifest.ports.findIndex((candidate) => candidate.name === to.port) ?? -1;
+    const isSent = target !== undefined && target.status !== "held" && port >= 0;
+    if (isSent) this.#order(target, { type: "tell", module: target.id, port, payload });
+    this.#options.onEvent({ type: "final-message", module: name, to: `${to.module}.${to.port}`, isSent });
+  }
+
+  #miss(record: ModuleRecord): void {
+    if (!record.isMissed) this.#tellPeers(record, NOTICE.peerLost);
+    record.isMissed = true;
+  }
+
+  /** Tells those who asked, by `notify` in their grant, that the module behind a slot is gone or there again. */
+  #tellPeers({ spec: { name } }: ModuleRecord, notice: number): void {
+    for (const peer of this.#modules.values()) {
+      for (const grant of peer.grants.values()) {
+        if (grant.interface !== "endpoint" || grant.notify !== true || peer.revoked.has(grant.slot)) continue;
+        if (!grant.to.some(({ module }) => module === name)) continue;
+        const payload = encodeCbor([notice, grant.slot]);
+        this.#order(peer, { type: "tell", module: peer.id, port: KERNEL_PORT, payload });
+      }
+    }
   }
 
   async #hostRequest(record: ModuleRecord, report: Extract<Report, { type: "host-request" }>): Promise<void> {
@@ -496,14 +597,17 @@ export class Kernel {
 
   #watchPartitions(): void {
     const now = performance.now();
+    const lateMs = Math.max(0, now - this.#watchedAt - 2 * WATCH_MS);
+    this.#watchedAt = now;
     const stuckMs = this.#options.stuckMs ?? DEFAULT_STUCK_MS;
-    for (const partition of this.#partitions) {
-      if (partition.silence(now) < stuckMs) continue;
-      void partition.kill().then((confirmed) => {
-        if (!confirmed) this.#options.onEvent({ type: "partition-unkillable", partition: partition.spec.name });
-      });
-      this.#replace(partition.index, `no sign of life for ${stuckMs} ms`);
-    }
+    for (const partition of this.#partitions) partition.watch(now, lateMs, stuckMs);
+  }
+
+  #killPartition(partition: PartitionHandle, reason: string): void {
+    void partition.kill().then((confirmed) => {
+      if (!confirmed) this.#options.onEvent({ type: "partition-unkillable", partition: partition.spec.name });
+    });
+    this.#replace(partition.index, reason);
   }
 
   /** A partition is gone: a new one takes its place, its modules are loaded with their last good state, callers are told. */
@@ -515,6 +619,7 @@ export class Kernel {
     for (const record of this.#modules.values()) {
       if (record.partition !== index) continue;
       this.#swaps.onPartitionLost(record);
+      this.#miss(record);
       this.#broadcast({ type: "module-dead", module: record.id });
     }
     const verdict = lost.history.failed(since);
@@ -537,8 +642,9 @@ export class Kernel {
       record.failedCause = "partition";
       this.#loadInto(record);
     }
-    this.#relink();
-    for (const record of members) this.#order(record, { type: "start", module: record.id });
+    this.#relink(this.#modules.values());
+    this.#tellLinks();
+    for (const record of calleesFirst(members)) this.#order(record, { type: "start", module: record.id });
     replacement
       .started()
       .then(() => {

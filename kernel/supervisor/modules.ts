@@ -46,6 +46,14 @@ export class ModuleRecord {
     for (const grant of spec.grants) this.grants.set(grant.slot, grant);
   }
 
+  /** True from its failure until it runs again: whoever asked to be told of it has been told. */
+  isMissed = false;
+
+  dropState(): void {
+    this.state = undefined;
+    this.droppedAt = performance.now();
+  }
+
   /** A generation that no instance of this module has had, nor will have again. */
   nextGeneration(): number {
     return ++this.#generations;
@@ -64,6 +72,18 @@ export class ModuleRecord {
     }
     return next;
   }
+}
+
+/** The modules that its endpoints lead to. */
+export function targets({ grants }: ModuleRecord): string[] {
+  return [...grants.values()]
+    .flatMap((grant) => (grant.interface === "endpoint" ? grant.to : []))
+    .map(({ module }) => module);
+}
+
+/** Who is called before who calls: levels go upward with each call. */
+export function calleesFirst(records: Iterable<ModuleRecord>): ModuleRecord[] {
+  return [...records].sort((a, b) => b.level - a.level);
 }
 
 /** Numbers that are given once: edges, bindings, lives. */

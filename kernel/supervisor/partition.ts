@@ -3,8 +3,9 @@ import { MessageChannel, Worker } from "node:worker_threads";
 import type { MessagePort } from "node:worker_threads";
 import { PartitionControl } from "../ipc/shared.ts";
 import type { SharedBuffer } from "../ipc/shared.ts";
-import type { Order, PartitionData, Report } from "../partition/protocol.ts";
+import type { Order, PartitionData, PartitionSeat, Report } from "../partition/protocol.ts";
 import type { PartitionSpec } from "../system.ts";
+import { Heartbeat } from "./heartbeat.ts";
 import { RestartHistory } from "./restart.ts";
 
 /** What distinguishes one worker from another. */
@@ -15,11 +16,14 @@ export interface PartitionBirth {
   readonly sliceFuel: number;
   readonly revocations: SharedBuffer;
   /** The failures of its predecessors. */
-  readonly history?: RestartHistory;
+  readonly history?: RestartHistory | undefined;
+  /** A thread that waits; without one of the right heap the partition starts its own. */
+  readonly spare?: PartitionThread | undefined;
 }
 
 export interface PartitionCallbacks {
   readonly onReport: (report: Report) => void;
+  readonly onStuck: (reason: string) => void;
   /** The worker has ended without being told to. */
   readonly onLost: (reason: string) => void;
 }
@@ -45,41 +49,58 @@ const WORKER = new URL(
   import.meta.url,
 );
 
+/** A worker thread with the kernel's code loaded, which waits for the partition that it is to be. */
+export class PartitionThread {
+  readonly heapMiB: number;
+  readonly control = new PartitionControl();
+  readonly worker: Worker;
+  readonly port: MessagePort;
+
+  constructor(heapMiB: number) {
+    this.heapMiB = heapMiB;
+    const { port1, port2 } = new MessageChannel();
+    this.port = port1;
+    const seat: PartitionSeat = { control: this.control.buffer, port: port2 };
+    this.worker = new Worker(WORKER, {
+      name: "partition",
+      workerData: seat,
+      transferList: [port2],
+      resourceLimits: { maxOldGenerationSizeMb: heapMiB, stackSizeMb: STACK_MIB },
+    });
+    // Without a listener an error would be the process's; one that dies as a spare is found dead when it is taken.
+    this.worker.on("error", () => undefined);
+  }
+}
+
 export class PartitionHandle {
   readonly index: number;
   readonly life: number;
   readonly spec: PartitionSpec;
-  readonly control = new PartitionControl();
+  readonly control: PartitionControl;
   readonly history: RestartHistory;
   readonly #worker: Worker;
   readonly #port: MessagePort;
   readonly #callbacks: PartitionCallbacks;
   readonly #up: Promise<void>;
   readonly #born = performance.now();
+  readonly #heartbeat = new Heartbeat();
   #isUp = false;
-  #pulse: number | undefined = undefined;
-  #pulseSince = 0;
+  #isAsked = false;
   #ended = false;
 
   constructor(birth: PartitionBirth, callbacks: PartitionCallbacks) {
-    const { index, life, spec, sliceFuel, revocations } = birth;
+    const { index, life, spec, sliceFuel, revocations, spare } = birth;
     this.history = birth.history ?? new RestartHistory(PARTITION_RULE);
     this.index = index;
     this.life = life;
     this.spec = spec;
     this.#callbacks = callbacks;
-    const { port1, port2 } = new MessageChannel();
-    this.#port = port1;
-    const control = this.control.buffer;
-    const data: PartitionData = { index, life, name: spec.name, control, revocations, sliceFuel, port: port2 };
-    this.#worker = new Worker(WORKER, {
-      name: `partition ${spec.name}`,
-      workerData: data,
-      transferList: [port2],
-      resourceLimits: { maxOldGenerationSizeMb: spec.heapMiB, stackSizeMb: STACK_MIB },
-    });
+    const { worker, port, control } = spare?.heapMiB === spec.heapMiB ? spare : new PartitionThread(spec.heapMiB);
+    this.#worker = worker;
+    this.#port = port;
+    this.control = control;
     this.#up = new Promise((resolve, reject) => {
-      this.#port.on("message", (report: Report) => {
+      port.on("message", (report: Report) => {
         if (this.#ended) return;
         if (report.type !== "up") {
           callbacks.onReport(report);
@@ -88,17 +109,20 @@ export class PartitionHandle {
         this.#isUp = true;
         resolve();
       });
-      this.#worker.on("error", (error: unknown) => {
+      worker.on("error", (error: unknown) => {
         const failure = error instanceof Error ? error : new Error(String(error));
         reject(failure);
         this.#lost(failure.message);
       });
-      this.#worker.on("exit", (code) => {
+      worker.on("exit", (code) => {
         this.#lost(`its thread ended with code ${code}`);
       });
     });
     // A failure to start reaches the caller through `started`; without one it is a loss like any other.
     this.#up.catch(() => undefined);
+    const data: PartitionData = { index, life, name: spec.name, revocations, sliceFuel };
+    port.postMessage(data);
+    control.announceOrder();
   }
 
   /** Resolves when the worker has entered its loop. */
@@ -112,20 +136,32 @@ export class PartitionHandle {
     this.control.announceOrder();
   }
 
-  /** Milliseconds for which a partition that is awake has shown no sign of life; its start has a limit of its own. */
-  silence(now: number): number {
-    if (this.#ended) return 0;
+  /** Looks for a sign of life, `lateMs` later than it should have; its start has a limit of its own. */
+  watch(now: number, lateMs: number, stuckMs: number): void {
+    if (this.#ended) return;
     if (!this.#isUp) {
-      this.#pulseSince = now;
-      return now - this.#born < START_MS ? 0 : now - this.#born;
+      if (now - this.#born > START_MS) this.#callbacks.onStuck(`it has not started within ${START_MS} ms`);
+      return;
     }
     const pulse = this.control.pulse();
-    if (pulse === undefined || pulse !== this.#pulse) {
-      this.#pulse = pulse;
-      this.#pulseSince = now;
-      return 0;
+    const silence = this.#heartbeat.look(now, lateMs, pulse);
+    if (silence >= stuckMs) this.#callbacks.onStuck(`no sign of life for ${stuckMs} ms`);
+    else if (silence > 0 && !this.#isAsked && !this.control.hasPatience) void this.#ask(pulse);
+  }
+
+  /** Asks the thread how much processor time it has used. One that is blocked outside JavaScript does not answer. */
+  async #ask(pulse: number | undefined): Promise<void> {
+    this.#isAsked = true;
+    try {
+      const { user, system } = await this.#worker.cpuUsage();
+      const isStuck = this.control.pulse() === pulse && !this.control.hasPatience;
+      if (isStuck && !this.#ended && this.#heartbeat.used(pulse, (user + system) / 1000)) {
+        this.#callbacks.onStuck("it runs without a sign of life");
+      }
+    } catch {
+      // It has just ended: its exit says so.
     }
-    return now - this.#pulseSince;
+    this.#isAsked = false;
   }
 
   /** Ends the worker whatever it is doing. @returns false where that could not be confirmed within a second. */

@@ -23,7 +23,8 @@ export class RestartHistory {
     this.#last = now;
     this.#backoffMs = goodWindows > 0 ? Math.floor(this.#backoffMs / 2 ** Math.min(goodWindows, 31)) : this.#backoffMs;
     if (this.#backoffMs < backoffMs / 2) this.#backoffMs = 0;
-    if (this.#rule.policy === "hold" || this.#failures.length > intensity) return { action: "hold" };
+    const { policy } = this.#rule;
+    if (policy === "hold" || policy === "safe-state" || this.#failures.length > intensity) return { action: "hold" };
     const delayMs = this.#backoffMs;
     this.#backoffMs = Math.min(Math.max(backoffMs, delayMs * 2), maximumBackoffMs);
     return { action: "restart", delayMs };

@@ -54,7 +54,7 @@ export interface SwapEnvironment {
   readonly restart: (record: ModuleRecord) => void;
   readonly hold: (record: ModuleRecord, reason: string) => void;
   readonly emit: (event: KernelEvent) => void;
-  readonly relink: () => void;
+  readonly relink: (records: readonly ModuleRecord[]) => void;
   /** Revokes the record's edges to what it is no longer granted. */
   readonly trim: (record: ModuleRecord) => void;
 }
@@ -239,7 +239,7 @@ export class SwapCoordinator {
     member.record.status = "running";
     if (set.waiting.size > 0 || set.phase !== "flipping") return;
     set.phase = "probation";
-    this.#environment.relink();
+    this.#environment.relink(set.members.map(({ record }) => record));
     const modules = set.members.map(({ record }) => record.spec.name);
     this.#environment.emit({ type: "swapped", modules, pauseMs: set.pauseMs, held: set.held });
     set.resolve({ pauseMs: set.pauseMs, held: set.held });
@@ -295,7 +295,7 @@ export class SwapCoordinator {
 
   #end(set: SwapSet): void {
     this.#set = undefined;
-    this.#environment.relink();
+    this.#environment.relink(set.members.map(({ record }) => record));
     for (const tell of set.onEnded) tell();
   }
 

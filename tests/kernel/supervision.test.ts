@@ -345,8 +345,8 @@ describe("a partition", () => {
     running.kernel.begin("caller");
     await pause(200);
     // The successor's first call has the same correlation, and goes to a module that does not answer in time.
-    running.kernel.grant("caller", endpoint("other-one.in"));
     running.kernel.freezePartition("other");
+    running.kernel.grant("caller", endpoint("other-one.in"));
     await running.waitFor("partition-replaced", () => true, 10_000);
     expect(await values(running, "caller")).toEqual([RESULT.timeout]);
   });
