@@ -12,6 +12,7 @@ import type { CompiledModule } from "./wasm/engine.ts";
 import { compileModule } from "./wasm/engine.ts";
 import type { ExportDescription, ImportDescription } from "./wasm/inspect.ts";
 import { findCustomSections, listExports, listImports, readModule } from "./wasm/inspect.ts";
+import type { MeterOptions } from "./wasm/meter.ts";
 import { meter } from "./wasm/meter.ts";
 
 /** An operation that a binary really imports. */
@@ -72,9 +73,12 @@ export function inspectModule(binary: Uint8Array): ModuleInspection {
 export async function admitModule(binary: Uint8Array, spec: ModuleSpec): Promise<AdmittedModule> {
   const inspection = inspectModule(binary);
   checkGrants(spec, inspection);
-  const memoryMaximumPages = Math.min(spec.memoryPages, inspection.manifest.memory);
-  const metered = meter(binary, { memoryMaximumPages, tableMaximumEntries: LIMITS.tableEntries });
-  return { ...inspection, compiled: await compileModule(metered) };
+  return { ...inspection, compiled: await compileModule(meter(binary, meterOptions(inspection.manifest))) };
+}
+
+/** The quotas with which an admitted module is rewritten. Its grant covers its memory: `checkGrants`. */
+export function meterOptions({ memory }: Manifest): MeterOptions {
+  return { memoryMaximumPages: memory, tableMaximumEntries: LIMITS.tableEntries };
 }
 
 /** Slots that are granted and never imported: excess privilege, to be reported. An event port counts as use. */

@@ -3,7 +3,7 @@
 import { ByteReader, refuseWasm } from "./bytes.ts";
 import { COST, type Effect, PLAIN, VECTOR } from "./instructions.ts";
 import { refuseOpcode, refuseProposal, refuseType } from "./proposals.ts";
-import { type FunctionType, type ModuleShape, VALUE_TYPES } from "./reader.ts";
+import { type BodyShape, type FunctionType, type ModuleShape, VALUE_TYPES } from "./reader.ts";
 
 /**
  * What the rewriter has to do at a place of a body. The places come in ascending order; bytes `[at, end)` are replaced,
@@ -617,12 +617,9 @@ class BodyReader {
   }
 }
 
-/** Reads the body of the defined function `index` (counted without imports). Throws nothing but `Refusal`. */
-export function scanBody(shape: ModuleShape, index: number): BodyScan {
-  const body = shape.bodies[index];
-  const type = shape.types[shape.functions[shape.importedFunctions + index] ?? -1];
-  if (body === undefined || type === undefined) refuseWasm("an unknown function index", 0, { found: `${index}` });
-  const reader = new BodyReader(shape, type, body.at, body.end);
+/** Reads a function body of that type. Throws nothing but `Refusal`. */
+export function scanBody(shape: ModuleShape, type: FunctionType, { at, end }: BodyShape): BodyScan {
+  const reader = new BodyReader(shape, type, at, end);
   reader.read();
   return reader;
 }

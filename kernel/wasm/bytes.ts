@@ -7,6 +7,11 @@ export function refuseWasm(message: string, at: number, detail: RefusalDetail = 
   throw new Refusal("E_WASM", message, { at, ...detail });
 }
 
+/** Refuses a binary that is over a bound. */
+export function refuseSize(message: string, most: string, found: number, detail: RefusalDetail = {}): never {
+  throw new Refusal("E_SIZE", message, { expected: `at most ${most}`, found: `${found}`, ...detail });
+}
+
 // Fatal: names must be UTF-8 (5.2.4). A byte order mark is part of the name.
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
@@ -138,6 +143,16 @@ export class ByteWriter {
       rest >>= 7;
     }
     return this.byte(rest & 0x7f);
+  }
+
+  /** An opcode (or a kind) and an index. */
+  op(opcode: number, index: number): this {
+    return this.byte(opcode).u32(index);
+  }
+
+  /** `i32.const` */
+  constant(value: number): this {
+    return this.byte(0x41).s32(value);
   }
 
   slice(bytes: Uint8Array, start: number, end: number): this {

@@ -108,6 +108,9 @@ export interface ModuleShape {
   readonly references: readonly FunctionReference[];
 }
 
+/** Magic number and version 1 (5.5.16). */
+export const WASM_HEADER: readonly number[] = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];
+
 export const SECTION = Object.freeze({
   custom: 0,
   type: 1,
@@ -156,13 +159,12 @@ class ModuleReader {
 
   read(): void {
     const reader = new ByteReader(this.bytes, 0, this.bytes.length);
-    const magic = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];
-    if (magic.some((value, index) => this.bytes[index] !== value)) {
+    if (WASM_HEADER.some((value, index) => this.bytes[index] !== value)) {
       const component = this.bytes[4] === 0x0d || this.bytes[6] === 1;
       const found = component ? "a component or another version" : "other bytes";
       refuseWasm("not a WebAssembly module of version 1", 0, { expected: "00 61 73 6d 01 00 00 00", found });
     }
-    reader.skip(magic.length);
+    reader.skip(WASM_HEADER.length);
     let last = -1;
     while (reader.at < reader.end) {
       const at = reader.at;

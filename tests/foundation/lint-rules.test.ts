@@ -24,9 +24,9 @@ const SHARED = "export const shared = new SharedArrayBuffer(8);\n";
 const ATOMIC = "export const old = (words: Int32Array): number => Atomics.add(words, 0, 1);\n";
 const CBOR = 'export { decode } from "cbor-x/index-no-eval";\n';
 
-/** TypeScript knows WebAssembly from a declaration of the kernel; the planted tree needs one too. */
+/** TypeScript knows WebAssembly from a declaration; the planted tree needs one too. */
 const DECLARATION = {
-  "kernel/wasm/webassembly.d.ts":
+  "tools/types/webassembly.d.ts":
     "declare namespace WebAssembly {\n  function validate(bytes: Uint8Array): boolean;\n}\n",
 };
 

@@ -77,3 +77,38 @@ export function suspending(target: (...values: never[]) => unknown): WebAssembly
 export function promising(target: unknown): (...values: unknown[]) => Promise<unknown> {
   return integration.promising(target);
 }
+
+/** What is used of the AssemblyScript compiler's API. */
+interface Compiler {
+  readonly main: (
+    options: readonly string[],
+    api: {
+      readonly stderr: { write(chunk: string | Uint8Array): unknown };
+      readFile(name: string, base: string): string | null;
+      writeFile(name: string, content: Uint8Array | string): void;
+      listFiles(name: string, base: string): string[];
+    },
+  ) => Promise<{ readonly error: Error | null }>;
+}
+
+const COMPILER: string = "assemblyscript/asc";
+
+/** Compiles AssemblyScript, as `module.ts`, and gives its source map where the options ask for one. */
+export async function compileScript(
+  source: string,
+  options: readonly string[],
+): Promise<{ readonly binary: Uint8Array<ArrayBuffer>; readonly sourceMap: string | undefined }> {
+  // SAFETY: the shape of the package's export, pinned in the lock file.
+  const { main } = (await import(COMPILER)) as Compiler;
+  const files = new Map<string, Uint8Array | string>();
+  let messages = "";
+  const { error } = await main(["module.ts", ...options, "--use", "abort=", "--outFile", "module.wasm"], {
+    stderr: { write: (chunk) => (messages += String(chunk)) },
+    readFile: (file) => (file === "module.ts" ? source : null),
+    writeFile: (name, content) => void files.set(name, content),
+    listFiles: () => [],
+  });
+  const binary = files.get("module.wasm");
+  if (error !== null || typeof binary !== "object") throw new Error(`it does not compile: ${messages}`);
+  return { binary: Uint8Array.from(binary), sourceMap: files.get("module.wasm.map")?.toString() };
+}

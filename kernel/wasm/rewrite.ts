@@ -1,0 +1,407 @@
+/** Rewrites one function body so that it charges fuel and counts its stack. */
+
+import { type BodyScan, type CallPart, type Edit, scanBody } from "./body.ts";
+import { type ByteWriter, refuseSize, refuseWasm } from "./bytes.ts";
+import { CALLER_PAYS } from "./instructions.ts";
+import { MAXIMUM_BODY_BYTES, MAXIMUM_LOCALS, MAXIMUM_MERGES, UNCOUNTED_FRAME } from "./limits.ts";
+import type { ModuleShape } from "./reader.ts";
+
+export const I32 = 0x7f;
+export const OP = Object.freeze({
+  unreachable: 0x00,
+  block: 0x02,
+  loop: 0x03,
+  if: 0x04,
+  else: 0x05,
+  end: 0x0b,
+  br: 0x0c,
+  brIf: 0x0d,
+  return: 0x0f,
+  call: 0x10,
+  returnCall: 0x12,
+  select: 0x1b,
+  localGet: 0x20,
+  localSet: 0x21,
+  localTee: 0x22,
+  globalGet: 0x23,
+  globalSet: 0x24,
+  i32Const: 0x41,
+  i64Const: 0x42,
+  i32LessSigned: 0x48,
+  i32LessUnsigned: 0x49,
+  i64LessSigned: 0x53,
+  i64LessUnsigned: 0x54,
+  i64GreaterSigned: 0x55,
+  i32Add: 0x6a,
+  i32Subtract: 0x6b,
+  i32Or: 0x72,
+  i32ShiftLeft: 0x74,
+  i32ShiftRightUnsigned: 0x76,
+  i64Add: 0x7c,
+  i64And: 0x83,
+  i64ShiftLeft: 0x86,
+  i64ShiftRightUnsigned: 0x88,
+  f64ConvertI64Signed: 0xb9,
+  refFunction: 0xd2,
+  empty: 0x40,
+} as const);
+
+/** `if` the i32 on the stack is below 0. */
+export const IF_NEGATIVE: readonly number[] = [OP.i32Const, 0, OP.i32LessSigned, OP.if, OP.empty];
+
+/** A conditional region that costs no more than this is charged with the code that leads to it. */
+const MERGED_REGION = 48;
+/** Abstract bytes of a frame beside its locals and operands: return address, frame pointer, instance, spills. */
+const FRAME_BASE = 64;
+
+/** What a caller pays for an entry, by function index; nothing for the host's. */
+export type EntryFee = (functionIndex: number) => number;
+
+/** Indices after rewriting: of functions, and of what the rewriter adds. */
+export interface Indices {
+  readonly shape: ModuleShape;
+  readonly fuel: number;
+  readonly depth: number;
+  /** () -> (): calls `overflow` while depth is below 0, and `exhausted` until fuel is not. */
+  readonly settle: number;
+  /** By `BULK` unit, (n: i32) -> n: charges for n of them and settles. */
+  readonly spend: readonly number[];
+  function(index: number): number;
+  type(parameters: Uint8Array | readonly number[], results: Uint8Array | readonly number[]): number;
+}
+
+/**
+ * How one body is charged. A conditional region that costs little is charged with the one that leads to it. A function
+ * whose unconditional part is cheap and calls nothing is paid for by its callers, so that it need not count at all.
+ */
+export class BodyPlan {
+  readonly scan: BodyScan;
+  /** Index of the function before rewriting. */
+  readonly index: number;
+  /** Byte offset of the body. */
+  readonly at: number;
+  readonly results: Uint8Array;
+  /** Fuel by region, 0 where it is charged with another. */
+  readonly charges: number[];
+  /** Abstract bytes of stack. */
+  readonly frame: number;
+  /** Where depth is counted and fuel checked; undefined for a body that cannot be part of a recursion. */
+  readonly part: CallPart | undefined;
+  /** The body becomes a block, so that conditional branches to its end come by where depth is given back. */
+  readonly wrapped: boolean;
+  /** What callers pay for an entry; 0 where the function itself charges it. */
+  readonly entryFee: number;
+  /**
+   * A small function that calls itself has a twin: a copy that neither charges nor counts. It calls its twin, having paid
+   * for all of it and for its stack, and the twin calls it: so a recursion is counted at every other level.
+   */
+  readonly twinned: boolean;
+  readonly #total: number;
+  readonly #owners: number[];
+
+  /** Plans the defined function `index`, counted without imports. Throws nothing but `Refusal`. */
+  constructor(shape: ModuleShape, index: number) {
+    this.index = shape.importedFunctions + index;
+    const body = shape.bodies[index];
+    const type = shape.types[shape.functions[this.index] ?? -1];
+    if (body === undefined || type === undefined) refuseWasm("an unknown type index", body?.at ?? 0);
+    this.at = body.at;
+    this.results = type.results;
+    this.#bound(body.end - body.at, MAXIMUM_BODY_BYTES, "bytes");
+    const scan = scanBody(shape, type, body);
+    this.scan = scan;
+    this.#bound(scan.locals, MAXIMUM_LOCALS, "parameters and locals");
+    const frame = FRAME_BASE + (scan.locals + scan.height + scan.passed) * (scan.usesVectors ? 16 : 8);
+    const whole: CallPart = { level: 0, at: scan.instructionsAt, end: scan.end - 1, region: 0 };
+    const part = frame > UNCOUNTED_FRAME ? whole : scan.callPart;
+    this.wrapped = part !== undefined && scan.conditionalExits.some((exit) => leaves(part, exit.at, exit.level));
+    this.part = this.wrapped ? whole : part;
+    this.charges = scan.regions.map((region) => region.cost);
+    this.#owners = scan.regions.map((_, region) => region);
+    this.#total = this.charges.reduce((sum, cost) => sum + cost, 0);
+    this.#merge();
+    const entry = this.charges[0] ?? 0;
+    this.entryFee = this.part?.region === 0 || entry > CALLER_PAYS ? 0 : entry;
+    this.twinned = scan.loops === 0 && this.#total <= MERGED_REGION && this.#callsItself();
+    this.frame = this.twinned ? 2 * frame : frame;
+  }
+
+  /** A tail call leaves the frame that paid for the twin's, so a body with any has no twin. */
+  #callsItself(): boolean {
+    const { edits } = this.scan;
+    const itself = edits.some(({ kind, value }) => kind === "call" && value === this.index);
+    return itself && !edits.some(({ kind }) => kind === "tail-call");
+  }
+
+  /** Children come after their parents, so one pass back merges, and one forth finds who charges for each region. */
+  #merge(): void {
+    const { charges } = this;
+    const { regions } = this.scan;
+    const callsIn = (region: number): boolean => region === this.part?.region || (regions[region]?.calls ?? false);
+    for (let region = charges.length - 1; region > 0; region -= 1) {
+      const parent = regions[region]?.parent ?? -1;
+      const cost = charges[region] ?? 0;
+      if (parent < 0 || cost > MERGED_REGION || region === this.part?.region) continue;
+      // Fees of calls are added later; a region that its callers pay for must not come to owe any.
+      if (callsIn(region) && !callsIn(parent)) continue;
+      charges[parent] = (charges[parent] ?? 0) + cost;
+      charges[region] = 0;
+      this.#owners[region] = parent;
+    }
+    for (const [region, owner] of this.#owners.entries()) this.#owners[region] = this.#owners[owner] ?? owner;
+  }
+
+  /** Adds what the callees of direct calls leave to their callers, and all of what the twin does. */
+  payFees(entryFee: EntryFee): void {
+    const { directCalls } = this.scan;
+    const twinFee = directCalls.reduce((sum, { callee }) => sum + entryFee(callee), this.#total);
+    for (const { region, callee } of directCalls) {
+      const owner = this.#owners[region] ?? region;
+      const fee = this.twinned && callee === this.index ? twinFee : entryFee(callee);
+      this.charges[owner] = (this.charges[owner] ?? 0) + fee;
+    }
+  }
+
+  /** The bounds of DESIGN 6 on what V8 is given to compile. */
+  checkRewritten(bytes: number, addedLocals: number): void {
+    const { scan } = this;
+    const locals = scan.locals + addedLocals;
+    // At most three more for each loop, and two for the body.
+    const merges = (locals + scan.height) * (scan.controls + 3 * scan.loops + 2);
+    this.#bound(bytes, MAXIMUM_BODY_BYTES, "bytes");
+    this.#bound(locals, MAXIMUM_LOCALS, "parameters and locals");
+    this.#bound(merges, MAXIMUM_MERGES, "(locals + operands) x control instructions");
+  }
+
+  #bound(found: number, maximum: number, what: string): void {
+    if (found <= maximum) return;
+    refuseSize(`function ${this.index} is too large to be compiled in bounded time`, `${maximum} ${what}`, found, {
+      at: this.at,
+      hint: "split the function, or compile without inlining (-Os)",
+    });
+  }
+}
+
+function leaves(part: CallPart, at: number, level: number): boolean {
+  return at >= part.at && at < part.end && level <= part.level;
+}
+
+/** The guest's bytes [from, to) stand at `at` of the rewritten body. */
+type CopyListener = (at: number, from: number, to: number) => void;
+
+/**
+ * Rewrites one body. Every sequence it inserts leaves the operand stack as it was and touches only locals, globals and
+ * functions past the guest's own index spaces, whose bounds `scanBody` has checked; the labels that it adds are passed
+ * over by the guest's branches. So code that was invalid stays invalid.
+ *
+ * Fuel is checked at the head of every loop and of the part that holds all calls: no endless execution avoids both.
+ * Between two checks at most the code of one body and its twin runs. The global is exact at every charge, so the host may
+ * look at any time, also after a trap; functions with loops keep a copy in a local, which spares them the load.
+ */
+export class BodyRewriter {
+  readonly #indices: Indices;
+  readonly #plan: BodyPlan;
+  readonly #out: ByteWriter;
+  /** Where calls to the function itself go, after rewriting: to its twin if it has one. */
+  readonly #itself: number;
+  readonly #onCopy: CopyListener | undefined;
+  /** This is the twin: its one caller has paid for all of it. */
+  readonly #prepaid: boolean;
+  readonly #part: CallPart | undefined;
+  readonly #wrapped: boolean;
+  readonly #cached: boolean;
+  readonly #fuel: number;
+  readonly #depth: number;
+  #copied: number;
+
+  constructor(indices: Indices, plan: BodyPlan, out: ByteWriter, itself: number, onCopy?: CopyListener) {
+    const { scan } = plan;
+    this.#indices = indices;
+    this.#plan = plan;
+    this.#out = out;
+    this.#itself = itself;
+    this.#onCopy = onCopy;
+    this.#prepaid = plan.twinned && itself === indices.function(plan.index);
+    this.#part = this.#prepaid ? undefined : plan.part;
+    this.#wrapped = !this.#prepaid && plan.wrapped;
+    this.#cached = scan.loops > 0;
+    this.#fuel = scan.locals;
+    this.#depth = scan.locals + 1;
+    this.#copied = scan.instructionsAt;
+  }
+
+  rewrite(): void {
+    const { scan } = this.#plan;
+    this.#locals();
+    this.#enter();
+    const end = this.#part === undefined || this.#wrapped ? scan.end : this.#part.end;
+    let inside = end < scan.end;
+    for (const edit of scan.edits) {
+      if (inside && edit.at >= end) {
+        this.#leavePart(end);
+        inside = false;
+      }
+      this.#copy(edit.at);
+      this.#copied = edit.end;
+      this.#edit(edit);
+    }
+    if (inside) this.#leavePart(end);
+    this.#copy(scan.end);
+    if (this.#wrapped) {
+      this.#giveBackDepth();
+      this.#out.byte(OP.end);
+    }
+    this.#plan.checkRewritten(this.#out.length, this.#addedLocals);
+  }
+
+  /** Copies the guest's code up to there. */
+  #copy(to: number): void {
+    this.#onCopy?.(this.#out.length, this.#copied, to);
+    this.#out.slice(this.#indices.shape.bytes, this.#copied, to);
+    this.#copied = to;
+  }
+
+  #leavePart(end: number): void {
+    this.#copy(end);
+    this.#giveBackDepth();
+  }
+
+  get #addedLocals(): number {
+    if (this.#part !== undefined) return 2;
+    return this.#cached ? 1 : 0;
+  }
+
+  #locals(): void {
+    const { scan } = this.#plan;
+    const added = this.#addedLocals;
+    this.#out.u32(scan.localGroups + (added > 0 ? 1 : 0));
+    this.#out.slice(this.#indices.shape.bytes, scan.localGroupsAt, scan.instructionsAt);
+    if (added > 0) this.#out.u32(added).byte(I32);
+  }
+
+  #edit(edit: Edit): void {
+    const out = this.#out;
+    const indices = this.#indices;
+    switch (edit.kind) {
+      case "call":
+        out.op(OP.call, edit.value === this.#plan.index ? this.#itself : indices.function(edit.value));
+        return this.#reload();
+      case "indirect-call":
+        return this.#reload();
+      case "tail-call":
+        this.#giveBackDepth();
+        if (edit.value >= 0) out.op(OP.returnCall, indices.function(edit.value));
+        return;
+      case "reference":
+        out.op(OP.refFunction, indices.function(edit.value));
+        return;
+      case "return":
+        return this.#return(edit);
+      case "exit":
+        if (this.#leavesPart(edit.at, edit.value)) this.#giveBackDepth();
+        return;
+      case "label":
+        out.u32(edit.value + (edit.loop?.tight === true ? 1 : 0));
+        return;
+      case "bulk":
+        out.op(OP.call, indices.spend[edit.value] ?? 0);
+        return this.#reload();
+      case "charge":
+        return this.#head(edit.value);
+      case "loop":
+        return this.#loop(edit);
+      case "loop-end":
+        if (edit.loop?.tight === true) out.byte(OP.end);
+        return;
+    }
+  }
+
+  #leavesPart(at: number, level: number): boolean {
+    return this.#part !== undefined && !this.#wrapped && leaves(this.#part, at, level);
+  }
+
+  #return(edit: Edit): void {
+    if (this.#wrapped) {
+      this.#out.op(OP.br, edit.value + (edit.loop?.tight === true ? 1 : 0));
+      return;
+    }
+    if (this.#leavesPart(edit.at, 0)) this.#giveBackDepth();
+    this.#out.byte(OP.return);
+  }
+
+  #enter(): void {
+    const plan = this.#plan;
+    if (this.#prepaid || plan.entryFee > 0) return this.#reload();
+    const counted = this.#part?.region === 0;
+    this.#charge(plan.charges[0] ?? 0, false, this.#cached || counted);
+    if (counted) this.#takeDepth();
+    if (!this.#wrapped) return;
+    this.#out.byte(OP.block);
+    if (plan.results.length > 1) this.#out.s32(this.#indices.type([], plan.results));
+    else this.#out.byte(plan.results[0] ?? OP.empty);
+  }
+
+  /** The head of a conditional region. */
+  #head(region: number): void {
+    if (this.#prepaid) return;
+    const counted = region === this.#part?.region;
+    const cost = this.#plan.charges[region] ?? 0;
+    if (cost > 0 || counted) this.#charge(cost, this.#cached, this.#cached || counted);
+    if (counted) this.#takeDepth();
+  }
+
+  /**
+   * A loop that others or calls are in is checked where it is charged. A tight one gets a loop around it that it is left
+   * for when fuel is below 0, so that no call stands in it: `loop (settle) loop (br_if 1 if fuel < 0) ... end end`.
+   */
+  #loop(edit: Edit): void {
+    const out = this.#out;
+    const { bytes } = this.#indices.shape;
+    const cost = this.#plan.charges[edit.value] ?? 0;
+    out.slice(bytes, edit.at, edit.end);
+    if (edit.loop?.tight !== true) {
+      this.#charge(cost, true, true);
+      return this.#settleIfNegative();
+    }
+    this.#settleIfNegative();
+    out.slice(bytes, edit.at, edit.end);
+    out.op(OP.localGet, this.#fuel).raw(OP.i32Const, 0, OP.i32LessSigned, OP.brIf, 1);
+    this.#charge(cost, true, true);
+  }
+
+  /** fuel -= cost, from the local copy or the global, into the global and, if it is to be kept, the local. */
+  #charge(cost: number, fromLocal: boolean, keep: boolean): void {
+    const out = this.#out;
+    if (fromLocal) out.op(OP.localGet, this.#fuel);
+    else out.op(OP.globalGet, this.#indices.fuel);
+    out.constant(cost).byte(OP.i32Subtract);
+    if (keep) out.op(OP.localTee, this.#fuel);
+    out.op(OP.globalSet, this.#indices.fuel);
+  }
+
+  /** Takes this activation's frame from depth, and checks depth and fuel in one. */
+  #takeDepth(): void {
+    const { depth } = this.#indices;
+    this.#out.op(OP.globalGet, depth).constant(this.#plan.frame).byte(OP.i32Subtract);
+    this.#out.op(OP.localTee, this.#depth).op(OP.globalSet, depth);
+    this.#settleIfNegative(this.#depth);
+  }
+
+  /** A value kept in a local would have to survive the calls in between, which costs more than reading it again. */
+  #giveBackDepth(): void {
+    const { depth } = this.#indices;
+    this.#out.op(OP.globalGet, depth).constant(this.#plan.frame).byte(OP.i32Add).op(OP.globalSet, depth);
+  }
+
+  #settleIfNegative(other?: number): void {
+    const out = this.#out.op(OP.localGet, this.#fuel);
+    if (other !== undefined) out.op(OP.localGet, other).byte(OP.i32Or);
+    out.raw(...IF_NEGATIVE).op(OP.call, this.#indices.settle);
+    this.#reload();
+    out.byte(OP.end);
+  }
+
+  #reload(): void {
+    if (this.#cached) this.#out.op(OP.globalGet, this.#indices.fuel).op(OP.localSet, this.#fuel);
+  }
+}
