@@ -28,6 +28,8 @@ export const SAVE = Object.freeze({ trap: 1, outside: 2, loop: 3, rubbish: 4 } a
 
 const SECTION = Object.freeze({ custom: 0, type: 1, import: 2, function: 3, global: 6, export: 7, code: 10 } as const);
 
+type Bytes = Uint8Array<ArrayBuffer>;
+
 interface Section {
   readonly id: number;
   readonly bytes: Uint8Array;
@@ -93,7 +95,7 @@ function signedLeb(value: number): number[] {
   }
 }
 
-function join(...parts: (Uint8Array | readonly number[])[]): Uint8Array {
+function join(...parts: (Uint8Array | readonly number[])[]): Bytes {
   const joined = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
   for (const part of parts) {
@@ -114,7 +116,7 @@ function readSections(binary: Uint8Array): Section[] {
   return sections;
 }
 
-function writeSections(sections: readonly Section[]): Uint8Array {
+function writeSections(sections: readonly Section[]): Bytes {
   const header = [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0];
   return join(header, ...sections.map(({ id, bytes }) => join([id], leb(bytes.length), bytes)));
 }
@@ -256,7 +258,7 @@ function isManifest({ id, bytes }: Section): boolean {
 }
 
 /** The module with one port more, `inject`, by which faults are put into it while it runs. */
-export function withInjection(binary: Uint8Array): Uint8Array {
+export function withInjection(binary: Uint8Array): Bytes {
   let sections = readSections(binary).filter(({ id, bytes }) => id !== SECTION.custom || isManifest({ id, bytes }));
   const manifest = sections.find(isManifest);
   if (manifest === undefined) throw new TypeError("the binary has no manifest");
@@ -380,7 +382,8 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = Object.freeze({
         return [opcode, ...signedLeb(random.pick([0, 1, -1, random.below(2 ** 31), 1 << random.below(32)]))];
       }
       const value = bytes.slice(operands, to);
-      value[random.below(8)] ^= 1 << random.below(8);
+      const at = random.below(8);
+      value[at] = (value[at] ?? 0) ^ (1 << random.below(8));
       return [opcode, ...value];
     },
   },
@@ -415,14 +418,14 @@ export function mutateCode(
     if (body === undefined || candidates.length === 0) continue;
     const instruction = random.pick(candidates);
     const bytes = replace(instruction, body, random);
+    if (Buffer.compare(Uint8Array.from(bytes), body.subarray(instruction.from, instruction.to)) === 0) continue;
     const changed = join(body.subarray(0, instruction.from), bytes, body.subarray(instruction.to));
     const code = bodies.map((each, at) => {
       const content = at === index ? changed : each;
       return join(leb(content.length), content);
     });
     const mutated = writeSections(withContent(sections, SECTION.code, join(leb(bodies.length), ...code)));
-    if (mutated.length <= LIMITS.binaryBytes && WebAssembly.validate(mutated as BufferSource))
-      return { binary: mutated, mutation };
+    if (mutated.length <= LIMITS.binaryBytes && WebAssembly.validate(mutated)) return { binary: mutated, mutation };
   }
   return undefined;
 }

@@ -36,7 +36,7 @@ const IO_ERRORS = [RESULT.io, RESULT.timeout, RESULT["not-found"], RESULT["dead-
 
 function samplesOf({ manifest }: Victim, port: string): readonly Uint8Array[] {
   const contract = manifest.ports.find(({ name }) => name === port)?.contract ?? null;
-  const name = contract === null ? "none" : String(contract).replace(/[^a-z].*$/, "");
+  const name = contract === null ? "none" : contract.replace(/[^a-z].*$/, "");
   return SAMPLES[name] ?? SAMPLES["none"] ?? [];
 }
 
