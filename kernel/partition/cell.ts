@@ -5,6 +5,7 @@ import { HandleTable } from "../ipc/capability.ts";
 import type { Message } from "../ipc/mailbox.ts";
 import { Mailbox } from "../ipc/mailbox.ts";
 import { LIMITS } from "../limits.ts";
+import type { GatedEntry, GateLink } from "./gates.ts";
 import type { ModuleInstance } from "./instance.ts";
 import type { ModuleOrder, SavedState, SlotLink } from "./protocol.ts";
 import type { CancelTimer } from "./timers.ts";
@@ -50,8 +51,9 @@ export interface Incarnation {
   readonly isDirect: boolean;
   /** True while the kernel runs it outside a handler: it can then not be suspended. */
   synchronous: boolean;
-  /** True while a gate runs it: its fuel is then its caller's. */
-  isGated: boolean;
+  /** Its `call` imports, and what gates into it share, once there is one. */
+  readonly links: GateLink[];
+  entry: GatedEntry | undefined;
   readonly onDone: (result: number) => void;
   readonly onFault: (error: unknown) => void;
 }

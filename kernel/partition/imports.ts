@@ -41,7 +41,7 @@ function linkOperation(context: LinkContext, slot: SlotLink, name: string): WebA
       ? resourceFunction(context, slot, name, operation)
       : guarded(context, slot, name, operation, local(context, slot));
   if (slot.interface === "endpoint" && name === "call") {
-    return context.gates.importCall(context.incarnation, slot, target);
+    return context.gates.importCall(context.incarnation, slot, target, context.nextSlice);
   }
   return operation.blocking ? suspending(target) : target;
 }

@@ -20,6 +20,8 @@ export interface LinkContext {
   readonly post: PostOffice;
   readonly timers: Timers;
   readonly exhausted: () => undefined | Promise<number>;
+  /** Ends the slice before it is used up: 0 with a new one, 1 where the activation has no fuel left for one. */
+  readonly nextSlice: () => number | Promise<number>;
   readonly overflow: () => never;
   readonly now: () => number;
   readonly suspend: Suspend;

@@ -104,6 +104,8 @@ export class PostOffice {
     else reviseEdge(known, depth, overflow);
   }
 
+  readonly isRevoked = (edge: number): boolean => this.#revocations.load(edge) !== 0;
+
   /** Copies a message out of a guest's memory to where its capability points. The caller has checked rights. */
   send(
     sender: ModuleCell,
@@ -115,7 +117,7 @@ export class PostOffice {
     if (length > LIMITS.payloadBytes) return RESULT["too-large"];
     if (!memory.covers(address, length)) return RESULT["bad-address"];
     const { target } = outgoing.capability;
-    if (this.#isRevoked(target)) return RESULT.denied;
+    if (this.#isCutOff(target)) return RESULT.denied;
     if (target.partition !== this.#partition) return this.#sendAcross(sender, outgoing, memory, address, length);
     const receiver = this.#cells.get(target.module);
     const edge = this.#edges.get(target.edge);
@@ -206,13 +208,13 @@ export class PostOffice {
   /** Answers everybody whose call went by a capability that has been revoked meanwhile. */
   failRevokedCalls(): void {
     for (const [correlation, { target }] of [...this.#pending]) {
-      if (this.#isRevoked(target)) this.settle(correlation, RESULT.denied, NOTHING);
+      if (this.#isCutOff(target)) this.settle(correlation, RESULT.denied, NOTHING);
     }
   }
 
   /** Revoked is what was granted, or any delegation on the way from there to here. */
-  #isRevoked({ edge, via }: Target): boolean {
-    return this.#revocations.load(edge) !== 0 || via.some((step) => this.#revocations.load(step) !== 0);
+  #isCutOff({ edge, via }: Target): boolean {
+    return this.isRevoked(edge) || (via.length > 0 && via.some(this.isRevoked));
   }
 
   /** Answers everybody who waits for that module: it died. */

@@ -84,7 +84,8 @@ export class Runner {
       cell,
       order,
       synchronous: false,
-      isGated: false,
+      links: [] as Incarnation["links"],
+      entry: undefined as Incarnation["entry"],
       isDirect: isDirect(order, this.#environment.sliceFuel),
     } as {
       -readonly [Key in keyof Incarnation]: Incarnation[Key];
@@ -105,6 +106,7 @@ export class Runner {
       now,
       report,
       exhausted: () => this.#exhausted(incarnation),
+      nextSlice: () => this.#nextSlice(incarnation) ?? 1,
       overflow: () => {
         throw new GuestStopped("stack", "the stack allowance is used up");
       },
@@ -342,9 +344,9 @@ export class Runner {
     cell.state = "running";
     this.running = cell;
     if (wait.isSlice) {
-      const slice = Math.min(activation.fuelLeft, this.#environment.sliceFuel);
+      // What the meter charged beyond the last slice is a debt: while any is left, it asks again. What was left of it is kept.
+      const slice = Math.min(activation.fuelLeft, this.#environment.sliceFuel - Math.max(activation.granted, 0));
       activation.fuelLeft -= slice;
-      // What the meter charged beyond the last slice is a debt: while any is left, it asks again.
       activation.granted += slice;
       incarnation.instance.refuel(activation.granted);
     }
@@ -370,11 +372,20 @@ export class Runner {
   /** The slice is used up: a direct module has had all it may; a blocking one goes to the end of its queue. */
   #exhausted(incarnation: Incarnation): undefined | Promise<number> {
     const { cell } = incarnation;
-    // A gate has set its own limit, and its caller pays.
-    if (incarnation.isGated) throw new GuestStopped("budget", "the port's declared fuel is used up");
+    // Only a gate runs what is idle: it has set its own limit, and its caller pays.
+    if (cell.state === "idle" && !incarnation.synchronous) throw new GuestStopped("budget", "the port's declared fuel is used up");
     if (incarnation.synchronous) throw budgetUsed(Math.min(cell.order.fuel, LIMITS.entryFuel));
+    const next = this.#nextSlice(incarnation);
+    if (next === undefined) throw budgetUsed(cell.order.fuel);
+    return next;
+  }
+
+  /** Puts the handler at the end of its queue, until it has a new slice; undefined where it has no fuel for one. */
+  #nextSlice(incarnation: Incarnation): undefined | Promise<number> {
+    const { cell } = incarnation;
+    if (!cell.isActive) return undefined;
     this.#account(cell, incarnation);
-    if (cell.activation.fuelLeft <= 0) throw budgetUsed(cell.order.fuel);
+    if (cell.activation.fuelLeft <= 0) return undefined;
     return this.#suspend(
       incarnation,
       (complete) => {

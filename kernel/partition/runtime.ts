@@ -52,8 +52,15 @@ export class PartitionRuntime {
     };
     const now = (): number => performance.now();
     this.#post = new PostOffice(data, this.#cells, this.#timers, now, ready);
-    this.#gates = new Gates(data.index, this.#cells, this.#post.policy, data.sliceFuel, (cell, error) => {
-      this.#runner.fault(cell, error);
+    this.#gates = new Gates({
+      partition: data.index,
+      cells: this.#cells,
+      policy: this.#post.policy,
+      sliceFuel: data.sliceFuel,
+      isRevoked: this.#post.isRevoked,
+      fault: (cell, error) => {
+        this.#runner.fault(cell, error);
+      },
     });
     const environment = {
       post: this.#post,

@@ -51,9 +51,9 @@ export type WasmFunction = WebAssembly.ExportValue;
 export type WasmTable = WebAssembly.Table;
 export type WasmCounter = WebAssembly.Global<"i32">;
 
-/** Compiles and instantiates a module that the kernel itself has made: small, so it may be done at once. */
-export function instantiateBytes(bytes: Uint8Array<ArrayBuffer>, imports: WasmImports): WasmInstance {
-  return new WebAssembly.Instance(new WebAssembly.Module(bytes), imports);
+/** Compiles a module that the kernel itself has made: small, so it may be done at once. */
+export function compileOwn(bytes: Uint8Array<ArrayBuffer>): CompiledModule {
+  return new WebAssembly.Module(bytes);
 }
 
 /** A table of one function. */

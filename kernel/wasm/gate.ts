@@ -19,6 +19,17 @@ export interface GateShape {
   readonly badge: number;
 }
 
+const SHAPE_FIELDS = Object.freeze([
+  "inbox",
+  "payloadRoom",
+  "port",
+  "fuel",
+  "stack",
+  "senderModule",
+  "senderGeneration",
+  "badge",
+] as const satisfies readonly (keyof GateShape)[]);
+
 /** Abstract bytes that the gate itself and the JavaScript frame behind it stand on. */
 const GATE_STACK = 2048;
 /** The least result code: an i32. */
@@ -26,11 +37,14 @@ const LOWEST = -(2 ** 31);
 
 const I32 = 0x7f;
 const I64 = 0x7e;
+const V128 = 0x7b;
 const CALLER = 0;
 const CALLEE = 1;
-/** Index spaces: imports in the order of `gateImports`. */
-const FUNCTION = Object.freeze({ invoke: 0, misbehaved: 1, call: 2 });
-const GLOBAL = Object.freeze({ callerFuel: 0, callerDepth: 1, calleeFuel: 2, busy: 3, calleeResult: 4, calls: 5 });
+/** Index spaces: imports in the order of `gateImports`, then what the gate has of its own. */
+const FUNCTION = Object.freeze({ invoke: 0, misbehaved: 1, call: 2, start: 3 });
+const GLOBAL = Object.freeze({ callerFuel: 0, callerDepth: 1, calleeFuel: 2, busy: 3, calleeResult: 4, shape: 5 });
+/** The first half of every header, whose length is filled in for each call. The second half is 0. */
+const HEADER_GLOBALS = Object.freeze([13, 14] as const);
 const LOCAL = Object.freeze({
   address: 0,
   length: 1,
@@ -39,7 +53,7 @@ const LOCAL = Object.freeze({
   timeoutMs: 4,
   used: 5,
   replyStart: 6,
-  at: 7,
+  last: 7,
   result: 8,
 });
 
@@ -68,6 +82,11 @@ class Assembly {
     return this.raw(0x24, index);
   }
 
+  /** The pair's own number. */
+  shape(field: keyof GateShape): this {
+    return this.global(GLOBAL.shape + SHAPE_FIELDS.indexOf(field));
+  }
+
   constant(value: number): this {
     this.out.byte(0x41).s32(value);
     return this;
@@ -91,20 +110,25 @@ class Assembly {
     return this.raw(0xad, 0x7c, 0x3f, index, 0xad, 0x42, 16, 0x86, 0x56);
   }
 
-  /** Stores what `value` pushes into the header field at `offset` of the callee's inbox. */
-  header(inbox: number, offset: number, value: () => void): this {
-    this.constant(inbox);
+  /** Stores the vector that `value` pushes at `offset` of the callee's inbox. */
+  header(offset: number, value: () => void): this {
+    this.shape("inbox");
     value();
-    this.out.raw(0x36, 0x42, CALLEE).u32(offset);
-    return this;
+    return this.raw(0xfd, 0x0b, 0x40, CALLEE, offset);
+  }
+
+  /** Replaces lane `lane` of the i32x4 on the stack by what `value` pushes. */
+  lane(lane: number, value: () => void): this {
+    value();
+    return this.raw(0xfd, 0x1c, lane);
   }
 
   /**
    * Copies `length` bytes between memories; both ranges have been checked. A `memory.copy` is a call out of Wasm, so
-   * lengths of 16 to 256 go by vectors, the last of which overlaps the one before.
+   * lengths of 16 to 64 go by four vectors, which overlap where they are shorter.
    */
   copy(target: number, source: number, to: () => void, from: () => void, length: () => void): this {
-    const { at } = LOCAL;
+    const last = (): this => this.get(LOCAL.last);
     const vector = (offset: () => void): this => {
       to();
       offset();
@@ -114,29 +138,27 @@ class Assembly {
       return this.raw(0x6a, 0xfd, 0x00, 0x40, source, 0, 0xfd, 0x0b, 0x40, target, 0);
     };
     length();
-    this.constant(16).raw(0x6b).constant(240).raw(0x4b, 0x04, 0x40);
+    this.constant(16).raw(0x6b, 0x22, LOCAL.last).constant(48).raw(0x4b, 0x04, 0x40);
     to();
     from();
     length();
-    this.raw(0xfc, 0x0a, target, source, 0x05).constant(0).set(at).raw(0x03, 0x40);
-    vector(() => this.get(at));
-    this.get(at).constant(16).raw(0x6a, 0x22, at).constant(16).raw(0x6a);
-    length();
-    this.raw(0x4d, 0x0d, 0, 0x0b);
-    vector(() => {
-      length();
-      this.constant(16).raw(0x6b);
-    });
+    this.raw(0xfc, 0x0a, target, source, 0x05);
+    vector(() => this.constant(0));
+    for (const at of [16, 32]) {
+      // min(at, last)
+      vector(() => this.constant(at).get(LOCAL.last).constant(at).get(LOCAL.last).raw(0x49, 0x1b));
+    }
+    vector(last);
     return this.raw(0x0b);
   }
 }
 
 /** All checks come before the callee's memory is touched, so no caller can make a callee fail or see half a message. */
-function check(code: Assembly, shape: GateShape): void {
+function check(code: Assembly): void {
   const { address, length, replyAddress, replyCapacity } = LOCAL;
   code.get(LOCAL.timeoutMs).constant(1).raw(0x48).refuse(RESULT.invalid);
   code.global(GLOBAL.busy).refuse(RESULT.busy);
-  code.get(length).constant(Math.min(shape.payloadRoom, LIMITS.payloadBytes)).raw(0x4b).refuse(RESULT["too-large"]);
+  code.get(length).shape("payloadRoom").raw(0x4b).refuse(RESULT["too-large"]);
   for (const [start, size] of [
     [address, length],
     [replyAddress, replyCapacity],
@@ -149,49 +171,46 @@ function check(code: Assembly, shape: GateShape): void {
       )
       .refuse(RESULT["bad-address"]);
   }
-  code.global(GLOBAL.callerFuel).constant(shape.fuel).raw(0x48).refuse(RESULT["no-fuel"]);
-  code
-    .global(GLOBAL.callerDepth)
-    .constant(shape.stack + GATE_STACK)
-    .raw(0x48)
-    .refuse(RESULT["no-stack"]);
+  code.global(GLOBAL.callerFuel).shape("fuel").raw(0x48).refuse(RESULT["no-fuel"]);
+  code.global(GLOBAL.callerDepth).shape("stack").constant(GATE_STACK).raw(0x6a, 0x48).refuse(RESULT["no-stack"]);
 }
 
-function deliver(code: Assembly, { inbox, senderModule, senderGeneration, badge }: GateShape): void {
-  const words: readonly (readonly [number, number])[] = [
-    [HEADER.version, ABI_VERSION | (KIND.call << 16)],
-    [HEADER.senderModule, senderModule],
-    [HEADER.senderGeneration, senderGeneration],
-    [HEADER.badge, badge],
-    [HEADER.correlation, 0],
-    [HEADER.lost, 0],
-    [HEADER.reserved, 0],
-  ];
-  for (const [offset, value] of words) code.header(inbox, offset, () => code.constant(value));
-  code.header(inbox, HEADER.length, () => code.get(LOCAL.length));
-  // The handles of an earlier message are not this sender's to show.
-  for (let offset: number = HEADER.handleList; offset < HEADER.size; offset += 8) {
-    code.constant(inbox).raw(0x42, 0, 0x37, 0x43, CALLEE, offset);
-  }
+/** Runs once for each gate: makes the header that all its calls have in common. */
+function prepare(code: Assembly): void {
+  const [first, second] = HEADER_GLOBALS;
+  code.constant(ABI_VERSION | (KIND.call << 16)).raw(0xfd, 0x11);
+  code.lane(HEADER.length / 4, () => code.constant(0));
+  code.lane(HEADER.senderModule / 4, () => code.shape("senderModule"));
+  code.lane(HEADER.senderGeneration / 4, () => code.shape("senderGeneration"));
+  code.setGlobal(first);
+  // No correlation, nothing lost.
+  code.constant(0).raw(0xfd, 0x11);
+  code.lane(HEADER.badge / 4 - 4, () => code.shape("badge"));
+  code.setGlobal(second);
+}
+
+function deliver(code: Assembly): void {
   const { address, length } = LOCAL;
-  const payload = inbox + HEADER.size;
+  const [first, second] = HEADER_GLOBALS;
+  code.header(0, () => code.global(first).lane(HEADER.length / 4, () => code.get(length)));
+  code.header(16, () => code.global(second));
+  // The handles of an earlier message are not this sender's to show.
+  for (const offset of [HEADER.handleList, 48]) code.header(offset, () => code.constant(0).raw(0xfd, 0x11));
   code.copy(
     CALLEE,
     CALLER,
-    () => code.constant(payload),
+    () => code.shape("inbox").constant(HEADER.size).raw(0x6a),
     () => code.get(address),
     () => code.get(length),
   );
 }
 
-function invoke(code: Assembly, { fuel, stack, port }: GateShape): void {
-  code.constant(1).setGlobal(GLOBAL.busy);
-  code.constant(fuel).constant(stack).constant(port).get(LOCAL.length).raw(0x10, FUNCTION.invoke);
-  code.set(LOCAL.replyStart).constant(0).setGlobal(GLOBAL.busy);
-  code.global(GLOBAL.calls).raw(0x42, 1, 0x7c).setGlobal(GLOBAL.calls);
+function invoke(code: Assembly): void {
+  code.shape("fuel").shape("stack").shape("port").get(LOCAL.length).raw(0x10, FUNCTION.invoke);
+  code.set(LOCAL.replyStart);
   // Charged to the caller: what the callee used of its declared fuel, never more, and the bytes carried.
-  code.constant(fuel).constant(fuel).global(GLOBAL.calleeFuel).raw(0x6b).raw(0x22, LOCAL.used);
-  code.constant(fuel).get(LOCAL.used).raw(0x48, 0x1b).set(LOCAL.used);
+  code.shape("fuel").shape("fuel").global(GLOBAL.calleeFuel).raw(0x6b).raw(0x22, LOCAL.used);
+  code.shape("fuel").get(LOCAL.used).raw(0x48, 0x1b).set(LOCAL.used);
   charge(code, () => code.get(LOCAL.used).get(LOCAL.length).constant(3).raw(0x76, 0x6a));
 }
 
@@ -231,19 +250,19 @@ function answer(code: Assembly): void {
   code.get(replyLength);
 }
 
-function body(shape: GateShape): ByteWriter {
+function body(): ByteWriter {
   const code = new Assembly();
   code.raw(2, 3, I32, 1, I64);
-  check(code, shape);
-  deliver(code, shape);
-  invoke(code, shape);
+  check(code);
+  deliver(code);
+  invoke(code);
   answer(code);
   return code.raw(0x0b).out;
 }
 
 /** The imports of every gate, in the order of its index spaces. */
 function gateImports(): ByteWriter {
-  const out = new ByteWriter().u32(9);
+  const out = new ByteWriter().u32(9 + SHAPE_FIELDS.length);
   out.name("caller").name("memory").raw(2, 0, 0);
   out.name("callee").name("memory").raw(2, 0, 0);
   out.name("callee").name("invoke").raw(0, 0);
@@ -257,53 +276,68 @@ function gateImports(): ByteWriter {
     out.name(module).name(name).raw(3, I32, 1);
   }
   out.name("callee").name("result").raw(3, I64, 1);
+  for (const field of SHAPE_FIELDS) out.name("shape").name(field).raw(3, I32, 0);
   return out;
 }
 
 /**
- * The binary of a gate. It needs multi-memory, which guests may not use; it holds no guest code.
+ * The binary of every gate: pairs differ in what it imports only, so that a thousand of them share their code. It needs
+ * multi-memory, which guests may not use; it holds no guest code.
  *
  * | import | type | what the kernel gives |
  * | --- | --- | --- |
  * | `caller.memory`, `callee.memory` | memory | the two guests' memories |
  * | `caller.fuel`, `caller.depth`, `callee.fuel` | mutable i32 | `bulkhead:fuel` and `bulkhead:depth` of each |
- * | `callee.busy` | mutable i32 | not 0 while the callee runs, by whatever way: one for each callee |
+ * | `callee.busy` | mutable i32 | not 0 while messages wait for the callee or it handles one; it calls nobody, so no gate leads back into it |
  * | `callee.result` | mutable i64 | `bulkhead:result` |
  * | `callee.invoke` | (fuel, depth, port, length) -> i32 | JavaScript around `bulkhead:activate`: its 0, or 1 after any throw |
  * | `callee.misbehaved` | () -> () | told of a kernel code or a reply outside the callee's memory; must not throw |
+ * | `shape.*` | i32 | the numbers of `GateShape`, as `gateShape` gives them |
  *
  * | export | type | meaning |
  * | --- | --- | --- |
  * | `call` | (address, length, replyAddress, replyCapacity, timeoutMs) -> i32 | length of the reply, or a result code |
- * | `calls` | mutable i64 | calls that reached the callee |
  *
  * A deadline below 1 is `invalid`; it is not looked at further: the port's declared fuel bounds the call to less than a millisecond.
  * Refusals come before the callee is touched, in this order: `invalid`, `busy`, `too-large`, `bad-address`, `no-fuel`, `no-stack`.
  */
-export function makeGate(shape: GateShape): Uint8Array<ArrayBuffer> {
+export function makeGate(): Uint8Array<ArrayBuffer> {
   const out = new ByteWriter(1024).raw(0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00);
   const section = (id: number, content: ByteWriter): unknown => out.byte(id).u32(content.length).append(content);
   const types = new ByteWriter().u32(3);
   types.raw(0x60, 4, I32, I32, I32, I32, 1, I32).raw(0x60, 0, 0).raw(0x60, 5, I32, I32, I32, I32, I32, 1, I32);
   section(1, types);
   section(2, gateImports());
-  section(3, new ByteWriter().raw(1, 2));
-  section(6, new ByteWriter().raw(1, I64, 1, 0x42, 0, 0x0b));
-  section(7, new ByteWriter().u32(2).name("call").raw(0, FUNCTION.call).name("calls").raw(3, GLOBAL.calls));
-  const code = body(shape);
-  section(10, new ByteWriter().u32(1).u32(code.length).append(code));
+  section(3, new ByteWriter().raw(2, 2, 1));
+  const zero = [0xfd, 0x0c, ...new Uint8Array(16), 0x0b];
+  section(6, new ByteWriter().raw(2, V128, 1, ...zero, V128, 1, ...zero));
+  section(7, new ByteWriter().u32(1).name("call").raw(0, FUNCTION.call));
+  section(8, new ByteWriter().u32(FUNCTION.start));
+  const start = new Assembly().raw(0);
+  prepare(start);
+  const functions = [body(), start.raw(0x0b).out];
+  const code = new ByteWriter().u32(functions.length);
+  for (const each of functions) code.u32(each.length).append(each);
+  section(10, code);
   return out.finish();
+}
+
+/** The imports `shape` of one gate. */
+export function gateShape(shape: GateShape): Record<string, number> {
+  return { ...shape, payloadRoom: Math.min(shape.payloadRoom, LIMITS.payloadBytes) };
 }
 
 /**
  * The binary of a link: what the caller is given as its import `call`, for the life of the caller. It calls through the
  * one entry of a table, so that the kernel can take the gate away or put another there at no cost to the fast path. Where
- * the gate cannot serve the call now (`busy`, `no-fuel`), the call goes by `slow` and waits its turn.
+ * what is left of the slice does not cover the port's fuel, the slice ends first. Where the gate cannot serve the call now
+ * (`busy`, `no-fuel`), the call goes by `slow` and waits its turn.
  *
  * | import | type | meaning |
  * | --- | --- | --- |
  * | `link.target` | table of at least 1 funcref | entry 0: the `call` of a gate, or `gone` |
  * | `link.slow` | as a gate's `call` | may suspend |
+ * | `link.slice` | () -> i32 | ends the slice, may suspend; 0 with a new one, else there is no fuel for one |
  *
  * | export | type | meaning |
  * | --- | --- | --- |
@@ -313,22 +347,19 @@ export function makeGate(shape: GateShape): Uint8Array<ArrayBuffer> {
 export function makeLink(): Uint8Array<ArrayBuffer> {
   const out = new ByteWriter(256).raw(0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00);
   const section = (id: number, content: ByteWriter): unknown => out.byte(id).u32(content.length).append(content);
-  section(1, new ByteWriter().raw(1, 0x60, 5, I32, I32, I32, I32, I32, 1, I32));
-  const imports = new ByteWriter().u32(2).name("link").name("target").raw(1, 0x70, 0, 1);
-  section(2, imports.name("link").name("slow").raw(0, 0));
+  section(1, new ByteWriter().raw(2, 0x60, 5, I32, I32, I32, I32, I32, 1, I32, 0x60, 0, 1, I32));
+  const imports = new ByteWriter().u32(3).name("link").name("target").raw(1, 0x70, 0, 1);
+  section(2, imports.name("link").name("slow").raw(0, 0).name("link").name("slice").raw(0, 1));
   section(3, new ByteWriter().raw(2, 0, 0));
-  section(7, new ByteWriter().u32(2).name("call").raw(0, 1).name("gone").raw(0, 2));
+  section(7, new ByteWriter().u32(2).name("call").raw(0, 2).name("gone").raw(0, 3));
   const parameters = [0x20, 0, 0x20, 1, 0x20, 2, 0x20, 3, 0x20, 4];
   const result = 5;
-  const call = new ByteWriter().raw(1, 1, I32, ...parameters, 0x41, 0, 0x11, 0, 0, 0x21, result);
-  for (const code of [RESULT.busy, RESULT["no-fuel"]]) {
-    call
-      .raw(0x20, result, 0x41)
-      .s32(code)
-      .raw(0x46, 0x04, 0x40, ...parameters, 0x10, 0, 0x0f, 0x0b);
-  }
-  call.raw(0x20, result, 0x0b);
+  const code = new Assembly().raw(1, 1, I32, 0x02, 0x40, 0x03, 0x40);
+  code.raw(...parameters, 0x41, 0, 0x11, 0, 0, 0x22, result);
+  code.constant(RESULT.busy).raw(0x46, 0x0d, 1);
+  code.get(result).constant(RESULT["no-fuel"]).raw(0x47, 0x04, 0x40).get(result).raw(0x0f, 0x0b);
+  code.raw(0x10, 1, 0x45, 0x0d, 0, 0x0b, 0x0b, ...parameters, 0x10, 0, 0x0b);
   const gone = new ByteWriter().raw(0, 0x41).s32(RESULT.busy).byte(0x0b);
-  section(10, new ByteWriter().u32(2).u32(call.length).append(call).u32(gone.length).append(gone));
+  section(10, new ByteWriter().u32(2).u32(code.out.length).append(code.out).u32(gone.length).append(gone));
   return out.finish();
 }

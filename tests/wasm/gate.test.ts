@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from "vitest";
 import { ABI_VERSION, HEADER, KIND, RESULT } from "../../kernel/abi.ts";
-import { type GateShape, makeGate, makeLink } from "../../kernel/wasm/gate.ts";
+import { type GateShape, gateShape, makeGate, makeLink } from "../../kernel/wasm/gate.ts";
 import { meter } from "../../kernel/wasm/meter.ts";
 import { compileWat, type MeteredExports, startMetered } from "./support.ts";
 
@@ -39,7 +39,7 @@ type Call = (address: number, length: number, replyAddress: number, replyCapacit
 
 interface Pair {
   readonly call: Call;
-  readonly calls: () => bigint;
+  readonly calls: () => number;
   readonly client: MeteredExports;
   readonly server: MeteredExports;
   readonly busy: WebAssembly.Global<"i32">;
@@ -53,7 +53,9 @@ async function pair(shape: Partial<GateShape> = {}): Promise<Pair> {
   const server = startMetered(meter(await compileWat(SERVER))).exports;
   const faults: string[] = [];
   const busy = new WebAssembly.Global({ value: "i32", mutable: true }, 0);
+  let calls = 0;
   const invoke = (fuel: number, depth: number, port: number, length: number): number => {
+    calls++;
     try {
       return server["bulkhead:activate"](fuel, depth, port, length);
     } catch (error) {
@@ -64,7 +66,7 @@ async function pair(shape: Partial<GateShape> = {}): Promise<Pair> {
   const misbehaved = (): void => {
     faults.push("misbehaved");
   };
-  const gate = new WebAssembly.Instance(new WebAssembly.Module(makeGate({ ...SHAPE, ...shape })), {
+  const gate = new WebAssembly.Instance(new WebAssembly.Module(makeGate()), {
     caller: { memory: memoryOf(client), fuel: client["bulkhead:fuel"], depth: client["bulkhead:depth"] },
     callee: {
       memory: memoryOf(server),
@@ -74,12 +76,12 @@ async function pair(shape: Partial<GateShape> = {}): Promise<Pair> {
       invoke,
       misbehaved,
     },
+    shape: gateShape({ ...SHAPE, ...shape }),
   });
   client["bulkhead:arm"](1_000_000, 200_000);
-  const calls = gate.exports["calls"] as WebAssembly.Global<"i64">;
   return {
     call: gate.exports["call"] as Call,
-    calls: () => calls.value,
+    calls: () => calls,
     client,
     server,
     busy,
@@ -87,6 +89,10 @@ async function pair(shape: Partial<GateShape> = {}): Promise<Pair> {
     serverBytes: () => new Uint8Array(memoryOf(server).buffer),
     faults,
   };
+}
+
+function startLink(target: WebAssembly.Table, slow: (...parameters: number[]) => number, slice = () => 1) {
+  return new WebAssembly.Instance(new WebAssembly.Module(makeLink()), { link: { target, slow, slice } }).exports;
 }
 
 function memoryOf(exports: WebAssembly.Exports): WebAssembly.Memory {
@@ -111,7 +117,7 @@ describe("a gate", () => {
     for (let offset: number = HEADER.correlation; offset < HEADER.size; offset += 4) {
       expect(header.getUint32(offset, true)).toBe(0);
     }
-    expect({ calls: calls(), faults, busy: busy.value }).toEqual({ calls: 1n, faults: [], busy: 0 });
+    expect({ calls: calls(), faults, busy: busy.value }).toEqual({ calls: 1, faults: [], busy: 0 });
   });
 
   it("carries messages of every length exactly", async () => {
@@ -151,7 +157,7 @@ describe("a gate", () => {
       const before = serverBytes().slice();
       const [address = 0, length = 0, replyAddress = 0, replyCapacity = 0] = values;
       expect(call(address, length, replyAddress, replyCapacity, 1000)).toBe(RESULT[code]);
-      expect(calls()).toBe(0n);
+      expect(calls()).toBe(0);
       expect(Buffer.compare(before, serverBytes())).toBe(0);
     },
   );
@@ -165,7 +171,7 @@ describe("a gate", () => {
     client["bulkhead:arm"](1_000_000, 200_000);
     busy.value = 1;
     expect(call(0, 4, 0, 4, 1000)).toBe(RESULT.busy);
-    expect({ calls: calls(), faults }).toEqual({ calls: 0n, faults: [] });
+    expect({ calls: calls(), faults }).toEqual({ calls: 0, faults: [] });
     busy.value = 0;
     client["bulkhead:fuel"].value = SHAPE.fuel;
     expect(call(0, 4, 0, 4, 1000)).toBe(4);
@@ -218,7 +224,7 @@ describe("a gate", () => {
       waited.push(parameters);
       return 77;
     };
-    const link = new WebAssembly.Instance(new WebAssembly.Module(makeLink()), { link: { target, slow } }).exports;
+    const link = startLink(target, slow);
     const linked = link["call"] as Call;
     expect(() => linked(0, 4, 64, 64, 1000)).toThrow(WebAssembly.RuntimeError);
     target.set(0, call);
@@ -232,7 +238,7 @@ describe("a gate", () => {
     const { call, busy, client } = await pair();
     const target = new WebAssembly.Table({ initial: 1, element: "anyfunc" });
     const slow = (): number => 77;
-    const link = new WebAssembly.Instance(new WebAssembly.Module(makeLink()), { link: { target, slow } }).exports;
+    const link = startLink(target, slow);
     const linked = link["call"] as Call;
     target.set(0, call);
     busy.value = 1;
@@ -244,6 +250,28 @@ describe("a gate", () => {
     // Any other refusal is the caller's own.
     client["bulkhead:arm"](1_000_000, 200_000);
     expect(linked(0, 4, 0xffff_ffff, 64, 1000)).toBe(RESULT["bad-address"]);
+  });
+
+  it("tries again with each new slice that it gets, and goes the slow way where there is none", async () => {
+    const { call, client } = await pair();
+    const target = new WebAssembly.Table({ initial: 1, element: "anyfunc" });
+    const slices = [5000, 9999, 20_000];
+    const link = startLink(
+      target,
+      () => 77,
+      () => {
+        const next = slices.shift();
+        client["bulkhead:fuel"].value = next ?? 50;
+        return next === undefined ? 1 : 0;
+      },
+    );
+    const linked = link["call"] as Call;
+    target.set(0, call);
+    client["bulkhead:arm"](50, 200_000);
+    expect(linked(0, 4, 64, 64, 1000)).toBe(4);
+    expect(slices).toEqual([]);
+    client["bulkhead:fuel"].value = 50;
+    expect(linked(0, 4, 64, 64, 1000)).toBe(77);
   });
 
   it("sees a memory that has grown in between", async () => {
