@@ -7,6 +7,7 @@ import { compileOwn, instantiateModule, makeCounter, makeTable, suspending } fro
 import { gateShape, makeGate, makeLink } from "../wasm/gate.ts";
 import type { Incarnation, ModuleCell } from "./cell.ts";
 import { GuestStopped } from "./fault.ts";
+import type { ModuleInstance } from "./instance.ts";
 import type { GuestFunction } from "./link.ts";
 import type { SlotLink } from "./protocol.ts";
 
@@ -22,10 +23,11 @@ export interface GateLink {
 
 /** What all gates into one incarnation share. */
 export interface GatedEntry {
-  /** Not 0 keeps callers out: 1 while it is not free, and 2 more while a gate runs it. */
+  /** Not 0 keeps callers out. */
   readonly busy: WasmCounter;
   isBusy: boolean;
-  readonly imports: WasmImports[string];
+  /** What its gates import, by port. */
+  readonly ports: Map<number, WasmImports[string]>;
   readonly links: Set<GateLink>;
 }
 
@@ -81,8 +83,7 @@ export class Gates {
     const isBusy = cell.state !== "idle" || cell.hasInput;
     if (isBusy === entry.isBusy) return;
     entry.isBusy = isBusy;
-    // A gate that runs it now has added its own 2.
-    entry.busy.value += isBusy ? 1 : -1;
+    entry.busy.value = isBusy ? 1 : 0;
   }
 
   /** Makes the gate of a link that has none, where both ends allow it; the next call goes through it. */
@@ -110,36 +111,37 @@ export class Gates {
   }
 
   #open(link: GateLink, callee: ModuleCell, target: Incarnation, port: number, badge: number): void {
-    target.entry ??= this.#makeEntry(callee, target);
+    const entry = (target.entry ??= makeEntry());
     const { cell: caller, instance } = link.caller;
-    const declared = callee.order.ports[port];
+    const { fuel, stack } = callee.order.ports[port] ?? { fuel: 0, stack: 0 };
+    const end = entry.ports.get(port) ?? this.#makeEnd(callee, target.instance, port, entry.busy);
+    entry.ports.set(port, end);
     const shape = gateShape({
       inbox: target.instance.inbox,
       payloadRoom: target.instance.payloadRoom,
-      port,
-      fuel: declared?.fuel ?? 0,
-      stack: declared?.stack ?? 0,
+      fuel,
+      stack,
       senderModule: caller.id,
       senderGeneration: caller.generation,
       badge,
     });
-    const imports = { caller: instance.forGates, callee: target.entry.imports, shape };
+    const imports = { caller: instance.forGates, callee: end, shape };
     const { call } = instantiateModule(GATE, imports).exports as { call: WasmFunction };
-    link.callee = target.entry;
-    target.entry.links.add(link);
+    link.callee = entry;
+    entry.links.add(link);
     link.table.set(0, call);
     this.update(callee);
   }
 
-  /** `invoke` is the JavaScript frame between caller and callee: a trap unwinds no further than to there. */
-  #makeEntry(callee: ModuleCell, { instance }: Incarnation): GatedEntry {
+  /** The callee's end of its gates. `invoke` is the JavaScript frame in between: a trap unwinds no further than to there. */
+  #makeEnd(callee: ModuleCell, instance: ModuleInstance, port: number, busy: WasmCounter): WasmImports[string] {
     const { activate } = instance;
     const { fault } = this.#surroundings;
-    const busy = makeCounter();
-    const invoke = (fuel: number, depth: number, port: number, length: number): number => {
+    const { fuel, stack } = callee.order.ports[port] ?? { fuel: 0, stack: 0 };
+    const invoke = (length: number): number => {
       callee.activations++;
       try {
-        return activate(fuel, depth, port, length);
+        return activate(fuel, stack, port, length);
       } catch (error) {
         fault(callee, error);
         return 1;
@@ -148,7 +150,7 @@ export class Gates {
     const misbehaved = (): undefined => {
       fault(callee, new GuestStopped("contract", "a kernel result or an unreadable reply came out of a handler"));
     };
-    return { busy, isBusy: false, imports: { ...instance.forGates, busy, invoke, misbehaved }, links: new Set() };
+    return { ...instance.forGates, busy, invoke, misbehaved };
   }
 }
 
@@ -156,4 +158,8 @@ function close(link: GateLink): void {
   link.callee?.links.delete(link);
   link.callee = undefined;
   link.table.set(0, link.gone);
+}
+
+function makeEntry(): GatedEntry {
+  return { busy: makeCounter(), isBusy: false, ports: new Map(), links: new Set() };
 }

@@ -373,7 +373,8 @@ export class Runner {
   #exhausted(incarnation: Incarnation): undefined | Promise<number> {
     const { cell } = incarnation;
     // Only a gate runs what is idle: it has set its own limit, and its caller pays.
-    if (cell.state === "idle" && !incarnation.synchronous) throw new GuestStopped("budget", "the port's declared fuel is used up");
+    if (cell.state === "idle" && !incarnation.synchronous)
+      throw new GuestStopped("budget", "the port's declared fuel is used up");
     if (incarnation.synchronous) throw budgetUsed(Math.min(cell.order.fuel, LIMITS.entryFuel));
     const next = this.#nextSlice(incarnation);
     if (next === undefined) throw budgetUsed(cell.order.fuel);

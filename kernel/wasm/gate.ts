@@ -9,8 +9,7 @@ export interface GateShape {
   /** Address of the callee's inbox, and how many bytes of payload fit behind the header: inside its memory, 8-aligned. */
   readonly inbox: number;
   readonly payloadRoom: number;
-  /** Number of the port, and what it declares: fuel and abstract stack bytes of one activation. */
-  readonly port: number;
+  /** What the port declares: fuel and abstract stack bytes of one activation. */
   readonly fuel: number;
   readonly stack: number;
   /** Written into every header: who calls, and the number that the operator's grant put on this edge. */
@@ -22,7 +21,6 @@ export interface GateShape {
 const SHAPE_FIELDS = Object.freeze([
   "inbox",
   "payloadRoom",
-  "port",
   "fuel",
   "stack",
   "senderModule",
@@ -44,7 +42,7 @@ const CALLEE = 1;
 const FUNCTION = Object.freeze({ invoke: 0, misbehaved: 1, call: 2, start: 3 });
 const GLOBAL = Object.freeze({ callerFuel: 0, callerDepth: 1, calleeFuel: 2, busy: 3, calleeResult: 4, shape: 5 });
 /** The first half of every header, whose length is filled in for each call. The second half is 0. */
-const HEADER_GLOBALS = Object.freeze([13, 14] as const);
+const HEADER_GLOBALS = Object.freeze([12, 13] as const);
 const LOCAL = Object.freeze({
   address: 0,
   length: 1,
@@ -206,7 +204,7 @@ function deliver(code: Assembly): void {
 }
 
 function invoke(code: Assembly): void {
-  code.shape("fuel").shape("stack").shape("port").get(LOCAL.length).raw(0x10, FUNCTION.invoke);
+  code.get(LOCAL.length).raw(0x10, FUNCTION.invoke);
   code.set(LOCAL.replyStart);
   // Charged to the caller: what the callee used of its declared fuel, never more, and the bytes carried.
   code.shape("fuel").shape("fuel").global(GLOBAL.calleeFuel).raw(0x6b).raw(0x22, LOCAL.used);
@@ -290,7 +288,7 @@ function gateImports(): ByteWriter {
  * | `caller.fuel`, `caller.depth`, `callee.fuel` | mutable i32 | `bulkhead:fuel` and `bulkhead:depth` of each |
  * | `callee.busy` | mutable i32 | not 0 while messages wait for the callee or it handles one; it calls nobody, so no gate leads back into it |
  * | `callee.result` | mutable i64 | `bulkhead:result` |
- * | `callee.invoke` | (fuel, depth, port, length) -> i32 | JavaScript around `bulkhead:activate`: its 0, or 1 after any throw |
+ * | `callee.invoke` | (length) -> i32 | JavaScript around `bulkhead:activate` with what the port declares: its 0, or 1 after any throw |
  * | `callee.misbehaved` | () -> () | told of a kernel code or a reply outside the callee's memory; must not throw |
  * | `shape.*` | i32 | the numbers of `GateShape`, as `gateShape` gives them |
  *
@@ -305,7 +303,7 @@ export function makeGate(): Uint8Array<ArrayBuffer> {
   const out = new ByteWriter(1024).raw(0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00);
   const section = (id: number, content: ByteWriter): unknown => out.byte(id).u32(content.length).append(content);
   const types = new ByteWriter().u32(3);
-  types.raw(0x60, 4, I32, I32, I32, I32, 1, I32).raw(0x60, 0, 0).raw(0x60, 5, I32, I32, I32, I32, I32, 1, I32);
+  types.raw(0x60, 1, I32, 1, I32).raw(0x60, 0, 0).raw(0x60, 5, I32, I32, I32, I32, I32, 1, I32);
   section(1, types);
   section(2, gateImports());
   section(3, new ByteWriter().raw(2, 2, 1));

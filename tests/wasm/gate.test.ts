@@ -9,7 +9,6 @@ import { compileWat, type MeteredExports, startMetered } from "./support.ts";
 const SHAPE: GateShape = {
   inbox: 1024,
   payloadRoom: 4096 - HEADER.size,
-  port: 3,
   fuel: 10_000,
   stack: 20_000,
   senderModule: 17,
@@ -54,10 +53,11 @@ async function pair(shape: Partial<GateShape> = {}): Promise<Pair> {
   const faults: string[] = [];
   const busy = new WebAssembly.Global({ value: "i32", mutable: true }, 0);
   let calls = 0;
-  const invoke = (fuel: number, depth: number, port: number, length: number): number => {
+  const { fuel, stack } = { ...SHAPE, ...shape };
+  const invoke = (length: number): number => {
     calls++;
     try {
-      return server["bulkhead:activate"](fuel, depth, port, length);
+      return server["bulkhead:activate"](fuel, stack, 3, length);
     } catch (error) {
       faults.push(error instanceof Error ? error.message : "thrown");
       return 1;

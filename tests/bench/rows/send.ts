@@ -44,7 +44,7 @@ const RETURNER = watModule(
      (i64.const 0))`,
 );
 
-async function startCircle(blocking: boolean): Promise<Product> {
+export async function startCircle(blocking: boolean): Promise<Product> {
   const product = await Product.start();
   await product.load("reporter", REPORTER);
   await product.load("first", {
@@ -71,7 +71,7 @@ async function startCircle(blocking: boolean): Promise<Product> {
 }
 
 /** Each round of the circle is two messages: to the second module and back to the first. */
-function circleContestant(name: string, product: Product, rounds: number): Contestant {
+export function circleContestant(name: string, product: Product, rounds: number): Contestant {
   return {
     name,
     sample: () =>
