@@ -111,6 +111,18 @@ export const HEADER = Object.freeze({
   size: 64,
 } as const);
 
+/**
+ * Where a module that gives up may say why, in the bytes just before its inbox; nobody has to. Read after a trap only.
+ *
+ *      -256     -252     -248     -244     -240                 0
+ *      +--------+--------+--------+--------+--------------------+
+ *      | "BKAB" | line   | column | length | text, UTF-8        | inbox
+ *      +--------+--------+--------+--------+--------------------+
+ *
+ * The text is `file: message`; without a column it is a message alone, and the line is a code of the module's.
+ */
+export const ABORT_RECORD = Object.freeze({ size: 256, magic: 0x4241_4b42, line: 4, column: 8, length: 12, text: 16 });
+
 /** Kinds of message. */
 export const KIND = Object.freeze({ send: 1, call: 2, event: 3, reply: 4, notice: 5 } as const);
 export type MessageKind = keyof typeof KIND;

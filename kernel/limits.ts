@@ -55,6 +55,8 @@ export const LIMITS = Object.freeze({
   handles: 1024,
   /** Calls and requests of one module that wait for an answer. */
   pendingRequests: 64,
+  /** Of the message that was being handled at a fault: told to whoever looks for its cause. */
+  faultInputBytes: 1 * KiB,
   /** A log line; a longer one is cut. */
   logBytes: 1 * KiB,
   /** Log lines a second and module; more are counted, not written. */

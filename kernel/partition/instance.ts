@@ -1,5 +1,5 @@
 /** One instance of a module: its exports behind checked, metered entries. It knows nothing of messages waiting or of time. */
-import { ABI_VERSION, HEADER } from "../abi.ts";
+import { ABI_VERSION, ABORT_RECORD, HEADER } from "../abi.ts";
 import { Refusal } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { MessageHeader } from "../memory.ts";
@@ -134,6 +134,27 @@ export class ModuleInstance {
     this.#armOnce();
     const result = this.#exports.bulkhead_restore(state.bytes.length, state.schema);
     if (result < 0) throw new Refusal("E_STATE", `${this.order.name} refuses the state`, { found: `${result}` });
+  }
+
+  /** What the module left before its inbox when it gave up: its own words, on one line; empty where it left none. */
+  lastWords(): string {
+    const bytes = this.memory.read(guestPointer(this.#inbox - ABORT_RECORD.size), guestLength(ABORT_RECORD.size));
+    if (this.#inbox < ABORT_RECORD.size || bytes === undefined) return "";
+    const view = new DataView(bytes.buffer);
+    if (view.getUint32(0, true) !== ABORT_RECORD.magic) return "";
+    const length = view.getUint32(ABORT_RECORD.length, true);
+    const text = new TextDecoder().decode(bytes.subarray(ABORT_RECORD.text).subarray(0, length));
+    const line = view.getInt32(ABORT_RECORD.line, true);
+    const column = view.getUint32(ABORT_RECORD.column, true);
+    const [file = "", ...words] = text.replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, "?").split(": ");
+    return column === 0 ? `${[file, ...words].join(": ")} (${line})` : `${file}:${line}:${column}: ${words.join(": ")}`;
+  }
+
+  /** The beginning of the message that is in the inbox, or what the module has made of it: for a look after its death. */
+  lastInput(most: number): Uint8Array {
+    const length = this.memory.readWords(guestPointer(this.#inbox + HEADER.length), 1)?.[0] ?? 0;
+    const end = guestLength(Math.min(length, most, this.payloadRoom));
+    return this.memory.read(guestPointer(this.#inbox + HEADER.size), end) ?? new Uint8Array(0);
   }
 
   /** 0 is well. A trap as it is. */

@@ -135,6 +135,12 @@ export type Freeze = "loop" | "native";
 /** Why a module was stopped. */
 export type FaultCause = "trap" | "budget" | "stack" | "timeout" | "contract" | "host" | "state" | "health";
 
+/** The message of a fault: the port's number and the beginning of its payload. */
+export interface FaultInput {
+  readonly port: number;
+  readonly payload: Uint8Array;
+}
+
 export interface ModuleStatistics {
   readonly module: number;
   readonly state: string;
@@ -156,6 +162,9 @@ export type Report =
       readonly cause: FaultCause;
       readonly text: string;
       readonly fuel: number;
+      readonly trace?: string | undefined;
+      /** What was being handled, as it then stood in the inbox. */
+      readonly input?: FaultInput | undefined;
       readonly justRestored: boolean;
     }
   | { readonly type: "checkpoint"; readonly module: number; readonly state: SavedState }

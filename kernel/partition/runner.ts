@@ -239,7 +239,10 @@ export class Runner {
 
   /** A module is at fault: the old version takes over where it is on probation, else the supervisor decides. */
   fault(cell: ModuleCell, error: unknown): void {
-    const { cause, text } = describeFault(error);
+    const instance = cell.incarnation?.instance;
+    const { cause, text, trace } = describeFault(error, instance);
+    const { port } = cell.activation;
+    const input = cell.isActive ? { port, payload: instance?.lastInput(LIMITS.faultInputBytes) ?? NOTHING } : undefined;
     if (cell.incarnation !== undefined && cell.isActive) this.#account(cell, cell.incarnation);
     if (cell.swap?.phase === "probation") {
       this.onRevert(cell, cause, text);
@@ -247,7 +250,17 @@ export class Runner {
     }
     const { justRestored, fuelUsed: fuel, generation } = cell;
     this.stop(cell, "dead");
-    this.#environment.report({ type: "fault", module: cell.id, generation, cause, text, fuel, justRestored });
+    this.#environment.report({
+      type: "fault",
+      module: cell.id,
+      generation,
+      cause,
+      text,
+      trace,
+      input,
+      fuel,
+      justRestored,
+    });
     // A swap that waited for this handler to end can go on with the last good state.
     this.onIdle(cell);
   }

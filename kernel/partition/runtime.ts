@@ -254,7 +254,7 @@ export class PartitionRuntime {
         type: "fault",
         module: cell.id,
         generation,
-        ...describeFault(error),
+        ...describeFault(error, cell.incarnation?.instance),
         fuel: 0,
         justRestored: cell.lastState !== undefined,
       });

@@ -127,7 +127,7 @@ export class Swapper {
         cell,
         swap.next.order,
         error instanceof Refusal ? "E_STATE" : "E_PROBATION",
-        describeFault(error).text,
+        describeFault(error, swap.next.instance).text,
       );
       return;
     }

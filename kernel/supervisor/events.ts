@@ -1,5 +1,5 @@
 /** What the kernel tells the gateway: events for logs, audit and the console, and requests to the outside. */
-import type { FaultCause, ModuleStatistics } from "../partition/protocol.ts";
+import type { FaultCause, FaultInput, ModuleStatistics } from "../partition/protocol.ts";
 import type { GrantParameter } from "../system.ts";
 import type { InterfaceName } from "../interfaces.ts";
 
@@ -41,6 +41,10 @@ export type KernelEvent =
       readonly generation: number;
       readonly cause: FaultCause;
       readonly text: string;
+      /** V8's frames of a trap, as `tools/source-map` reads them. */
+      readonly trace?: string | undefined;
+      /** What was being handled. It may hold what a log must not: for the author's eyes only. */
+      readonly input?: FaultInput | undefined;
     }
   | {
       readonly type: "restarted";

@@ -492,12 +492,12 @@ export class Kernel {
   }
 
   #onFault(record: ModuleRecord, report: Extract<Report, { type: "fault" }>): void {
-    const { generation, cause, text } = report;
+    const { generation, cause, text, trace, input } = report;
     if (generation !== record.generation) return;
     record.status = "failed";
     record.failedAt = performance.now();
     record.failedCause = cause;
-    this.#options.onEvent({ type: "fault", module: record.spec.name, generation, cause, text });
+    this.#options.onEvent({ type: "fault", module: record.spec.name, generation, cause, text, trace, input });
     this.#miss(record);
     const verdict = record.history.failed(record.failedAt);
     // The swap's end decides: the new version takes over, or the old one is restarted.

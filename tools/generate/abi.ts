@@ -1,6 +1,7 @@
 /** Makes docs/abi.md, the guest ABI as a module author reads it, from kernel/abi.ts and kernel/interfaces.ts. */
 import {
   ABI_EXPORTS,
+  ABORT_RECORD,
   ABI_VERSION,
   ENDPOINT_RIGHT,
   FIRST_MODULE_ERROR,
@@ -131,6 +132,13 @@ follows at +${HEADER.size}. Nothing in the header can be forged.
 ${table(["offset", "type", "field", "meaning"], headerRows())}
 
 Kinds: ${numbered(KIND)}.
+
+## The last words of a module
+
+A module that gives up may leave why in the ${ABORT_RECORD.size} bytes before its inbox, and then trap: the letters \`BKAB\`, a line,
+a column and a length (u32 each), then so many bytes of UTF-8: \`file: message\`. With a column of 0 the text is a message alone
+and the line a code. The kernel reads it after a trap only, believes none of it, and tells it with the fault; the SDK writes it
+for \`abort\`, \`throw\` and \`assert\`.
 
 ## Notices
 

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { instantiateSync } from "@assemblyscript/loader";
 import {
+  ABORT_RECORD,
   decodeCbor,
   encodeCbor,
   findOperation,
@@ -59,8 +60,6 @@ interface ModuleExports {
 const CBOR_LIMITS = { maxBytes: LIMITS.payloadBytes, maxDepth: 16, maxItems: 4096, tags: [], deterministic: false };
 /** What the meter's counter can hold. */
 const MOST_FUEL = 2_000_000_000;
-const ABORT_RECORD_BYTES = 256;
-const ABORT_MAGIC = 0x42414b42;
 
 /** A module that trapped, with what its abort record says: file, line, column and message of the AssemblyScript source. */
 export class ModuleTrap extends Error {
@@ -239,9 +238,10 @@ export class ModuleHost {
   }
 
   #trap(error: unknown): Error {
-    const record = this.#memory(this.#inbox - ABORT_RECORD_BYTES, ABORT_RECORD_BYTES);
+    const record = this.#memory(this.#inbox - ABORT_RECORD.size, ABORT_RECORD.size);
     const view = new DataView(record.buffer, record.byteOffset, record.length);
-    if (view.getUint32(0, true) !== ABORT_MAGIC) return error instanceof Error ? error : new Error(String(error));
+    if (view.getUint32(0, true) !== ABORT_RECORD.magic)
+      return error instanceof Error ? error : new Error(String(error));
     const text = new TextDecoder().decode(record.subarray(16, 16 + view.getUint32(12, true)));
     return new ModuleTrap(text, view.getUint32(4, true), view.getUint32(8, true));
   }

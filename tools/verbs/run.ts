@@ -69,7 +69,9 @@ async function run(args: string[], io: Io): Promise<number> {
 }
 
 function print(event: GatewayEvent, io: Io, isJson: boolean, isQuiet: boolean): void {
-  if (isJson) io.stdout(`${JSON.stringify({ time: Date.now(), ...event })}\n`);
+  // The message of a fault may hold what no log should.
+  const told = event.type === "fault" ? { ...event, input: undefined } : event;
+  if (isJson) io.stdout(`${JSON.stringify({ time: Date.now(), ...told })}\n`);
   else if (!isQuiet || isWarning(event)) io.stdout(`${new Date().toISOString()} ${eventText(event)}\n`);
 }
 
