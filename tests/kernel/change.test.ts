@@ -24,9 +24,15 @@ async function loadCaller(): Promise<void> {
 }
 
 async function loadEcho(partition: string): Promise<void> {
+  const isEcho = (event: { readonly type: string }): boolean => "module" in event && event.module === "echo";
+  const before = running.events.filter((event) => event.type === "loaded" && isEcho(event)).length;
   const spec = moduleSpec("echo", [], { partition });
   running.kernel.load(spec, await admit(watModule("", ECHO), manifestFields("echo"), spec));
   running.kernel.begin("echo");
+  await running.until(
+    () => running.events.filter((event) => event.type === "loaded" && isEcho(event))[before],
+    "load of echo",
+  );
 }
 
 /** The result of the caller's next call. */
