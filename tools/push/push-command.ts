@@ -23,6 +23,7 @@ The plan is the gateway's present set with the modules named here in their new v
   --gateway-key <file>      its gateway.pub: reports by any other key are not believed
   --deploy-key <file>       private key of the role deploy, which signs the plan
   --configuration <file>    a configuration envelope that takes effect together with the modules
+  --without <module>        leave a module out, which only a plan with a configuration can; once for each
   --timeout <time>          how long to wait for the gateway's word (default 5m); the plan stays at the broker
   --valid <time>            how long a gateway that is off may take the plan later (default 168h)
   --keep-blocks             leave the blocks at the broker, for other gateways
@@ -43,6 +44,7 @@ export const push = defineCommand({
     "gateway-key": { type: "string" },
     "deploy-key": { type: "string" },
     configuration: { type: "string" },
+    without: { type: "string", multiple: true },
     timeout: { type: "string" },
     valid: { type: "string" },
     "keep-blocks": { type: "boolean" },
@@ -55,6 +57,9 @@ export const push = defineCommand({
 async function act(args: Arguments, io: Io): Promise<Report> {
   const configuration = args.optional("configuration");
   if (args.positionals.length === 0 && configuration === undefined) throw new UsageError("name one envelope or more");
+  if (args.list("without").length > 0 && configuration === undefined) {
+    throw new UsageError("--without needs --configuration: only a configuration takes a module away");
+  }
   const deployKey = await readPrivateKey(args.required("deploy-key"), () => requiredPassphrase(args));
   const result = await pushUpdate(
     {
@@ -63,6 +68,7 @@ async function act(args: Arguments, io: Io): Promise<Report> {
       gatewayKey: await readGatewayKey(args.required("gateway-key")),
       modules: (await Promise.all(args.positionals.map(readBytes))).map(readRelease),
       configuration: configuration === undefined ? undefined : await readBytes(configuration),
+      without: args.list("without"),
       deployKey,
       timeoutMs: parseDuration(args.optional("timeout") ?? "5m", "--timeout"),
       validSeconds: Math.ceil(parseDuration(args.optional("valid") ?? "168h", "--valid") / 1000),

@@ -22,6 +22,8 @@ export interface PushOptions {
   readonly modules: readonly ReleasedModule[];
   /** A configuration envelope that takes effect with this plan. */
   readonly configuration?: Uint8Array | undefined;
+  /** Modules that the plan leaves out; the gateway takes that from a plan with a configuration only. */
+  readonly without?: readonly string[];
   readonly deployKey: SigningKey;
   /** How long the gateway may take; the plan stays at the broker after that. */
   readonly timeoutMs: number;
@@ -184,7 +186,10 @@ export function planFor(
   reported: GatewayReport,
   releases: readonly ReleasedModule[],
   configuration: string | undefined,
-  options: Pick<PushOptions, "planVersion" | "validSeconds"> & { readonly rollout?: string; readonly issued?: number },
+  options: Pick<PushOptions, "planVersion" | "validSeconds" | "without"> & {
+    readonly rollout?: string;
+    readonly issued?: number;
+  },
 ): PlanDocument {
   const modules = new Map<string, PlannedModule>();
   for (const [name, { sequence, envelope }] of reported.modules) {
@@ -192,6 +197,7 @@ export function planFor(
   }
   for (const { name, sequence, digest } of releases)
     modules.set(name, { sequence, digest: Uint8Array.fromHex(digest) });
+  for (const name of options.without ?? []) modules.delete(name);
   const issued = options.issued ?? Math.floor(Date.now() / 1000);
   return {
     gateway: reported.gateway,

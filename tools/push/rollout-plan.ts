@@ -14,6 +14,8 @@ export interface RolloutPlan {
   readonly version: number;
   readonly envelopes: readonly string[];
   readonly configuration: string | undefined;
+  /** Modules that the plans leave out, which only a configuration lets them do. */
+  readonly without: readonly string[];
   readonly gateways: readonly { readonly id: string; readonly key: string }[];
   /** Cumulative shares of the fleet, rising, the last one 1. */
   readonly waves: readonly number[];
@@ -32,6 +34,7 @@ const KEYS = [
   "version",
   "modules",
   "configuration",
+  "without",
   "gateways",
   "keys",
   "waves",
@@ -79,12 +82,19 @@ class RolloutReader {
       version: this.#version(issued),
       envelopes: this.#list("modules").map((name) => resolve(folder, name)),
       configuration: configuration === undefined ? undefined : resolve(folder, this.#text("configuration")),
+      without: this.#without(configuration !== undefined),
       gateways: this.#gateways(keys),
       waves: this.#waves(),
       soakMs: this.#duration("soak", "10m"),
       timeoutMs: this.#duration("timeout", "10m"),
       abortShare: this.#share(this.#fields["abort"] ?? "5%", "abort"),
     };
+  }
+
+  #without(hasConfiguration: boolean): readonly string[] {
+    if (this.#fields["without"] === undefined) return [];
+    if (!hasConfiguration) this.#refuse("without", "a 'configuration' beside it: only one takes a module away");
+    return this.#list("without");
   }
 
   #gateways(keys: string): RolloutPlan["gateways"] {

@@ -24,6 +24,8 @@ export interface RolloutOptions {
   readonly version: number;
   readonly modules: readonly ReleasedModule[];
   readonly configuration?: Uint8Array | undefined;
+  /** Modules that the plans leave out. */
+  readonly without?: readonly string[];
   /** Gateways and their own public keys. */
   readonly gateways: readonly { readonly id: string; readonly key: Uint8Array }[];
   readonly waves: readonly number[];
@@ -239,12 +241,13 @@ class Rollout {
       member.outcome = "absent";
       return;
     }
-    const { issued, version, validSeconds, deployKey, id, session, modules } = this.#options;
+    const { issued, version, validSeconds, deployKey, id, session, modules, without = [] } = this.#options;
     const document = planFor(reported, modules, this.#configurationDigest, {
       issued,
       validSeconds,
       planVersion: version,
       rollout: id,
+      without,
     });
     const payload = signPlan(document, [deployKey]);
     member.plan = sha256Hex(payload);
