@@ -177,7 +177,10 @@ function configuration(brokerUrl: string): object {
         commands: commands("demo/settings"),
         settings: { endpoint: { to: ["system-monitor.settings", "bme280.settings", "threshold.settings"] } },
       }),
-      uplink: service("uplink", { north: { mqtt: { publish: ["site/7/#"] } } }),
+      uplink: {
+        ...service("uplink", { north: { mqtt: { publish: ["site/7/#"] } } }),
+        settings: { prefix: "site/7" },
+      },
     },
   };
 }

@@ -2,40 +2,18 @@
 import { mkdir, mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import wabtInit from "wabt";
 import { encodeCbor } from "../../kernel/index.ts";
-import { buildModule } from "../../tools/build/build.ts";
-import { developmentKeys, signForDevelopment } from "../../tools/build/development.ts";
-import { readModuleFile } from "../../tools/build/module-file.ts";
-import { PACKAGE_ROOT } from "../../tools/root.ts";
-import { manifestFields, moduleBinary, watModule, withSection } from "../support/modules.ts";
+import { buildModule } from "../build/build.ts";
+import { developmentKeys, signForDevelopment } from "../build/development.ts";
+import { readModuleFile } from "../build/module-file.ts";
+import { withCustomSection } from "../build/section.ts";
+import { splitManifest } from "../demo/manifest.ts";
+import { PACKAGE_ROOT } from "../root.ts";
 
-const CUSTOM = 0;
-const PREAMBLE = 8;
 const MODULES = 20;
-
-/** Reads a LEB128 number. @returns the number and the offset behind it. */
-function readLeb(bytes: Uint8Array, offset: number): [number, number] {
-  let value = 0;
-  for (let shift = 0; ; shift += 7) {
-    const byte = bytes[offset++] ?? 0;
-    value += (byte & 0x7f) * 2 ** shift;
-    if (byte < 0x80) return [value, offset];
-  }
-}
-
-/** The binary without its manifest. */
-function withoutManifest(binary: Uint8Array): Uint8Array {
-  const kept = [binary.subarray(0, PREAMBLE)];
-  for (let at = PREAMBLE; at < binary.length; ) {
-    const [size, content] = readLeb(binary, at + 1);
-    const [nameLength, name] = readLeb(binary, content);
-    const isManifest =
-      binary[at] === CUSTOM && new TextDecoder().decode(binary.subarray(name, name + nameLength)) === "bulkhead";
-    if (!isManifest) kept.push(binary.subarray(at, content + size));
-    at = content + size;
-  }
-  return Buffer.concat(kept);
-}
+/** Where the drivers of `wholeGateway` take another period from. */
+export const SETTINGS_TOPIC = "site/7/settings";
 
 /** Builds one of the product's modules, and gives it out under many names. */
 async function builtAs(folder: string, names: readonly string[]): Promise<Map<string, Uint8Array>> {
@@ -44,10 +22,10 @@ async function builtAs(folder: string, names: readonly string[]): Promise<Map<st
   const { builds } = await readModuleFile(source);
   const [build] = builds;
   if (build === undefined) throw new Error(`${folder} builds nothing`);
-  const bare = withoutManifest(await readFile(join(PACKAGE_ROOT, "build/modules", `${build.output}.wasm`)));
+  const { binary } = splitManifest(await readFile(join(PACKAGE_ROOT, "build/modules", `${build.output}.wasm`)));
   const { manifest } = build;
   return new Map(
-    names.map((name) => [name, withSection(bare, "bulkhead", encodeCbor({ ...manifest, name } as never))]),
+    names.map((name) => [name, withCustomSection(binary, "bulkhead", encodeCbor({ ...manifest, name } as never))]),
   );
 }
 
@@ -64,7 +42,7 @@ async function write(
   top: Readonly<Record<string, unknown>>,
 ): Promise<GatewayFolder> {
   if (modules.size !== MODULES) throw new Error(`${modules.size} modules are not ${MODULES}`);
-  const folder = await mkdtemp(join(tmpdir(), "bulkhead-bench-"));
+  const folder = await mkdtemp(join(tmpdir(), "bulkhead-footprint-"));
   await mkdir(join(folder, "modules"));
   const keys = await developmentKeys(join(folder, "keys"));
   const configured: Record<string, unknown> = {};
@@ -96,25 +74,33 @@ function numbered(stem: string, count: number): string[] {
 }
 
 /** Takes windows and does nothing with them: what stands where the uplink would. */
-const SINK = moduleBinary(
-  watModule("", `(func (export "bulkhead_handle") (param i32 i32) (result i64) (i64.const 0))`),
-  manifestFields("sink", { ports: [{ name: "windows", contract: "windows", fuel: 10_000, stack: 4096 }] }),
-);
+async function sink(): Promise<Uint8Array> {
+  const wat = `(module (memory (export "memory") 1)
+    (func (export "bulkhead_inbox") (result i32) i32.const 1024)
+    (func (export "bulkhead_handle") (param i32 i32) (result i64) (i64.const 0)))`;
+  const module = (await wabtInit()).parseWat("sink.wat", wat);
+  const ports = [{ name: "windows", contract: "windows", fuel: 10_000, stack: 4096 }];
+  const bounds = { memory: 4, inbox: 4096, state: 0, fuel: 100_000, schema: 1 };
+  const manifest = { abi: 1, name: "sink", version: "1.0.0", kind: "service", ports, slots: {}, ...bounds };
+  return withCustomSection(new Uint8Array(module.toBinary({}).buffer), "bulkhead", encodeCbor(manifest as never));
+}
 
 /** Nineteen services that need neither a device nor the network, and one that takes what they send. */
 export async function coreGateway(): Promise<GatewayFolder> {
   const modules = await builtAs("services/aggregate", numbered("service", MODULES - 1));
-  modules.set("sink", SINK);
+  modules.set("sink", await sink());
   const grants = (name: string): Grants =>
     name === "sink" ? {} : { tick: { timer: {} }, log: { log: {} }, windows: { endpoint: { to: "sink.windows" } } };
   return await write(modules, grants, {});
 }
 
-/** Eighteen drivers that read this machine's load, a service that watches them, and the uplink to the broker. */
+/** Drivers that read this machine's load each second, a service that watches them, one that sets them, and the uplink. */
 export async function wholeGateway(brokerUrl: string): Promise<GatewayFolder> {
+  const drivers = numbered("driver", MODULES - 3);
   const modules = new Map([
-    ...(await builtAs("drivers/system-monitor", numbered("driver", MODULES - 2))),
+    ...(await builtAs("drivers/system-monitor", drivers)),
     ...(await builtAs("services/threshold", ["threshold"])),
+    ...(await builtAs("services/control", ["control"])),
     ...(await builtAs("services/uplink", ["uplink"])),
   ]);
   const file = (path: string): Grants => ({ file: { path, rights: ["read"] } });
@@ -122,6 +108,10 @@ export async function wholeGateway(brokerUrl: string): Promise<GatewayFolder> {
     const log = { log: { log: {} } };
     if (name === "uplink") return { ...log, north: { mqtt: { publish: ["site/7/#"] } } };
     if (name === "threshold") return { ...log, alarms: { endpoint: { to: "uplink.alarms" } } };
+    if (name === "control") {
+      const settings = { endpoint: { to: drivers.map((driver) => `${driver}.settings`) } };
+      return { ...log, commands: { mqtt: { subscribe: [SETTINGS_TOPIC] } }, settings };
+    }
     return {
       ...log,
       tick: { timer: {} },
