@@ -82,7 +82,7 @@ async function sink(): Promise<Uint8Array> {
   const ports = [{ name: "windows", contract: "windows", fuel: 10_000, stack: 4096 }];
   const bounds = { memory: 4, inbox: 4096, state: 0, fuel: 100_000, schema: 1 };
   const manifest = { abi: 1, name: "sink", version: "1.0.0", kind: "service", ports, slots: {}, ...bounds };
-  return withCustomSection(new Uint8Array(module.toBinary({}).buffer), "bulkhead", encodeCbor(manifest as never));
+  return withCustomSection(new Uint8Array(module.toBinary({}).buffer), "bulkhead", encodeCbor(manifest));
 }
 
 /** Nineteen services that need neither a device nor the network, and one that takes what they send. */

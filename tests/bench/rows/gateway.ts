@@ -47,7 +47,7 @@ export async function measureGateway(quick: boolean): Promise<BenchRow[]> {
   for (const { folder } of [whole, core]) await rm(folder, { recursive: true, force: true });
   const { boot, bareBoot, all, alone } = samples;
   const names = ["", "bare Node"];
-  const row = (name: string, unit: string, note: string, own: readonly number[], beside: readonly number[]): BenchRow =>
+  const row = (name: string, unit: string, note: string, own: number[], beside: number[]): BenchRow =>
     durationRow({ name, unit, clock: "wall", note }, names, [own, beside]);
   return [
     row("boot.20modules", "ms", "to the first reading at the broker", boot, bareBoot),
