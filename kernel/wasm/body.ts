@@ -3,7 +3,7 @@
 import { ByteReader, refuseWasm } from "./bytes.ts";
 import { COST, type Effect, PLAIN, VECTOR } from "./instructions.ts";
 import { refuseOpcode, refuseProposal, refuseType } from "./proposals.ts";
-import { type BodyShape, type FunctionType, type ModuleShape, VALUE_TYPES } from "./reader.ts";
+import { type FunctionType, type ModuleShape, readValueType, type Span, VALUE_TYPES } from "./reader.ts";
 
 /**
  * What the rewriter has to do at a place of a body. The places come in ascending order; bytes `[at, end)` are replaced,
@@ -56,31 +56,8 @@ export interface CallPart {
   readonly region: number;
 }
 
-export interface BodyScan {
-  readonly edits: readonly Edit[];
-  readonly regions: readonly Region[];
-  /** Direct calls: which region pays for the entry to which function. */
-  readonly directCalls: readonly { readonly region: number; readonly callee: number }[];
-  /** Undefined for a body without calls. */
-  readonly callPart: CallPart | undefined;
-  /** Conditional branches with the lowest level they go to: they may leave a part without passing its end. */
-  readonly conditionalExits: readonly { readonly at: number; readonly level: number }[];
-  /** Parameters and declared locals. */
-  readonly locals: number;
-  /** `bytes[instructionsAt, end)` are the instructions, the last of which is the body's `end`. */
-  readonly instructionsAt: number;
-  readonly end: number;
-  readonly localGroups: number;
-  readonly localGroupsAt: number;
-  /** Most operands on the stack at any place. */
-  readonly height: number;
-  /** Most parameters and results of a call: they are passed through the stack beside the operands. */
-  readonly passed: number;
-  /** Control instructions, targets of `br_table` counted one by one. */
-  readonly controls: number;
-  readonly usesVectors: boolean;
-  readonly loops: number;
-}
+/** What is known of a body once it has been read. */
+export type BodyScan = Readonly<Omit<BodyReader, "read">>;
 
 /** How code after a place is reached: by going on, not at all after a trap, or by jumping to a label only. */
 type Reach = "falls" | "trapped" | "jumped";
@@ -105,24 +82,32 @@ interface Frame {
 const NO_PARENT = -1;
 
 class BodyReader {
-  readonly shape: ModuleShape;
-  readonly reader: ByteReader;
   readonly edits: Edit[] = [];
   readonly regions: Region[] = [];
-  readonly directCalls: { region: number; callee: number }[] = [];
-  readonly conditionalExits: { at: number; level: number }[] = [];
-  readonly frames: Frame[] = [];
+  /** Direct calls: which region pays for the entry to which function. */
+  readonly directCalls: { readonly region: number; readonly callee: number }[] = [];
+  /** Conditional branches with the lowest level they go to: they may leave a part without passing its end. */
+  readonly conditionalExits: { readonly at: number; readonly level: number }[] = [];
+  /** `bytes[instructionsAt, end)` are the instructions, the last of which is the body's `end`. */
+  instructionsAt = 0;
   readonly end: number;
+  /** Undefined for a body without calls. */
   callPart: CallPart | undefined;
+  /** Parameters and declared locals. */
   locals = 0;
   localGroups = 0;
   localGroupsAt = 0;
-  instructionsAt = 0;
+  /** Most operands on the stack at any place. */
   height = 0;
+  /** Most parameters and results of a call: they are passed through the stack beside the operands. */
   passed = 0;
+  /** Control instructions, targets of `br_table` counted one by one. */
   controls = 0;
   loops = 0;
   usesVectors = false;
+  readonly #shape: ModuleShape;
+  readonly #reader: ByteReader;
+  readonly #frames: Frame[] = [];
   #operands = 0;
   #frame: Frame;
   readonly #globals: number;
@@ -133,9 +118,9 @@ class BodyReader {
   #lowest = 0;
 
   constructor(shape: ModuleShape, type: FunctionType, at: number, end: number) {
-    this.shape = shape;
+    this.#shape = shape;
     this.end = end;
-    this.reader = new ByteReader(shape.bytes, at, end);
+    this.#reader = new ByteReader(shape.bytes, at, end);
     this.locals = type.parameters.length;
     this.usesVectors = type.parameters.includes(0x7b);
     this.#globals = shape.importedGlobals + shape.globals.length;
@@ -152,15 +137,15 @@ class BodyReader {
       armJumped: false,
       closedAt: 0,
     };
-    this.frames.push(this.#frame);
+    this.#frames.push(this.#frame);
   }
 
   read(): void {
     this.#declaredLocals();
-    this.instructionsAt = this.reader.at;
-    this.#frame.head = this.reader.at;
-    while (this.frames.length > 0) this.#instruction();
-    this.reader.finish("a function body");
+    this.instructionsAt = this.#reader.at;
+    this.#frame.head = this.#reader.at;
+    while (this.#frames.length > 0) this.#instruction();
+    this.#reader.finish("a function body");
     // The part begins where a region does, so that one check does for fuel and depth; a level without one is widened.
     const level = this.#firstCall.findLastIndex(({ head }, index) => head >= 0 && index <= this.#callLevel);
     const part = this.#firstCall[level];
@@ -169,23 +154,20 @@ class BodyReader {
   }
 
   #declaredLocals(): void {
-    const reader = this.reader;
+    const reader = this.#reader;
     this.localGroups = reader.count("groups of locals");
     this.localGroupsAt = reader.at;
     for (let group = 0; group < this.localGroups; group += 1) {
       const at = reader.at;
       this.locals += reader.u32();
       if (this.locals > 0xffff_ffff) refuseWasm("too many locals", at);
-      const typeAt = reader.at;
-      const type = reader.byte();
-      if (!VALUE_TYPES.has(type)) refuseType(type, typeAt);
-      if (type === 0x7b) this.usesVectors = true;
+      if (readValueType(reader) === 0x7b) this.usesVectors = true;
     }
   }
 
   #instruction(): void {
-    const at = this.reader.at;
-    const opcode = this.reader.byte();
+    const at = this.#reader.at;
+    const opcode = this.#reader.byte();
     const plain = PLAIN[opcode];
     if (plain !== undefined) this.#plain(plain);
     else if (opcode < 0x20) this.#control(opcode, at);
@@ -195,41 +177,24 @@ class BodyReader {
   }
 
   #plain(effect: Effect): void {
-    this.#take(effect.takes);
-    this.#give(effect.gives);
-    this.#charge(effect.cost);
-    const reader = this.reader;
-    switch (effect.immediate) {
-      case "none":
-        return;
-      case "memory":
-        return this.#memoryArgument();
-      case "memory-lane":
-        this.#memoryArgument();
-        return reader.skip(1);
-      case "lane":
-        return reader.skip(1);
-      case "bytes4":
-        return reader.skip(4);
-      case "bytes8":
-        return reader.skip(8);
-      case "bytes16":
-        return reader.skip(16);
-      case "i32":
-        reader.signed(32);
-        return;
-      case "i64":
-        reader.signed(64);
+    this.#effect(effect.takes, effect.gives, effect.cost);
+    const { immediate } = effect;
+    if (immediate === "i32") this.#reader.signed(32);
+    else if (immediate === "i64") this.#reader.signed(64);
+    else if (typeof immediate === "number") this.#reader.skip(immediate);
+    else {
+      this.#memoryArgument();
+      if (immediate === "memory-lane") this.#reader.skip(1);
     }
   }
 
   /** Alignment and offset. The alignment's bound is V8's to check: both are copied as they are. */
   #memoryArgument(): void {
-    const at = this.reader.at;
-    const alignment = this.reader.u32();
+    const at = this.#reader.at;
+    const alignment = this.#reader.u32();
     if (alignment >= 64 && alignment < 128) refuseProposal("multi-memory", "a memory index", at);
     if (alignment > 31) refuseWasm("an unknown alignment", at, { found: `${alignment}` });
-    this.reader.u32();
+    this.#reader.u32();
   }
 
   #control(opcode: number, at: number): void {
@@ -281,7 +246,7 @@ class BodyReader {
       base: this.#operands,
       parameters,
       results,
-      outerLoop: kind === "loop" ? Math.min(outerLoop, this.frames.length) : outerLoop,
+      outerLoop: kind === "loop" ? Math.min(outerLoop, this.#frames.length) : outerLoop,
       loop: kind === "loop" ? { tight: true } : loop,
       region,
       head: -1,
@@ -289,7 +254,7 @@ class BodyReader {
       armJumped: false,
       closedAt: 0,
     };
-    this.frames.push(this.#frame);
+    this.#frames.push(this.#frame);
     this.#give(parameters);
     if (kind === "if") this.#open(region);
     if (kind === "loop") this.#openLoop(at, loop);
@@ -299,14 +264,14 @@ class BodyReader {
     if (outer !== undefined) outer.tight = false;
     this.loops += 1;
     this.#frame.region = this.#region(NO_PARENT, COST.loopHead);
-    this.#edit("loop", at, this.reader.at, this.#frame.region);
+    this.#edit("loop", at, this.#reader.at, this.#frame.region);
   }
 
   /** Starts a region that is reached only if its parent was, and not always then. */
   #open(parent: number): void {
     this.#frame.region = this.#region(parent, 0);
-    this.#frame.head = this.reader.at;
-    this.#edit("charge", this.reader.at, this.reader.at, this.#frame.region);
+    this.#frame.head = this.#reader.at;
+    this.#edit("charge", this.#reader.at, this.#reader.at, this.#frame.region);
   }
 
   #else(at: number): void {
@@ -314,11 +279,11 @@ class BodyReader {
     if (frame.kind !== "if") refuseWasm("an else without an if", at);
     this.#close(at);
     this.controls += 1;
-    const outer = this.frames.at(-2)?.region ?? 0;
+    const outer = this.#frames.at(-2)?.region ?? 0;
     const armJumped = frame.reach === "jumped";
     this.#frame = { ...frame, kind: "else", region: outer, reach: "falls", armJumped };
-    this.frames[this.frames.length - 1] = this.#frame;
-    this.#lowest = Math.min(this.#lowest, this.frames.length - 2);
+    this.#frames[this.#frames.length - 1] = this.#frame;
+    this.#lowest = Math.min(this.#lowest, this.#frames.length - 2);
     this.#operands = frame.base + frame.parameters;
     this.#open(outer);
   }
@@ -326,14 +291,14 @@ class BodyReader {
   #end(at: number): void {
     const frame = this.#frame;
     this.#close(at);
-    this.frames.pop();
-    this.#lowest = Math.min(this.#lowest, this.frames.length - 1);
-    const outer = this.frames.at(-1);
+    this.#frames.pop();
+    this.#lowest = Math.min(this.#lowest, this.#frames.length - 1);
+    const outer = this.#frames.at(-1);
     if (outer === undefined) return;
     this.#frame = outer;
     this.#operands = frame.base;
     this.#give(frame.results);
-    if (frame.kind === "loop") return this.#edit("loop-end", this.reader.at, this.reader.at, 0, frame.loop);
+    if (frame.kind === "loop") return this.#edit("loop-end", this.#reader.at, this.#reader.at, 0, frame.loop);
     // After a jump the code that follows is reached through a label, or through the other arm of an `if`: not always.
     if (frame.reach === "jumped" || frame.armJumped) this.#open(outer.region);
   }
@@ -357,21 +322,21 @@ class BodyReader {
 
   /** A label, as the level of the frame it names. */
   #label(): number {
-    const at = this.reader.at;
-    const depth = this.reader.u32();
-    const level = this.frames.length - 1 - depth;
-    const frame = this.frames[level];
+    const at = this.#reader.at;
+    const depth = this.#reader.u32();
+    const level = this.#frames.length - 1 - depth;
+    const frame = this.#frames[level];
     if (frame === undefined) refuseWasm("a branch to an unknown label", at, { found: `${depth}` });
     this.controls += 1;
     const { loop } = this.#frame;
-    if (loop !== undefined && frame.loop !== loop) this.#edit("label", at, this.reader.at, depth, loop);
+    if (loop !== undefined && frame.loop !== loop) this.#edit("label", at, this.#reader.at, depth, loop);
     return level;
   }
 
   /** Operands that a branch carries. */
   #branch(level: number): number {
     this.#charge(COST.branch);
-    const frame = this.frames[level];
+    const frame = this.#frames[level];
     const arity = (frame?.kind === "loop" ? frame.parameters : frame?.results) ?? 0;
     this.#take(arity);
     return arity;
@@ -395,7 +360,7 @@ class BodyReader {
 
   #branchTable(at: number): void {
     this.#take(1);
-    const count = this.reader.count("branch targets");
+    const count = this.#reader.count("branch targets");
     let lowest = Number.POSITIVE_INFINITY;
     for (let index = 0; index < count; index += 1) lowest = Math.min(lowest, this.#label());
     const level = this.#label();
@@ -406,35 +371,30 @@ class BodyReader {
   }
 
   #return(at: number): void {
-    this.#take(this.frames[0]?.results ?? 0);
+    this.#take(this.#frames[0]?.results ?? 0);
     this.controls += 1;
-    this.#edit("return", at, this.reader.at, this.frames.length - 1);
+    this.#edit("return", at, this.#reader.at, this.#frames.length - 1);
     this.#leave("jumped");
   }
 
   #functionIndex(): number {
-    const at = this.reader.at;
-    const index = this.reader.u32();
-    if (index >= this.shape.functions.length) refuseWasm("an unknown function index", at, { found: `${index}` });
-    return index;
+    return this.#reader.index(this.#shape.functions.length, "function");
   }
 
   #call(kind: "call" | "tail-call"): void {
-    const at = this.reader.at - 1;
+    const at = this.#reader.at - 1;
     const index = this.#functionIndex();
-    this.#edit(kind, at, this.reader.at, index);
+    this.#edit(kind, at, this.#reader.at, index);
     this.#charge(COST.call);
     this.directCalls.push({ region: this.#frame.region, callee: index });
-    this.#invoke(kind, this.shape.types[this.shape.functions[index] ?? 0]);
+    this.#invoke(kind, this.#shape.types[this.#shape.functions[index] ?? 0]);
   }
 
   #callIndirect(kind: "indirect-call" | "tail-call", at: number): void {
-    const typeAt = this.reader.at;
-    const type = this.shape.types[this.reader.u32()];
-    if (type === undefined) refuseWasm("an unknown type index", typeAt);
-    this.reader.u32();
+    const type = this.#shape.types[this.#reader.index(this.#shape.types.length, "type")];
+    this.#reader.u32();
     this.#take(1);
-    const place = kind === "tail-call" ? at : this.reader.at;
+    const place = kind === "tail-call" ? at : this.#reader.at;
     this.#edit(kind, place, place, -1);
     this.#charge(COST.indirectCall);
     this.#invoke(kind, type);
@@ -456,39 +416,35 @@ class BodyReader {
     if (loop !== undefined) loop.tight = false;
     const holder = this.regions[region];
     if (holder !== undefined) holder.calls = true;
-    const level = this.frames.length - 1;
+    const level = this.#frames.length - 1;
     const inner = Math.min(level, outerLoop - 1);
     if (this.#firstCall.length > 0) this.#callLevel = Math.min(this.#callLevel, this.#lowest, inner);
     else {
       this.#callLevel = inner;
-      this.#firstCall = this.frames.map((frame) => ({ frame, head: frame.head, region: frame.region }));
+      this.#firstCall = this.#frames.map((frame) => ({ frame, head: frame.head, region: frame.region }));
     }
     this.#lowest = level;
   }
 
   #typedSelect(): void {
-    const at = this.reader.at;
-    if (this.reader.count("types of a select") !== 1) refuseWasm("a select of other than one type", at);
-    const typeAt = this.reader.at;
-    const type = this.reader.byte();
-    if (!VALUE_TYPES.has(type)) refuseType(type, typeAt);
-    this.#take(3);
-    this.#give(1);
-    this.#charge(1);
+    const at = this.#reader.at;
+    if (this.#reader.count("types of a select") !== 1) refuseWasm("a select of other than one type", at);
+    readValueType(this.#reader);
+    this.#effect(3, 1, 1);
   }
 
   /** Locals, globals, tables, memory size and references. */
   #indexed(opcode: number, at: number): void {
-    const reader = this.reader;
+    const reader = this.#reader;
     switch (opcode) {
       case 0x20:
       case 0x21:
       case 0x22:
-        this.#below(this.locals, "local");
+        reader.index(this.locals, "local");
         return this.#effect(opcode === 0x20 ? 0 : 1, opcode === 0x21 ? 0 : 1, 0);
       case 0x23:
       case 0x24:
-        this.#below(this.#globals, "global");
+        reader.index(this.#globals, "global");
         return this.#effect(opcode - 0x23, 0x24 - opcode, COST.global);
       case 0x25:
       case 0x26:
@@ -513,21 +469,21 @@ class BodyReader {
   }
 
   #nullReference(): void {
-    const at = this.reader.at;
-    const type = this.reader.byte();
+    const at = this.#reader.at;
+    const type = this.#reader.byte();
     if (type !== 0x70 && type !== 0x6f) refuseType(type, at);
     this.#effect(0, 1, 0);
   }
 
   #reference(at: number): void {
     const index = this.#functionIndex();
-    this.#edit("reference", at, this.reader.at, index);
+    this.#edit("reference", at, this.#reader.at, index);
     this.#effect(0, 1, 1);
   }
 
   /** 0xfc: saturating conversions and bulk operations (5.4.6, 5.4.7). */
   #prefixed(at: number): void {
-    const opcode = this.reader.u32();
+    const opcode = this.#reader.u32();
     if (opcode < 8) return this.#effect(1, 1, 2);
     if (opcode > 17) refuseOpcode(0xfc, opcode, at);
     const entries = opcode === 12 || opcode === 14 || opcode === 15 || opcode === 17;
@@ -536,9 +492,9 @@ class BodyReader {
     if (entries) this.#bulk(BULK.entries, at);
     // data.drop, elem.drop and table.size have one index and no length; memory.init, table.init and copies have two.
     if (opcode === 10 || opcode === 11) this.#zero();
-    else this.reader.u32();
+    else this.#reader.u32();
     if (opcode === 8 || opcode === 10) this.#zero();
-    if (opcode === 12 || opcode === 14) this.reader.u32();
+    if (opcode === 12 || opcode === 14) this.#reader.u32();
     if (opcode === 15) return this.#effect(2, 1, COST.bulk);
     if (opcode === 16) return this.#effect(0, 1, COST.table);
     if (opcode === 9 || opcode === 13) return this.#effect(0, 0, COST.table);
@@ -546,7 +502,7 @@ class BodyReader {
   }
 
   #vector(at: number): void {
-    const opcode = this.reader.u32();
+    const opcode = this.#reader.u32();
     const effect = VECTOR[opcode];
     if (effect === undefined) refuseOpcode(0xfd, opcode, at);
     this.usesVectors = true;
@@ -558,21 +514,15 @@ class BodyReader {
     this.#edit("bulk", at, at, unit);
   }
 
-  #below(count: number, what: string): void {
-    const at = this.reader.at;
-    const index = this.reader.u32();
-    if (index >= count) refuseWasm(`an unknown ${what} index`, at, { found: `${index}` });
-  }
-
   #zero(): void {
-    const at = this.reader.at;
-    if (this.reader.byte() !== 0) refuseProposal("multi-memory", "a memory index", at);
+    const at = this.#reader.at;
+    if (this.#reader.byte() !== 0) refuseProposal("multi-memory", "a memory index", at);
   }
 
   #blockType(): { parameters: number; results: number } {
-    const reader = this.reader;
+    const reader = this.#reader;
     const at = reader.at;
-    const first = this.shape.bytes[at] ?? 0;
+    const first = this.#shape.bytes[at] ?? 0;
     if (first === 0x40 || VALUE_TYPES.has(first)) {
       reader.byte();
       if (first === 0x7b) this.usesVectors = true;
@@ -580,7 +530,7 @@ class BodyReader {
     }
     const index = reader.signed(33);
     if (index < 0) refuseType(first, at);
-    const type = this.shape.types[index];
+    const type = this.#shape.types[index];
     if (type === undefined) refuseWasm("an unknown type index", at, { found: `${index}` });
     return { parameters: type.parameters.length, results: type.results.length };
   }
@@ -594,7 +544,7 @@ class BodyReader {
   #take(count: number): void {
     this.#operands -= count;
     if (this.#operands >= this.#frame.base) return;
-    if (this.#frame.reach === "falls") refuseWasm("an instruction lacks operands", this.reader.at);
+    if (this.#frame.reach === "falls") refuseWasm("an instruction lacks operands", this.#reader.at);
     this.#operands = this.#frame.base;
   }
 
@@ -618,7 +568,7 @@ class BodyReader {
 }
 
 /** Reads a function body of that type. Throws nothing but `Refusal`. */
-export function scanBody(shape: ModuleShape, type: FunctionType, { at, end }: BodyShape): BodyScan {
+export function scanBody(shape: ModuleShape, type: FunctionType, { at, end }: Span): BodyScan {
   const reader = new BodyReader(shape, type, at, end);
   reader.read();
   return reader;

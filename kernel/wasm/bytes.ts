@@ -84,6 +84,14 @@ export class ByteReader {
     return count;
   }
 
+  /** An index into a space of `count` things. */
+  index(count: number, what: string): number {
+    const start = this.at;
+    const index = this.u32();
+    if (index >= count) refuseWasm(`an unknown ${what} index`, start, { found: `${index}` });
+    return index;
+  }
+
   name(): string {
     const length = this.count("bytes of a name");
     const start = this.at;

@@ -1,6 +1,7 @@
 /** The instruction table: immediates, stack effect and fuel cost of each plain opcode of WebAssembly 2.0. */
 
-export type Immediate = "none" | "memory" | "memory-lane" | "lane" | "bytes4" | "bytes8" | "bytes16" | "i32" | "i64";
+/** A number of bytes, or what has to be read. */
+export type Immediate = 0 | 1 | 4 | 8 | 16 | "memory" | "memory-lane" | "i32" | "i64";
 
 /** What an instruction takes from and gives to the operand stack, what follows its opcode, and what it costs. */
 export interface Effect {
@@ -10,7 +11,7 @@ export interface Effect {
   readonly immediate: Immediate;
 }
 
-function effect(takes: number, gives: number, cost: number, immediate: Immediate = "none"): Effect {
+function effect(takes: number, gives: number, cost: number, immediate: Immediate = 0): Effect {
   return Object.freeze({ takes, gives, cost, immediate });
 }
 
@@ -28,14 +29,14 @@ const EFFECTS: Readonly<Record<string, Effect>> = {
   s: effect(2, 0, 1, "memory"),
   L: effect(2, 1, 2, "memory-lane"),
   S: effect(2, 0, 2, "memory-lane"),
-  x: effect(1, 1, 1, "lane"),
-  r: effect(2, 1, 1, "lane"),
+  x: effect(1, 1, 1, 1),
+  r: effect(2, 1, 1, 1),
   i: effect(0, 1, 0, "i32"),
   j: effect(0, 1, 0, "i64"),
-  f: effect(0, 1, 0, "bytes4"),
-  g: effect(0, 1, 0, "bytes8"),
-  v: effect(0, 1, 1, "bytes16"),
-  h: effect(2, 1, 2, "bytes16"),
+  f: effect(0, 1, 0, 4),
+  g: effect(0, 1, 0, 8),
+  v: effect(0, 1, 1, 16),
+  h: effect(2, 1, 2, 16),
 };
 
 function table(rows: string): readonly (Effect | undefined)[] {

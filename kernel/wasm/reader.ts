@@ -1,7 +1,6 @@
 /** Reads the structure of a Wasm binary into a `ModuleShape`: strict, in linear time, WebAssembly 2.0 and tail calls only. */
 
-import { Refusal } from "../errors.ts";
-import { ByteReader, refuseWasm } from "./bytes.ts";
+import { ByteReader, refuseSize, refuseWasm } from "./bytes.ts";
 import { MAXIMUM_ARITY, MAXIMUM_ITEMS } from "./limits.ts";
 import { refuseKind, refuseLimits, refuseOpcode, refuseProposal, refuseSection, refuseType } from "./proposals.ts";
 
@@ -18,6 +17,14 @@ export const VALUE_TYPES: ReadonlyMap<number, string> = new Map([
   [0x70, "funcref"],
   [0x6f, "externref"],
 ]);
+
+/** One value type, as its byte. */
+export function readValueType(reader: ByteReader): number {
+  const at = reader.at;
+  const type = reader.byte();
+  if (!VALUE_TYPES.has(type)) refuseType(type, at);
+  return type;
+}
 
 /** Parameter and result types, as their bytes. */
 export interface FunctionType {
@@ -62,8 +69,8 @@ export interface FunctionReference {
   readonly index: number;
 }
 
-/** A function body at `bytes[at, end)`: its locals and instructions, without the size before it. */
-export interface BodyShape {
+/** `bytes[at, end)`: of a body its locals and instructions, of a section its content; without id and size. */
+export interface Span {
   readonly at: number;
   readonly end: number;
 }
@@ -73,39 +80,6 @@ export interface CustomSection {
   readonly bytes: Uint8Array;
   /** Byte offset of the content after the name. */
   readonly at: number;
-}
-
-/** Where the content of a section lies, without its id and size. */
-export interface SectionSpan {
-  readonly at: number;
-  readonly end: number;
-}
-
-/** What a binary declares. Index spaces hold imports first, as in the specification. */
-export interface ModuleShape {
-  readonly bytes: Uint8Array;
-  readonly types: readonly FunctionType[];
-  readonly imports: readonly ImportShape[];
-  /** Type index of each function, imported ones first. */
-  readonly functions: readonly number[];
-  readonly importedFunctions: number;
-  /** Tables, memories and globals that the module defines itself; imported ones are in `imports`. */
-  readonly tables: readonly TableType[];
-  readonly memories: readonly Limits[];
-  readonly globals: readonly GlobalType[];
-  readonly importedTables: number;
-  readonly importedMemories: number;
-  readonly importedGlobals: number;
-  readonly exports: readonly ExportShape[];
-  readonly start: number | undefined;
-  readonly elementCount: number;
-  readonly dataCount: number | undefined;
-  readonly bodies: readonly BodyShape[];
-  /** Known sections by id. */
-  readonly sections: ReadonlyMap<number, SectionSpan>;
-  readonly customSections: readonly CustomSection[];
-  /** Function indices outside function bodies (globals, exports, elements), in ascending order of offset. */
-  readonly references: readonly FunctionReference[];
 }
 
 /** Magic number and version 1 (5.5.16). */
@@ -130,27 +104,33 @@ export const SECTION = Object.freeze({
 /** Known sections in the order in which they must come (5.5.16). */
 export const SECTION_ORDER: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 10, 11];
 
+/** What a binary declares. Index spaces hold imports first, as in the specification. */
+export type ModuleShape = Readonly<Omit<ModuleReader, "read">>;
+
 class ModuleReader {
   readonly bytes: Uint8Array;
   readonly types: FunctionType[] = [];
   readonly imports: ImportShape[] = [];
+  /** Type index of each function, imported ones first. */
   readonly functions: number[] = [];
+  /** Tables, memories and globals that the module defines itself; imported ones are in `imports`. */
   readonly tables: TableType[] = [];
   readonly memories: Limits[] = [];
   readonly globals: GlobalType[] = [];
   readonly exports: ExportShape[] = [];
-  readonly bodies: BodyShape[] = [];
-  readonly sections = new Map<number, SectionSpan>();
+  readonly bodies: Span[] = [];
+  /** Known sections by id. */
+  readonly sections = new Map<number, Span>();
   readonly customSections: CustomSection[] = [];
+  /** Function indices outside function bodies (globals, exports, elements), in ascending order of offset. */
   readonly references: FunctionReference[] = [];
   importedFunctions = 0;
   importedTables = 0;
   importedMemories = 0;
   importedGlobals = 0;
-  elementCount = 0;
-  dataSegments = 0;
   start: number | undefined;
-  dataCount: number | undefined;
+  #dataSegments = 0;
+  #dataCount: number | undefined;
   #items = 0;
 
   constructor(bytes: Uint8Array) {
@@ -188,34 +168,19 @@ class ModuleReader {
   }
 
   #section(id: number, reader: ByteReader): void {
-    switch (id) {
-      case SECTION.type:
-        return this.#each(reader, "types", () => this.types.push(this.#functionType(reader)));
-      case SECTION.import:
-        return this.#each(reader, "imports", () => this.#import(reader));
-      case SECTION.function:
-        return this.#each(reader, "functions", () => this.functions.push(this.#typeIndex(reader)));
-      case SECTION.table:
-        return this.#each(reader, "tables", () => this.tables.push(this.#tableType(reader)));
-      case SECTION.memory:
-        return this.#each(reader, "memories", (at) => this.#memory(reader, at));
-      case SECTION.global:
-        return this.#each(reader, "globals", () => this.#global(reader));
-      case SECTION.export:
-        return this.#exports(reader);
-      case SECTION.start:
-        this.start = this.#functionIndex(reader);
-        return;
-      case SECTION.element:
-        return this.#each(reader, "element segments", () => this.#element(reader));
-      case SECTION.dataCount:
-        this.dataCount = reader.u32();
-        return;
-      case SECTION.code:
-        return this.#each(reader, "function bodies", () => this.#body(reader));
-      default:
-        return this.#each(reader, "data segments", () => this.#data(reader));
-    }
+    if (id === SECTION.start) this.start = this.#functionIndex(reader);
+    else if (id === SECTION.dataCount) this.#dataCount = reader.u32();
+    else if (id === SECTION.type) this.#each(reader, "types", () => this.types.push(this.#functionType(reader)));
+    else if (id === SECTION.import) this.#each(reader, "imports", () => this.#import(reader));
+    else if (id === SECTION.function)
+      this.#each(reader, "functions", () => this.functions.push(this.#typeIndex(reader)));
+    else if (id === SECTION.table) this.#each(reader, "tables", () => this.tables.push(this.#tableType(reader)));
+    else if (id === SECTION.memory) this.#each(reader, "memories", (at) => this.#memory(reader, at));
+    else if (id === SECTION.global) this.#each(reader, "globals", () => this.#global(reader));
+    else if (id === SECTION.export) this.#exports(reader);
+    else if (id === SECTION.element) this.#each(reader, "element segments", () => this.#element(reader));
+    else if (id === SECTION.code) this.#each(reader, "function bodies", () => this.#body(reader));
+    else this.#each(reader, "data segments", () => this.#data(reader));
   }
 
   #each(reader: ByteReader, what: string, read: (at: number) => void): void {
@@ -227,11 +192,8 @@ class ModuleReader {
   #announce(count: number, at: number): void {
     this.#items += count;
     if (this.#items <= MAXIMUM_ITEMS) return;
-    throw new Refusal("E_SIZE", "a binary declares too many things", {
-      expected: `at most ${MAXIMUM_ITEMS} types, functions, elements and so on`,
-      found: `${this.#items}`,
-      at,
-    });
+    const most = `${MAXIMUM_ITEMS} types, functions, elements and so on`;
+    refuseSize("a binary declares too many things", most, this.#items, { at });
   }
 
   /** What two sections say together (5.5.16). */
@@ -243,10 +205,10 @@ class ModuleReader {
         found: `${this.bodies.length}`,
       });
     }
-    if (this.dataCount !== undefined && this.dataCount !== this.dataSegments) {
+    if (this.#dataCount !== undefined && this.#dataCount !== this.#dataSegments) {
       refuseWasm("data count and data section disagree", end, {
-        expected: `${this.dataCount} data segments`,
-        found: `${this.dataSegments}`,
+        expected: `${this.#dataCount} data segments`,
+        found: `${this.#dataSegments}`,
       });
     }
   }
@@ -257,16 +219,9 @@ class ModuleReader {
     this.customSections.push({ name, bytes: this.bytes.subarray(reader.at, reader.end), at: reader.at });
   }
 
-  #valueType(reader: ByteReader): number {
-    const at = reader.at;
-    const type = reader.byte();
-    if (!VALUE_TYPES.has(type)) refuseType(type, at);
-    return type;
-  }
-
   #referenceType(reader: ByteReader): number {
     const at = reader.at;
-    const type = this.#valueType(reader);
+    const type = readValueType(reader);
     if (type !== 0x70 && type !== 0x6f) refuseWasm("not a reference type", at, { expected: "funcref or externref" });
     return type;
   }
@@ -275,14 +230,10 @@ class ModuleReader {
     const at = reader.at;
     const count = reader.count("value types");
     if (count > MAXIMUM_ARITY) {
-      throw new Refusal("E_SIZE", "a function type has too many parameters or results", {
-        expected: `at most ${MAXIMUM_ARITY}`,
-        found: `${count}`,
-        at,
-      });
+      refuseSize("a function type has too many parameters or results", `${MAXIMUM_ARITY}`, count, { at });
     }
     const start = reader.at;
-    for (let index = 0; index < count; index += 1) this.#valueType(reader);
+    for (let index = 0; index < count; index += 1) readValueType(reader);
     return this.bytes.subarray(start, reader.at);
   }
 
@@ -295,16 +246,12 @@ class ModuleReader {
   }
 
   #typeIndex(reader: ByteReader): number {
-    const at = reader.at;
-    const index = reader.u32();
-    if (index >= this.types.length) refuseWasm("an unknown type index", at, { found: `${index}` });
-    return index;
+    return reader.index(this.types.length, "type");
   }
 
   #functionIndex(reader: ByteReader): number {
     const at = reader.at;
-    const index = reader.u32();
-    if (index >= this.functions.length) refuseWasm("an unknown function index", at, { found: `${index}` });
+    const index = reader.index(this.functions.length, "function");
     this.references.push({ at, end: reader.at, index });
     return index;
   }
@@ -343,7 +290,7 @@ class ModuleReader {
   }
 
   #globalType(reader: ByteReader): GlobalType {
-    const type = this.#valueType(reader);
+    const type = readValueType(reader);
     const at = reader.at;
     const flags = reader.byte();
     if (flags > 1) {
@@ -415,8 +362,7 @@ class ModuleReader {
 
   #importedGlobal(reader: ByteReader): void {
     const at = reader.at;
-    const index = reader.u32();
-    if (index >= this.importedGlobals + this.globals.length) refuseWasm("an unknown global index", at);
+    const index = reader.index(this.importedGlobals + this.globals.length, "global");
     if (index >= this.importedGlobals) refuseProposal("garbage collection", "reading a defined global as constant", at);
   }
 
@@ -443,15 +389,12 @@ class ModuleReader {
 
   #exported(reader: ByteReader, kind: ExternalKind): number {
     if (kind === "function") return this.#functionIndex(reader);
-    const at = reader.at;
-    const index = reader.u32();
     const count = {
       table: this.importedTables + this.tables.length,
       memory: this.importedMemories + this.memories.length,
       global: this.importedGlobals + this.globals.length,
     }[kind];
-    if (index >= count) refuseWasm(`an unknown ${kind} index`, at, { found: `${index}` });
-    return index;
+    return reader.index(count, kind);
   }
 
   /** The eight forms of an element segment (5.5.12): bit 0 not active, bit 1 index or declared, bit 2 expressions. */
@@ -460,8 +403,9 @@ class ModuleReader {
     const flags = reader.u32();
     if (flags > 7) refuseWasm("an unknown form of element segment", at, { found: `${flags}` });
     const active = (flags & 1) === 0;
-    if (active && (flags & 2) !== 0) this.#tableIndex(reader);
-    else if (active && this.importedTables + this.tables.length === 0) refuseWasm("an unknown table index", at);
+    const tables = this.importedTables + this.tables.length;
+    if (active && (flags & 2) !== 0) reader.index(tables, "table");
+    else if (active && tables === 0) refuseWasm("an unknown table index", at);
     if (active) this.#constant(reader);
     const expressions = (flags & 4) !== 0;
     if ((flags & 3) !== 0) this.#elementKind(reader, expressions);
@@ -469,12 +413,6 @@ class ModuleReader {
       if (expressions) this.#constant(reader);
       else this.#functionIndex(reader);
     });
-    this.elementCount += 1;
-  }
-
-  #tableIndex(reader: ByteReader): void {
-    const at = reader.at;
-    if (reader.u32() >= this.importedTables + this.tables.length) refuseWasm("an unknown table index", at);
   }
 
   #elementKind(reader: ByteReader, expressions: boolean): void {
@@ -493,7 +431,7 @@ class ModuleReader {
       this.#constant(reader);
     }
     reader.skip(reader.count("bytes of data"));
-    this.dataSegments += 1;
+    this.#dataSegments += 1;
   }
 
   #body(reader: ByteReader): void {

@@ -17,11 +17,11 @@ const TYPES = [
 type ValueType = (typeof TYPES)[number];
 
 const IMMEDIATES: Readonly<Record<string, readonly number[]>> = {
-  none: [],
+  0: [],
   memory: [0, 0],
   "memory-lane": [0, 0, 1],
-  lane: [1],
-  bytes16: [31, 0, 17, 5, 29, 9, 8, 30, 2, 16, 1, 15, 3, 7, 22, 11],
+  1: [1],
+  16: [31, 0, 17, 5, 29, 9, 8, 30, 2, 16, 1, 15, 3, 7, 22, 11],
 };
 
 const leb = (value: number): number[] => (value < 0x80 ? [value] : [(value & 0x7f) | 0x80, ...leb(value >> 7)]);
@@ -30,7 +30,7 @@ const section = (id: number, ...content: number[]): number[] => [id, ...leb(cont
 /** `f`: operands from memory at 0, 16 and 32, one vector instruction, its result into memory at 48. */
 function moduleOf(opcode: number, takes: readonly ValueType[], gives: ValueType | undefined): Uint8Array<ArrayBuffer> {
   const effect = VECTOR[opcode];
-  const immediate = IMMEDIATES[effect?.immediate ?? "none"] ?? [];
+  const immediate = IMMEDIATES[effect?.immediate ?? 0] ?? [];
   const code = [
     0,
     ...(gives === undefined ? [] : [0x41, 48]),
