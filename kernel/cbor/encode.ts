@@ -27,7 +27,7 @@ function encodeValue(out: Output, value: CborInput, depth: number): void {
   else if (typeof value === "string") encodeText(out, value);
   else if (typeof value === "boolean") out.byte(value ? 0xf5 : 0xf4);
   else if (value === null) out.byte(0xf6);
-  else if (value instanceof Uint8Array) encodeBytes(out, value);
+  else if (value instanceof Uint8Array) encodeBytes(out, 2, value);
   else if (value instanceof CborTag) {
     out.head(6, value.tag);
     encodeValue(out, value.value, depth + 1);
@@ -44,19 +44,17 @@ function encodeNumber(out: Output, value: number): void {
 
 function encodeInteger(out: Output, value: bigint): void {
   if (value >= U64 || value < -U64) throw unencodable("an integer beyond 64 bits");
-  out.bigHead(value < 0n ? 1 : 0, value < 0n ? -1n - value : value);
+  out.head(value < 0n ? 1 : 0, value < 0n ? -1n - value : value);
 }
 
 function encodeText(out: Output, value: string): void {
   if (!value.isWellFormed()) throw unencodable("a text with a lone surrogate");
   if (value.startsWith("\uFEFF")) throw unencodable("a text that begins with a byte order mark");
-  const bytes = utf8.encode(value);
-  out.head(3, bytes.length);
-  out.append(bytes);
+  encodeBytes(out, 3, utf8.encode(value));
 }
 
-function encodeBytes(out: Output, value: Uint8Array): void {
-  out.head(2, value.length);
+function encodeBytes(out: Output, major: number, value: Uint8Array): void {
+  out.head(major, value.length);
   out.append(value);
 }
 
@@ -109,10 +107,12 @@ function unencodable(found: string): Refusal {
   return new Refusal("E_CBOR", "a value cannot be encoded as CBOR", { found });
 }
 
+const scratch = new DataView(new ArrayBuffer(8));
+const scratchBytes = new Uint8Array(scratch.buffer);
+
 /** A growing byte buffer with CBOR heads. */
 class Output {
   #buffer = new Uint8Array(64);
-  #view = new DataView(this.#buffer.buffer);
   #length = 0;
 
   bytes(): Uint8Array {
@@ -120,69 +120,42 @@ class Output {
   }
 
   byte(value: number): void {
-    const at = this.#reserve(1);
-    this.#buffer[at] = value;
+    this.#reserve(1);
+    this.#buffer[this.#length++] = value;
   }
 
   append(bytes: Uint8Array): void {
-    const at = this.#reserve(bytes.length);
-    this.#buffer.set(bytes, at);
+    this.#reserve(bytes.length);
+    this.#buffer.set(bytes, this.#length);
+    this.#length += bytes.length;
   }
 
-  head(major: number, argument: number): void {
-    if (argument < 24) this.byte((major << 5) | argument);
-    else if (argument < 0x100) {
-      this.byte((major << 5) | 24);
-      this.byte(argument);
-    } else if (argument < 0x1_0000) {
-      this.byte((major << 5) | 25);
-      const at = this.#reserve(2);
-      this.#view.setUint16(at, argument);
-    } else if (argument < 0x1_0000_0000) {
-      this.byte((major << 5) | 26);
-      const at = this.#reserve(4);
-      this.#view.setUint32(at, argument);
-    } else this.bigHead(major, BigInt(argument));
+  /** The shortest head that holds the argument. */
+  head(major: number, argument: number | bigint): void {
+    if (argument < 24) return this.byte((major << 5) | Number(argument));
+    const power = argument < 0x100 ? 0 : argument < 0x1_0000 ? 1 : argument < 0x1_0000_0000 ? 2 : 3;
+    this.byte((major << 5) | (24 + power));
+    if (power === 3) scratch.setBigUint64(0, BigInt(argument));
+    else scratch.setUint32(4, Number(argument));
+    this.append(scratchBytes.subarray(8 - (1 << power)));
   }
 
-  bigHead(major: number, argument: bigint): void {
-    if (argument < 0x1_0000_0000n) {
-      this.head(major, Number(argument));
-      return;
-    }
-    this.byte((major << 5) | 27);
-    const at = this.#reserve(8);
-    this.#view.setBigUint64(at, argument);
-  }
-
-  /** The shortest of the three widths that keeps the value; a NaN is f97e00. */
+  /** The shortest of the three widths that keeps the value; a NaN is f97e00, the one that deterministic CBOR knows. */
   float(value: number): void {
     const width = Object.is(Math.f16round(value), value) ? 2 : Object.is(Math.fround(value), value) ? 4 : 8;
     this.byte(0xf9 + (width >> 2));
-    const at = this.#reserve(width);
-    if (width === 2) this.#view.setUint16(at, halfBits(value));
-    else if (width === 4) this.#view.setFloat32(at, value);
-    else this.#view.setFloat64(at, value);
+    if (Number.isNaN(value)) scratch.setUint16(0, 0x7e00);
+    else if (width === 2) scratch.setFloat16(0, value);
+    else if (width === 4) scratch.setFloat32(0, value);
+    else scratch.setFloat64(0, value);
+    this.append(scratchBytes.subarray(0, width));
   }
 
-  #reserve(count: number): number {
-    const at = this.#length;
-    this.#length += count;
-    if (this.#length > this.#buffer.length) {
-      const grown = new Uint8Array(Math.max(this.#length, this.#buffer.length * 2));
-      grown.set(this.#buffer.subarray(0, at));
-      this.#buffer = grown;
-      this.#view = new DataView(grown.buffer);
-    }
-    return at;
+  #reserve(count: number): void {
+    const needed = this.#length + count;
+    if (needed <= this.#buffer.length) return;
+    const grown = new Uint8Array(Math.max(needed, this.#buffer.length * 2));
+    grown.set(this.#buffer.subarray(0, this.#length));
+    this.#buffer = grown;
   }
-}
-
-const half = new DataView(new ArrayBuffer(2));
-
-/** The half-precision bits of a value, with the one NaN that deterministic CBOR knows. */
-function halfBits(value: number): number {
-  if (Number.isNaN(value)) return 0x7e00;
-  half.setFloat16(0, value);
-  return half.getUint16(0);
 }

@@ -198,44 +198,26 @@ class BodyReader {
   }
 
   #control(opcode: number, at: number): void {
-    switch (opcode) {
-      case 0x00:
-        return this.#leave("trapped");
-      case 0x02:
-        return this.#enter("block", at);
-      case 0x03:
-        return this.#enter("loop", at);
-      case 0x04:
-        this.#take(1);
-        return this.#enter("if", at);
-      case 0x05:
-        return this.#else(at);
-      case 0x0b:
-        return this.#end(at);
-      case 0x0c:
-        return this.#jump(at);
-      case 0x0d:
-        return this.#branchIf(at);
-      case 0x0e:
-        return this.#branchTable(at);
-      case 0x0f:
-        return this.#return(at);
-      case 0x10:
-        return this.#call("call");
-      case 0x11:
-        return this.#callIndirect("indirect-call", at);
-      case 0x12:
-        return this.#call("tail-call");
-      case 0x13:
-        return this.#callIndirect("tail-call", at);
-      case 0x1c:
-        return this.#typedSelect();
-      default:
-        return refuseOpcode(0, opcode, at);
-    }
+    if (opcode === 0x00) this.#leave("trapped");
+    else if (opcode === 0x02) this.#enter("block", at);
+    else if (opcode === 0x03) this.#enter("loop", at);
+    else if (opcode === 0x04) this.#enter("if", at);
+    else if (opcode === 0x05) this.#else(at);
+    else if (opcode === 0x0b) this.#end(at);
+    else if (opcode === 0x0c) this.#jump(at);
+    else if (opcode === 0x0d) this.#branchIf(at);
+    else if (opcode === 0x0e) this.#branchTable(at);
+    else if (opcode === 0x0f) this.#return(at);
+    else if (opcode === 0x10) this.#call("call");
+    else if (opcode === 0x11) this.#callIndirect("indirect-call", at);
+    else if (opcode === 0x12) this.#call("tail-call");
+    else if (opcode === 0x13) this.#callIndirect("tail-call", at);
+    else if (opcode === 0x1c) this.#typedSelect();
+    else refuseOpcode(0, opcode, at);
   }
 
   #enter(kind: "block" | "loop" | "if", at: number): void {
+    if (kind === "if") this.#take(1);
     const { parameters, results } = this.#blockType();
     this.#take(parameters);
     this.controls += 1;

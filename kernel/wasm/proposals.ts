@@ -18,25 +18,19 @@ const STACKS = "stack switching";
 const DESCRIPTORS = "custom descriptors";
 const STRINGS = "reference-typed strings";
 
-const TYPE_BYTES: ReadonlyMap<number, string> = new Map([
-  [0x74, EXCEPTIONS],
-  [0x69, EXCEPTIONS],
-  [0x75, STACKS],
-  [0x68, STACKS],
-  [0x5d, STACKS],
-  [0x65, "shared-everything threads"],
-  [0x64, REFERENCES],
-  [0x63, REFERENCES],
-  [0x62, DESCRIPTORS],
-  [0x4d, DESCRIPTORS],
-  [0x4c, DESCRIPTORS],
-  [0x67, STRINGS],
-  [0x66, STRINGS],
-  [0x61, STRINGS],
-  [0x60, REFERENCES],
-  ...[0x73, 0x72, 0x71, 0x6e, 0x6d, 0x6c, 0x6b, 0x6a, 0x78, 0x77, 0x5f, 0x5e, 0x50, 0x4f, 0x4e].map(
-    (byte) => [byte, GC] as const,
-  ),
+/** Proposals by the bytes or opcodes that are theirs. */
+function byByte(rows: readonly (readonly [string, ...number[]])[]): ReadonlyMap<number, string> {
+  return new Map(rows.flatMap(([proposal, ...bytes]) => bytes.map((byte) => [byte, proposal] as const)));
+}
+
+const TYPE_BYTES = byByte([
+  [EXCEPTIONS, 0x74, 0x69],
+  [STACKS, 0x75, 0x68, 0x5d],
+  ["shared-everything threads", 0x65],
+  [REFERENCES, 0x64, 0x63, 0x60],
+  [DESCRIPTORS, 0x62, 0x4d, 0x4c],
+  [STRINGS, 0x67, 0x66, 0x61],
+  [GC, 0x73, 0x72, 0x71, 0x6e, 0x6d, 0x6c, 0x6b, 0x6a, 0x78, 0x77, 0x5f, 0x5e, 0x50, 0x4f, 0x4e],
 ]);
 
 /** Refuses a byte where a value, reference or composite type was expected. */
@@ -46,12 +40,12 @@ export function refuseType(byte: number, at: number): never {
   return refuseWasm("an unknown type", at, { found: `0x${byte.toString(16)}` });
 }
 
-const OPCODES: ReadonlyMap<number, string> = new Map([
-  ...[0x06, 0x07, 0x08, 0x09, 0x0a, 0x18, 0x19, 0x1f].map((opcode) => [opcode, EXCEPTIONS] as const),
-  ...[0x14, 0x15, 0x16, 0xd4, 0xd5, 0xd6].map((opcode) => [opcode, REFERENCES] as const),
-  ...[0xd3, 0xfb].map((opcode) => [opcode, GC] as const),
-  ...[0xe0, 0xe1, 0xe2, 0xe3, 0xe4, 0xe5, 0xe6].map((opcode) => [opcode, STACKS] as const),
-  [0xfe, "threads"],
+const OPCODES = byByte([
+  [EXCEPTIONS, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x18, 0x19, 0x1f],
+  [REFERENCES, 0x14, 0x15, 0x16, 0xd4, 0xd5, 0xd6],
+  [GC, 0xd3, 0xfb],
+  [STACKS, 0xe0, 0xe1, 0xe2, 0xe3, 0xe4, 0xe5, 0xe6],
+  ["threads", 0xfe],
 ]);
 
 /** Refuses an opcode that is none of WebAssembly 2.0; `prefix` is 0 for the one-byte opcodes. */
