@@ -15,7 +15,10 @@ describe("the kernel's line budget", () => {
   test("every line counts, one over the budget is said, one over the ceiling fails, and the largest files are named", () => {
     const folder = temporaryFolder();
     plant(folder, { "kernel/small.ts": "\n".repeat(1000), "kernel/deep/large.ts": "\n".repeat(5000) });
-    expect(countKernelLines(folder)).toMatchObject({ ok: true, summary: "6000 of 6000 lines, 0 of them code, in 2 files" });
+    expect(countKernelLines(folder)).toMatchObject({
+      ok: true,
+      summary: "6000 of 6000 lines, 0 of them code, in 2 files",
+    });
     plant(folder, { "kernel/one.ts": "export const one = 1; // One more.\n" });
     expect(countKernelLines(folder).summary).toMatch(/^6001 of 6000 lines, 1 of them code, in 3 files: 1 over budget/);
     plant(folder, { "kernel/rest.ts": "\n".repeat(KERNEL_LINE_CEILING - 6000) });
