@@ -65,7 +65,9 @@ describe("a contract", () => {
     expect(source.indexOf('"at"', source.indexOf("encode("))).toBeLessThan(
       source.indexOf('"on"', source.indexOf("encode(")),
     );
-    expect(typescriptOf([made])).toContain('  readonly at?: number;\n  readonly mode: "a" | "b";');
+    expect(typescriptOf([made], "sample.cddl", "bulkhead/testkit")).toContain(
+      '  readonly at?: number;\n  readonly mode: "a" | "b";',
+    );
   });
 
   it.each([

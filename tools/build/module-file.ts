@@ -15,6 +15,7 @@ import type { InterfaceName } from "../../kernel/index.ts";
 import { encodeSettingsContract } from "../../gateway/config/settings-contract.ts";
 import { readSettingsFile } from "./settings-file.ts";
 import { settingsSource } from "./settings-source.ts";
+import { type ContractData, withContracts } from "./contracts/describe.ts";
 
 export type ModuleKind = "driver" | "service";
 
@@ -29,6 +30,8 @@ export interface SlotManifest {
   readonly interface: InterfaceName;
   readonly rights: readonly string[];
   readonly port: string | null;
+  /** Of an endpoint: the contract of what the module sends there. */
+  readonly contract?: string;
 }
 
 /** The manifest as it stands in the custom section `bulkhead`: these keys and no others. */
@@ -46,6 +49,8 @@ export interface ManifestDocument {
   readonly schema: number;
   /** The contract of its settings, CBOR; absent where it takes none. */
   readonly settings?: Uint8Array;
+  /** What the contracts of ports and slots say, by name. */
+  readonly contracts?: Readonly<Record<string, ContractData>>;
 }
 
 /** A module's folder, read: one manifest for each name under which it is built. */
@@ -81,7 +86,7 @@ const TOP_KEYS = [
   "settings",
 ] as const;
 const PORT_KEYS = ["contract", "fuel", "stack"] as const;
-const SLOT_KEYS = ["interface", "rights", "port"] as const;
+const SLOT_KEYS = ["interface", "rights", "port", "contract"] as const;
 const NAME = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/;
 const SEMANTIC_VERSION = /^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?$/;
 const DEFAULT_FUEL = 5_000_000;
@@ -102,7 +107,7 @@ export async function readModuleFile(folder: string): Promise<ModuleFile> {
   const parser = new Parser(path, text);
   const settings = parser.settingsFile();
   const rule = settings === undefined ? undefined : await readSettingsFile(join(folder, settings));
-  const read = parser.module(folder);
+  const read = await withContracts(parser.module(folder));
   if (rule === undefined) return { ...read, settings: undefined };
   const contract = encodeSettingsContract(rule);
   const builds = read.builds.map((build) => ({ ...build, manifest: { ...build.manifest, settings: contract } }));
@@ -204,7 +209,10 @@ class Parser {
     }
     const port = slot.has("port") ? this.#text(slot, "port") : null;
     if (port !== null && !ports.has(port)) this.#refuseField(slot, "port", "a port of this file");
-    return { interface: interfaceName, rights: rights as string[], port };
+    const read = { interface: interfaceName, rights: rights as string[], port };
+    if (!slot.has("contract")) return read;
+    if (interfaceName !== "endpoint") this.#refuseField(slot, "contract", "no contract: only an endpoint has one");
+    return { ...read, contract: this.#name(slot, "contract") };
   }
 
   #fields(parent: Fields, key: string): Fields {

@@ -1,4 +1,4 @@
-/** Makes the code of the contracts that ship: AssemblyScript for the modules, TypeScript types for tests and tools. */
+/** Makes the code of the contracts that ship: AssemblyScript for the modules, TypeScript types and checks for tests and tools. */
 import { globSync } from "node:fs";
 import path from "node:path";
 import { assemblyScriptOf } from "../build/contracts/assembly-script.ts";
@@ -21,6 +21,9 @@ export async function files(): Promise<readonly GeneratedFile[]> {
       path: `${FOLDER}/generated/${contract.name}.ts`,
       generate: () => assemblyScriptOf(contract),
     })),
-    { path: "tools/testkit/contracts.ts", generate: () => typescriptOf(contracts) },
+    {
+      path: "tools/testkit/contracts.ts",
+      generate: () => typescriptOf(contracts, `${FOLDER}/*.cddl`, "../../kernel/index.ts"),
+    },
   ];
 }

@@ -214,7 +214,7 @@ function driverManifest(name: string, template: BusTemplate): string {
     "slots:",
     ...indented([template.slot, ...(usesTick(template) ? ["tick: { interface: timer, port: tick }"] : [])]),
     ...indented(["clock: { interface: clock }", "log: { interface: log }"]),
-    ...indented(["readings: { interface: endpoint, rights: [send] }"]),
+    ...indented(["readings: { interface: endpoint, rights: [send], contract: readings }"]),
   );
 }
 

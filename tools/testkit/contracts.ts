@@ -1,4 +1,5 @@
-/** Generated from modules/interfaces/*.cddl; edit those. The messages of the contracts, as decoded maps. */
+/** Generated from modules/interfaces/*.cddl; edit that. The messages of the contracts, as decoded maps, and their checks. */
+import { compileFields, type MessageCheck } from "../../kernel/index.ts";
 
 /** The contract `alarms`. */
 export interface Alarm {
@@ -65,3 +66,197 @@ export interface Window {
   /** and of the last */
   readonly end: number | bigint;
 }
+
+/** By rule: what is wrong with an encoded message, or undefined. */
+export const CHECKS = Object.freeze({
+  alarm: compileFields([
+    {
+      name: "sensor",
+      isOptional: false,
+      kind: "text",
+      arguments: [1, 48],
+    },
+    {
+      name: "quantity",
+      isOptional: false,
+      kind: "text",
+      arguments: [1, 32],
+    },
+    {
+      name: "state",
+      isOptional: false,
+      kind: "choice",
+      arguments: ["raised", "cleared", "active", "takeover"],
+    },
+    {
+      name: "value",
+      isOptional: false,
+      kind: "number",
+      arguments: [],
+    },
+    {
+      name: "limit",
+      isOptional: false,
+      kind: "number",
+      arguments: [],
+    },
+    {
+      name: "count",
+      isOptional: false,
+      kind: "unsigned",
+      arguments: [32],
+    },
+    {
+      name: "time",
+      isOptional: false,
+      kind: "unsigned",
+      arguments: [64],
+    },
+    {
+      name: "severity",
+      isOptional: true,
+      kind: "choice",
+      arguments: ["warning", "critical"],
+    },
+  ]),
+  reading: compileFields([
+    {
+      name: "sensor",
+      isOptional: false,
+      kind: "text",
+      arguments: [1, 48],
+    },
+    {
+      name: "sequence",
+      isOptional: false,
+      kind: "unsigned",
+      arguments: [32],
+    },
+    {
+      name: "quantity",
+      isOptional: false,
+      kind: "text",
+      arguments: [1, 32],
+    },
+    {
+      name: "value",
+      isOptional: false,
+      kind: "number",
+      arguments: [],
+    },
+    {
+      name: "unit",
+      isOptional: false,
+      kind: "text",
+      arguments: [1, 16],
+    },
+    {
+      name: "time",
+      isOptional: false,
+      kind: "unsigned",
+      arguments: [64],
+    },
+  ]),
+  settings: compileFields([
+    {
+      name: "module",
+      isOptional: true,
+      kind: "text",
+      arguments: [1, 48],
+    },
+    {
+      name: "period",
+      isOptional: true,
+      kind: "range",
+      arguments: [10, 3600000],
+    },
+    {
+      name: "quantity",
+      isOptional: true,
+      kind: "text",
+      arguments: [1, 32],
+    },
+    {
+      name: "high",
+      isOptional: true,
+      kind: "number",
+      arguments: [],
+    },
+    {
+      name: "clear",
+      isOptional: true,
+      kind: "number",
+      arguments: [],
+    },
+  ]),
+  switch: compileFields([
+    {
+      name: "on",
+      isOptional: false,
+      kind: "boolean",
+      arguments: [],
+    },
+  ]),
+  window: compileFields([
+    {
+      name: "sensor",
+      isOptional: false,
+      kind: "text",
+      arguments: [1, 48],
+    },
+    {
+      name: "quantity",
+      isOptional: false,
+      kind: "text",
+      arguments: [1, 32],
+    },
+    {
+      name: "unit",
+      isOptional: false,
+      kind: "text",
+      arguments: [1, 16],
+    },
+    {
+      name: "count",
+      isOptional: false,
+      kind: "unsigned",
+      arguments: [32],
+    },
+    {
+      name: "least",
+      isOptional: false,
+      kind: "number",
+      arguments: [],
+    },
+    {
+      name: "greatest",
+      isOptional: false,
+      kind: "number",
+      arguments: [],
+    },
+    {
+      name: "mean",
+      isOptional: false,
+      kind: "number",
+      arguments: [],
+    },
+    {
+      name: "deviation",
+      isOptional: false,
+      kind: "number",
+      arguments: [],
+    },
+    {
+      name: "begin",
+      isOptional: false,
+      kind: "unsigned",
+      arguments: [64],
+    },
+    {
+      name: "end",
+      isOptional: false,
+      kind: "unsigned",
+      arguments: [64],
+    },
+  ]),
+} satisfies Record<string, MessageCheck>);

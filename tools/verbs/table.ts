@@ -25,6 +25,7 @@ export const COMMANDS: ReadonlyMap<string, Load> = new Map<string, Load>([
   ["dev", async () => (await import("../dev/verb.ts")).devVerb],
   ["sim", async () => (await import("../sim/verb.ts")).simVerb],
   ["build", async () => (await import("../build/verb.ts")).buildCommand],
+  ["gen", async () => (await import("../gen/verb.ts")).genCommand],
   ["inspect", async () => (await import("./inspect.ts")).inspectVerb],
   ...among(["keygen", "sign", "verify", "root"], keys),
   ["push", async () => (await import("../push/index.ts")).push],

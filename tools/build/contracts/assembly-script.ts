@@ -10,16 +10,23 @@ export function className(rule: string): string {
 }
 
 /** The source of `bulkhead/interfaces/<name>`. */
-export function assemblyScriptOf({ name, rule, fields }: Contract): string {
-  const type = className(rule);
+export function assemblyScriptOf({ name, rule, fields, reply }: Contract): string {
   return [
     `/** Generated from modules/interfaces/${name}.cddl; edit that. The contract \`${name}\`. */`,
     "",
     'import { Bytes, Fault, Reader, Writer } from "bulkhead/sdk";',
     'import { key } from "bulkhead/sdk/reader";',
     "",
+    ...classOf(rule, fields),
+    "",
+    ...(reply === undefined ? [] : [...classOf(`${rule}-reply`, reply), ""]),
+  ].join("\n");
+}
+
+function classOf(rule: string, fields: readonly Field[]): string[] {
+  return [
     `/** A \`${rule}\`. Make it once and use it for every message; what is decoded are views of the message. */`,
-    `export class ${type} {`,
+    `export class ${className(rule)} {`,
     ...fields.flatMap(declarations),
     "",
     ...decoder(rule, fields),
@@ -28,8 +35,7 @@ export function assemblyScriptOf({ name, rule, fields }: Contract): string {
     "",
     ...encoder(fields),
     "}",
-    "",
-  ].join("\n");
+  ];
 }
 
 function declarations({ name, isOptional, type, comment }: Field): string[] {

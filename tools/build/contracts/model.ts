@@ -16,13 +16,15 @@ export interface Field {
   readonly comment: string | undefined;
 }
 
-/** One contract: the first rule of its file. */
+/** One contract: the first rule of its file, and the reply's. */
 export interface Contract {
   /** Name of the file, which is what a port names. */
   readonly name: string;
   /** Name of the rule. */
   readonly rule: string;
   readonly fields: readonly Field[];
+  /** Of the rule `<rule>-reply`: what a port of this contract answers. */
+  readonly reply?: readonly Field[];
 }
 
 /** What is used of the parser's tree; its declared types are looser than what it gives. */
@@ -57,13 +59,21 @@ export async function readContract(path: string): Promise<Contract> {
   } catch (error) {
     throw unknown(path, error instanceof Error ? (error.message.split("\n")[0] ?? "") : String(error));
   }
-  const [rule] = rules;
-  if (rule?.Type !== "group" || typeof rule.Name !== "string" || !Array.isArray(rule.Properties)) {
-    throw unknown(path, "the first rule is not a map");
+  const [rule, second, third] = rules;
+  if (typeof rule?.Name !== "string") throw unknown(path, "no rule with a name");
+  const fields = readFields(path, rule);
+  if (second === undefined) return { name, rule: rule.Name, fields };
+  if (second.Name !== `${rule.Name}-reply` || third !== undefined) {
+    throw unknown(path, `a rule ${String((third ?? second).Name)}, beside ${rule.Name} and ${rule.Name}-reply`);
   }
-  const fields = (rule.Properties as Tree[]).map((property) => readField(path, property));
+  return { name, rule: rule.Name, fields, reply: readFields(path, second) };
+}
+
+function readFields(path: string, { Name: rule, Type: type, Properties: properties }: Tree): Field[] {
+  if (type !== "group" || !Array.isArray(properties)) throw unknown(path, `${String(rule)} is not a map`);
+  const fields = (properties as Tree[]).map((property) => readField(path, property));
   if (fields.length > MAXIMUM_FIELDS) throw unknown(path, `more than ${MAXIMUM_FIELDS} fields`);
-  return { name, rule: rule.Name, fields };
+  return fields;
 }
 
 function readField(path: string, property: Tree): Field {
