@@ -2,7 +2,7 @@
 import { resolve } from "node:path";
 import type { Grant, ModuleSpec, PartitionSpec, PortAddress } from "../../kernel/index.ts";
 import { HANDLES_SLOT, RESERVED_PREFIX } from "../../kernel/index.ts";
-import type { BrokerSettings, ConsoleSettings, RoutePolicy } from "./configuration.ts";
+import type { BrokerSettings, ConsoleSettings } from "./configuration.ts";
 import { DEFAULTS, PAGE_BYTES } from "./defaults.ts";
 import type { EndpointDraft, GrantDraft } from "./grants.ts";
 import { listNames, nearestName } from "./names.ts";
@@ -89,7 +89,9 @@ function buildGrant(module: string, slot: string, grant: Variant<GrantDraft>, ar
   }
   const to = endpointTargets(`modules.${module}.grants.${slot}`, value, around);
   const badge = value.badge?.value ?? DEFAULTS.badge;
-  return { slot, interface: "endpoint", to, rights, badge, depth: value.depth, overflow: value.overflow };
+  const { depth, overflow, check, require } = value;
+  const rules = { ...(check === "always" ? { check: true } : {}), ...(require.length === 0 ? {} : { require }) };
+  return { slot, interface: "endpoint", to, rights, badge, depth, overflow, ...rules };
 }
 
 function checkSlot(module: string, slot: string, grant: Variant<GrantDraft>, at: Position, problems: Problems): void {
@@ -166,19 +168,6 @@ export function buildModules(
     }
     return buildModule(name, located, around);
   });
-}
-
-/** What routes ask for beyond their grants. */
-export function buildRoutes(modules: readonly ModuleInProgress[]): ReadonlyMap<string, RoutePolicy> {
-  const routes = new Map<string, RoutePolicy>();
-  for (const { draft, spec } of modules) {
-    for (const [slot, { value }] of draft.value.grants?.value ?? []) {
-      const grant = value.value;
-      if (grant.interface !== "endpoint" || (grant.check === "boundary" && grant.require.length === 0)) continue;
-      routes.set(`${spec.name}.${slot}`, { check: grant.check, require: grant.require });
-    }
-  }
-  return routes;
 }
 
 /** Modules and `module.slot`s that are marked `local-only`. */

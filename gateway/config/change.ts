@@ -1,9 +1,9 @@
 /** What a changed configuration would grant, revoke, restart and use, before it happens. */
-import type { ModuleSpec, PartitionSpec } from "../../kernel/index.ts";
+import { contractConflict, type ModuleSpec, type PartitionSpec } from "../../kernel/index.ts";
 import type { GatewayConfiguration, PolicyStatement } from "./configuration.ts";
 import { PAGE_BYTES } from "./defaults.ts";
 import type { ManifestView } from "./manifests.ts";
-import { grantTargets } from "./resource.ts";
+import { grantTargets, termsText } from "./resource.ts";
 import { settingsChanges } from "./settings.ts";
 import { formatDuration, formatSize } from "./units.ts";
 
@@ -33,6 +33,8 @@ export interface ContractChange {
   readonly port: string;
   readonly before: string | null;
   readonly after: string | null;
+  /** What senders made for the earlier one would find different; null where they still fit. */
+  readonly differs: string | null;
 }
 
 export interface ChangePlan {
@@ -97,6 +99,19 @@ function sameGrants(before: ModuleSpec, after: ModuleSpec): boolean {
   return JSON.stringify(before.grants) === JSON.stringify(after.grants);
 }
 
+function routeTerms({ grants }: ModuleSpec): ReadonlyMap<string, string> {
+  return new Map(grants.map((grant) => [grant.slot, grant.interface === "endpoint" ? termsText(grant) : ""]));
+}
+
+/** What routes ask of their messages, where that changes. */
+function routeChanges(before: ModuleSpec, after: ModuleSpec): readonly string[] {
+  const [had, has] = [routeTerms(before), routeTerms(after)];
+  return [...has].flatMap(([slot, terms]) => {
+    const earlier = had.get(slot) ?? "";
+    return earlier === terms ? [] : [`messages of ${slot}: ${earlier || "any"} -> ${terms || "any"}`];
+  });
+}
+
 function compareModules(
   before: ModuleSpec | undefined,
   after: ModuleSpec | undefined,
@@ -109,7 +124,7 @@ function compareModules(
     .filter(([key, value]) => now.get(key) !== value)
     .map(([key, value]) => `${key} ${value} -> ${now.get(key) ?? ""}`);
   changes.push(...settingsChanges(before.settings, after.settings));
-  if (!sameGrants(before, after)) changes.push("grants");
+  if (!sameGrants(before, after)) changes.push("grants", ...routeChanges(before, after));
   if (restarted.has(after.partition)) changes.push(`partition ${after.partition} restarts`);
   return changes.length === 0 ? undefined : { module: after.name, kind: "restarted", changes };
 }
@@ -159,13 +174,13 @@ function contractChanges(
   return [...after].flatMap(([module, manifest]) => {
     const earlier = before.get(module);
     if (earlier === undefined) return [];
-    const [had, has] = [earlier, manifest].map(
-      ({ ports }) => new Map(ports.map(({ name, contract }) => [name, contract])),
-    );
+    const [had, has] = [earlier, manifest].map(({ ports }) => new Map(ports.map((port) => [port.name, port])));
     const ports = new Set([...(had?.keys() ?? []), ...(has?.keys() ?? [])]);
     return [...ports].flatMap((port) => {
       const [old, now] = [had?.get(port), has?.get(port)];
-      return old === now ? [] : [{ module, port, before: old ?? null, after: now ?? null }];
+      if (old?.contract === now?.contract && same(old?.rules, now?.rules)) return [];
+      const differs = old?.rules && now?.rules && contractConflict(old.rules, now.rules);
+      return [{ module, port, before: old?.contract ?? null, after: now?.contract ?? null, differs: differs ?? null }];
     });
   });
 }
@@ -220,7 +235,8 @@ export function describeChange(plan: ChangePlan): string {
       ({ module, kind, changes }) => `${marks[kind]} module   ${module}: ${[kind, ...changes].join("; ")}`,
     ),
     ...plan.contracts.map(
-      ({ module, port, before, after }) => `~ contract ${module}.${port}: ${before ?? "none"} -> ${after ?? "none"}`,
+      ({ module, port, before, after, differs }) =>
+        `~ contract ${module}.${port}: ${before ?? "none"} -> ${after ?? "none"}${differs === null ? "" : ` (${differs})`}`,
     ),
     ...plan.partitions.map((name) => `~ restart  partition ${name}`),
     ...plan.processes.map((name) => `~ restart  ${name === "gateway" ? "the whole gateway" : `the ${name} process`}`),

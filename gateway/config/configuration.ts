@@ -1,7 +1,5 @@
 /** What a valid configuration is, once it is read: the kernel's part, and what the processes around the kernel need. */
 import type { SystemSpec } from "../../kernel/index.ts";
-import type { Requirement } from "./content.ts";
-import type { RouteCheck } from "./grants.ts";
 import type { ConfigurationNode } from "./document.ts";
 import type { Position, Problem } from "./problem.ts";
 import type { PlainData } from "./shape.ts";
@@ -31,12 +29,6 @@ export interface ConsoleSettings {
   readonly tokenFile: string | null;
   readonly certificateFile: string | null;
   readonly keyFile: string | null;
-}
-
-/** What a route asks for beyond its grant; by `module.slot`, present where it differs from the default. */
-export interface RoutePolicy {
-  readonly check: RouteCheck;
-  readonly require: readonly Requirement[];
 }
 
 export type Decision = "allow" | "deny";
@@ -98,7 +90,6 @@ export interface GatewayConfiguration {
   readonly system: SystemSpec;
   /** Absolute path of the envelope that a module starts from; a module that comes with an update has none. */
   readonly envelopes: ReadonlyMap<string, string>;
-  readonly routes: ReadonlyMap<string, RoutePolicy>;
   readonly rules: readonly PolicyStatement[];
   readonly tests: readonly PolicyStatement[];
   readonly withdrawn: readonly Withdrawal[];

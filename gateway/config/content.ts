@@ -1,27 +1,8 @@
 /** Content rules: the fields that a route requires of each of its messages. */
+import type { Requirement } from "../../kernel/index.ts";
 import type { ConfigurationNode } from "./document.ts";
-import { filterMatches, refuseFilter } from "./topic.ts";
+import { refuseFilter } from "./topic.ts";
 import { choice, finiteNumber, list, type Located, optional, record, type Shape, table, text } from "./shape.ts";
-
-/** What a field's value must be. All that are present must hold. */
-export interface FieldTest {
-  /** Exactly one of these values. */
-  readonly oneOf?: readonly (string | number | boolean)[];
-  /** A text that this MQTT filter matches: `site/7/#`. */
-  readonly below?: string;
-  /** A number at least, at most. */
-  readonly minimum?: number;
-  readonly maximum?: number;
-  readonly type?: FieldType;
-}
-
-export type FieldType = "text" | "bytes" | "integer" | "number" | "boolean";
-
-/** A message passes where it has the field (a map's key; dots descend) and its value passes the test. */
-export interface Requirement {
-  readonly field: string;
-  readonly test: FieldTest;
-}
 
 const scalarValue: Shape<string | number | boolean> = {
   what: "text, a number, true or false",
@@ -80,34 +61,3 @@ export const requirements: Shape<readonly Requirement[]> = {
   },
   schema: () => fields.schema(),
 };
-
-function isOfType(value: unknown, type: FieldType): boolean {
-  if (type === "text") return typeof value === "string";
-  if (type === "bytes") return value instanceof Uint8Array;
-  if (type === "boolean") return typeof value === "boolean";
-  if (type === "integer") return typeof value === "bigint" || Number.isSafeInteger(value);
-  return typeof value === "number" || typeof value === "bigint";
-}
-
-function passes(value: unknown, { oneOf, below, minimum, maximum, type }: FieldTest): boolean {
-  if (type !== undefined && !isOfType(value, type)) return false;
-  const comparable = typeof value === "bigint" ? Number(value) : value;
-  if (oneOf !== undefined && !oneOf.some((candidate) => candidate === comparable)) return false;
-  if (below !== undefined && (typeof value !== "string" || !filterMatches(below, value))) return false;
-  if (minimum === undefined && maximum === undefined) return true;
-  return typeof comparable === "number" && comparable >= (minimum ?? -Infinity) && comparable <= (maximum ?? Infinity);
-}
-
-function lookUp(message: unknown, field: string): unknown {
-  let value = message;
-  for (const part of field.split(".")) value = value instanceof Map ? value.get(part) : undefined;
-  return value;
-}
-
-/** The first field that a decoded message (maps as `Map`) lacks or has wrong, or undefined where it may pass. */
-export function firstUnmet(message: unknown, list_: readonly Requirement[]): string | undefined {
-  return list_.find(({ field, test }) => {
-    const value = lookUp(message, field);
-    return value === undefined || !passes(value, test);
-  })?.field;
-}

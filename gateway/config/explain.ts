@@ -4,7 +4,7 @@ import type { GatewayConfiguration, PolicyStatement } from "./configuration.ts";
 import { grantLine, type ManifestView } from "./manifests.ts";
 import { listNames, nearestName } from "./names.ts";
 import { describePosition, type Position } from "./problem.ts";
-import { grantTargets } from "./resource.ts";
+import { grantTargets, termsText } from "./resource.ts";
 import { decidingRule, reachesTarget, targetMatches } from "./rules.ts";
 
 /** One condition that must hold. */
@@ -53,7 +53,9 @@ function targetHops({ configuration, module }: Question, grant: Grant, wanted?: 
     .map(({ text, rights }) => {
       const rule = decidingRule(configuration.rules, module, grant.slot, text, rights[0] ?? "");
       const because = rule === undefined ? "no rule says otherwise" : ruleText(rule);
-      return hop(true, `reaches ${text} with ${rights.join(", ")}: ${because}`, rule?.at);
+      const terms = grant.interface === "endpoint" ? termsText(grant) : "";
+      const what = terms === "" ? "" : ` for messages ${terms}`;
+      return hop(true, `reaches ${text} with ${rights.join(", ")}${what}: ${because}`, rule?.at);
     });
 }
 

@@ -7,8 +7,9 @@ import {
   interfaceDefinition,
   LIMITS,
   type OverflowPolicy,
+  type Requirement,
 } from "../../kernel/index.ts";
-import { requirements, type Requirement } from "./content.ts";
+import { requirements } from "./content.ts";
 import { DEFAULT_RIGHTS, DEFAULTS } from "./defaults.ts";
 import { NAME_PATTERN } from "./names.ts";
 import type { Position, Problems } from "./problem.ts";

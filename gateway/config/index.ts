@@ -1,6 +1,5 @@
 /** The configuration: reading it, checking it, explaining it. */
 export type * from "./configuration.ts";
-export { firstUnmet, type Requirement } from "./content.ts";
 export { loadConfiguration, parseConfiguration, parseLayers, parseReceived } from "./load.ts";
 export { checkAgainstManifests, type ManifestView } from "./manifests.ts";
 export { ConfigurationError, describePosition, describeProblem, type Problem } from "./problem.ts";

@@ -9,7 +9,6 @@ import {
   buildLocalOnly,
   buildModules,
   buildPartitions,
-  buildRoutes,
   type ModuleInProgress,
   type PartitionInProgress,
 } from "./build.ts";
@@ -218,7 +217,6 @@ function assemble(draft: GatewayDraft, around: Surroundings, problems: Problems)
     limits: limitsOf(draft),
     system: { partitions: [...partitions.values()].map(({ spec }) => spec), modules },
     envelopes: envelopePaths(inProgress, folder),
-    routes: buildRoutes(inProgress),
     ...policy,
     withdrawn,
     localOnly: buildLocalOnly(inProgress),

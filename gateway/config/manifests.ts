@@ -1,5 +1,8 @@
 /** What must hold between a configuration and the modules that it runs, as their manifests describe them. */
 import {
+  type Contract,
+  contractConflict,
+  type EndpointGrant,
   type Grant,
   type InterfaceName,
   interfaceDefinition,
@@ -19,7 +22,7 @@ import { formatSize } from "./units.ts";
 export interface ManifestView {
   readonly name: string;
   readonly version: string;
-  readonly ports: readonly { readonly name: string; readonly contract: string | null; readonly fuel: number }[];
+  readonly ports: readonly PortView[];
   readonly slots: ReadonlyMap<string, SlotView>;
   /** Pages of 64 KiB. */
   readonly memory: number;
@@ -28,10 +31,18 @@ export interface ManifestView {
   readonly settings?: Uint8Array | null;
 }
 
+export interface PortView {
+  readonly name: string;
+  readonly contract: string | null;
+  readonly fuel: number;
+  readonly rules?: Contract | undefined;
+}
+
 export interface SlotView {
   readonly interface: InterfaceName;
   readonly rights: readonly string[];
   readonly port: string | null;
+  readonly rules?: Contract | undefined;
 }
 
 export interface ManifestFindings {
@@ -188,11 +199,29 @@ class ManifestCheck {
     if (grant.interface !== "endpoint") return;
     for (const to of grant.to) {
       const manifest = this.#manifests.get(to.module);
-      if (manifest === undefined || manifest.ports.some(({ name }) => name === to.port)) continue;
+      if (manifest === undefined) continue;
       const key = `${spec.name}.${grant.slot} ${to.module}.${to.port}`;
       const at = this.#configuration.positions.targets.get(key) ?? this.#grantPosition(spec.name, grant.slot);
-      this.#unknownPort(to, manifest, at, `modules.${spec.name}.grants.${grant.slot}`);
+      const port = manifest.ports.find(({ name }) => name === to.port);
+      if (port !== undefined) this.#contract(spec.name, grant, to, port, at);
+      else this.#unknownPort(to, manifest, at, `modules.${spec.name}.grants.${grant.slot}`);
     }
+  }
+
+  /** The two ends of a route must fit, and what is to be checked needs a contract to be checked against. */
+  #contract(module: string, grant: EndpointGrant, to: PortAddress, { rules }: PortView, at: Position): void {
+    const route = `${module}.${grant.slot} -> ${to.module}.${to.port}`;
+    if (rules === undefined) {
+      if (grant.check !== true) return;
+      const hint = "remove `check: always`, or build the module with a contract for this port";
+      this.#errors.add(at, `${route} is to be checked, and its port has no contract`, { hint });
+      return;
+    }
+    const sends = this.#manifests.get(module)?.slots.get(grant.slot)?.rules;
+    const found = sends && contractConflict(sends, rules);
+    if (found === undefined) return;
+    const hint = "build both modules with the same contract, and replace them together";
+    this.#errors.add(at, `the contracts of ${route} do not fit`, { code: "E_CONTRACT", found, hint });
   }
 
   #unknownPort(to: PortAddress, manifest: ManifestView, at: Position, where: string): void {

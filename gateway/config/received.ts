@@ -1,6 +1,6 @@
 /** What a configuration that came over MQTT may not do, however it is signed: widen what the gateway's own file keeps local. */
 import { resolve } from "node:path";
-import type { ModuleSpec } from "../../kernel/index.ts";
+import type { Grant, ModuleSpec } from "../../kernel/index.ts";
 import type { GatewayConfiguration } from "./configuration.ts";
 import { describePosition, type Position, type Problem, Problems } from "./problem.ts";
 import { grantTargets } from "./resource.ts";
@@ -13,13 +13,15 @@ interface Authority {
   readonly slot: string;
   readonly target: string;
   readonly right: string;
+  /** What the route asks of its messages: less of it is more authority. */
+  readonly terms: string;
 }
 
 function authorities(modules: readonly ModuleSpec[]): readonly Authority[] {
   return modules.flatMap((module) =>
     module.grants.flatMap((grant) =>
       grantTargets(grant).flatMap(({ text, rights }) =>
-        rights.map((right) => ({ module: module.name, slot: grant.slot, target: text, right })),
+        rights.map((right) => ({ module: module.name, slot: grant.slot, target: text, right, terms: termsOf(grant) })),
       ),
     ),
   );
@@ -55,6 +57,11 @@ function reaches(target: string, guarded: string): boolean {
   return covers(target, guarded) || covers(guarded, target);
 }
 
+function termsOf(grant: Grant): string {
+  if (grant.interface !== "endpoint" || (grant.check !== true && grant.require === undefined)) return "";
+  return JSON.stringify([grant.check ?? false, grant.require ?? []]);
+}
+
 function positionOf({ positions, files }: GatewayConfiguration, module: string, slot: string): Position {
   const known = positions.grants.get(`${module}.${slot}`) ?? positions.modules.get(module);
   return known ?? { file: files[0] ?? "configuration", line: 1, column: 1 };
@@ -87,8 +94,14 @@ function checkIdentity(local: GatewayConfiguration, received: GatewayConfigurati
 
 function checkMarked(local: GatewayConfiguration, received: GatewayConfiguration, problems: Problems): void {
   const mine = authorities(local.system.modules);
-  const isHeld = ({ module, right, target }: Authority): boolean =>
-    mine.some((own) => own.module === module && own.right === right && covers(own.target, target));
+  const isHeld = ({ module, right, target, terms }: Authority): boolean =>
+    mine.some(
+      (own) =>
+        own.module === module &&
+        own.right === right &&
+        covers(own.target, target) &&
+        (own.terms === "" || own.terms === terms),
+    );
   const guarded = mine.filter(({ module, slot }) => local.localOnly.has(`${module}.${slot}`));
   for (const entry of authorities(received.system.modules)) {
     const reached = guarded.find(({ target }) => reaches(entry.target, target));

@@ -1,5 +1,5 @@
 /** The text that names what a grant reaches: `threshold.readings`, `i2c-device:1/0x76`, `mqtt:site/7/#`. */
-import type { Grant, GrantParameter, PortAddress, ResourceGrant } from "../../kernel/index.ts";
+import type { EndpointGrant, Grant, GrantParameter, PortAddress, ResourceGrant } from "../../kernel/index.ts";
 
 /** One thing that a grant reaches, and the rights it has there. */
 export interface Target {
@@ -47,6 +47,15 @@ function filters(grant: ResourceGrant, right: string): readonly Target[] {
   const list = parameter(grant, right);
   if (!Array.isArray(list) || !grant.rights.includes(right)) return [];
   return list.map((filter: string) => ({ text: `mqtt:${filter}`, rights: [right] }));
+}
+
+/** What a route asks of its messages, or nothing. */
+export function termsText({ check, require }: EndpointGrant): string {
+  const fields = (require ?? []).map(({ field }) => field);
+  return [
+    ...(check === true ? ["checked against the contract"] : []),
+    ...(fields.length === 0 ? [] : [`with ${fields.join(", ")} as required`]),
+  ].join(", ");
 }
 
 /** Everything that the grant reaches. */

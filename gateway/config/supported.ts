@@ -4,8 +4,6 @@ import type { Position, Problems } from "./problem.ts";
 import type { GatewayDraft } from "./schema.ts";
 
 const FEATURES = {
-  "route-check": "'check: always' on a route",
-  "route-require": "'require' on a route",
   "restart-partition": "the restart policy 'restart-partition'",
   "safe-state": "the restart policy 'safe-state'",
   console: "the console",
@@ -28,12 +26,6 @@ function moduleUses({ draft }: ModuleInProgress): readonly Use[] {
   const policy = draft.value.restart?.value.policy;
   if (policy?.value === "restart-partition" || policy?.value === "safe-state") {
     uses.push({ feature: policy.value, at: policy.at });
-  }
-  for (const { value, keyAt } of draft.value.grants?.value.values() ?? []) {
-    const grant = value.value;
-    if (grant.interface !== "endpoint") continue;
-    if (grant.check === "always") uses.push({ feature: "route-check", at: keyAt });
-    if (grant.require.length > 0) uses.push({ feature: "route-require", at: keyAt });
   }
   return uses;
 }

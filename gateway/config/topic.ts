@@ -1,4 +1,5 @@
 /** MQTT topic filters (MQTT 5.0, section 4.7) as grants may name them. */
+export { filterMatches } from "../../kernel/index.ts";
 
 /** Topics of the update protocol start with this level; no module publishes or listens there. */
 export const RESERVED_TOPIC = "bulkhead";
@@ -46,15 +47,4 @@ export function filtersOverlap(left: string, right: string): boolean {
     if (one !== "+" && other !== "+" && one !== other) return false;
   }
   return true;
-}
-
-/** True where the filter matches the topic name. */
-export function filterMatches(filter: string, topic: string): boolean {
-  if (topic.startsWith("$") && (filter.startsWith("#") || filter.startsWith("+"))) return false;
-  const [levels, names] = [filter.split("/"), topic.split("/")];
-  for (const [index, level] of levels.entries()) {
-    if (level === "#") return true;
-    if (index >= names.length || (level !== "+" && level !== names[index])) return false;
-  }
-  return levels.length === names.length;
 }

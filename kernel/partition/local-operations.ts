@@ -112,7 +112,7 @@ function endpointDerive(context: LinkContext, slot: SlotLink): GuestFunction {
 function handleSend(context: LinkContext, { slot }: SlotLink): GuestFunction {
   return (handle: number, address: number, length: number, handles: number, count: number) => {
     const capability = context.incarnation.cell.handles.find(handle);
-    if (capability === undefined) return RESULT["bad-handle"];
+    if (capability === undefined) return deny(context, slot, "send", "bad-handle");
     const passed = takeHandles(context, handles, count >>> 0);
     if (typeof passed === "number") return passed;
     const result = send(context, slot, capability, KIND.send, 0, address, length, passed);
@@ -124,7 +124,7 @@ function handleSend(context: LinkContext, { slot }: SlotLink): GuestFunction {
 function handleCall(context: LinkContext, { slot }: SlotLink): GuestFunction {
   return (handle: number, address: number, length: number, reply: number, capacity: number, timeoutMs: number) => {
     const capability = context.incarnation.cell.handles.find(handle);
-    if (capability === undefined) return RESULT["bad-handle"];
+    if (capability === undefined) return deny(context, slot, "call", "bad-handle");
     // Calls by slots go upward because they are granted; a handle may have come from anywhere.
     const isUpward = context.post.policy.mayCall(context.incarnation.cell.id, capability.target.module);
     if (!isUpward && (capability.rights & ENDPOINT_RIGHT.call) !== 0) return deny(context, slot, "call", "level");
@@ -135,12 +135,13 @@ function handleCall(context: LinkContext, { slot }: SlotLink): GuestFunction {
 function handleNarrow(context: LinkContext, { slot }: SlotLink): GuestFunction {
   return (handle: number, rights: number) => {
     const capability = context.incarnation.cell.handles.find(handle);
-    return capability === undefined ? RESULT["bad-handle"] : addNarrowed(context, slot, capability, rights);
+    return capability === undefined ? deny(context, slot, "narrow", "bad-handle") : addNarrowed(context, slot, capability, rights);
   };
 }
 
-function handleDrop(context: LinkContext): GuestFunction {
-  return (handle: number) => (context.incarnation.cell.handles.close(handle) ? 0 : RESULT["bad-handle"]);
+function handleDrop(context: LinkContext, { slot }: SlotLink): GuestFunction {
+  return (handle: number) =>
+    context.incarnation.cell.handles.close(handle) ? 0 : deny(context, slot, "drop", "bad-handle");
 }
 
 /** Reads the slot's targets late, so that a link order takes effect at the next use. */
@@ -179,7 +180,8 @@ function send(
   if (wrong !== undefined) return deny(context, slot, operation, "contract", wrong);
   const outgoing = { kind, capability, correlation, capabilities };
   const result = context.post.send(cell, outgoing, instance.memory, guestPointer(address), guestLength(length));
-  return result === RESULT.denied ? deny(context, slot, operation) : result;
+  if (result === RESULT.denied) return deny(context, slot, operation);
+  return result === RESULT["bad-address"] ? deny(context, slot, operation, "bad-address") : result;
 }
 
 function call(
@@ -265,7 +267,7 @@ function takeHandles(context: LinkContext, address: number, count: number): read
   const capabilities: Capability[] = [];
   for (const handle of handles) {
     const capability = cell.handles.find(handle);
-    if (capability === undefined) return RESULT["bad-handle"];
+    if (capability === undefined) return deny(context, HANDLES_SLOT, "pass", "bad-handle");
     if ((capability.rights & ENDPOINT_RIGHT.pass) === 0) return deny(context, "handles", "pass");
     const passed = delegated(capability, cell.links.get(HANDLES_SLOT)?.edges[0]?.edge);
     if (passed === undefined) return RESULT.quota;

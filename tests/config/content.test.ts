@@ -1,23 +1,40 @@
-/** Content rules: which decoded messages a route lets pass. */
+/** Content rules: which messages a route lets pass. */
 import { describe, expect, it } from "vitest";
-import { firstUnmet, type Requirement } from "../../gateway/config/index.ts";
+import {
+  type CborInput,
+  compileRequirements,
+  encodeCbor,
+  type EndpointGrant,
+  type Requirement,
+} from "../../kernel/index.ts";
 import { broken, parse } from "./support.ts";
 
-function requirements(text: string): readonly Requirement[] {
-  const { routes } = parse(broken("badge: 7", `require: ${text}`));
-  return routes.get("bme280.readings")?.require ?? [];
+function grantWith(keys: string): EndpointGrant {
+  const { system } = parse(broken("badge: 7", keys));
+  const grant = system.modules.find(({ name }) => name === "bme280")?.grants.find(({ slot }) => slot === "readings");
+  if (grant?.interface !== "endpoint") throw new Error("no such grant");
+  return grant;
 }
 
-function message(fields: Readonly<Record<string, unknown>>): Map<string, unknown> {
+function requirements(text: string): readonly Requirement[] {
+  return grantWith(`require: ${text}`).require ?? [];
+}
+
+function message(fields: Readonly<Record<string, CborInput>>): Map<string, CborInput> {
   return new Map(Object.entries(fields));
+}
+
+function unmetBy(value: CborInput, text: string): string | undefined {
+  return compileRequirements(requirements(text))(encodeCbor(value));
 }
 
 describe("a content rule", () => {
   it("is kept with its route, beside the check that was asked for", () => {
-    const { routes } = parse(broken("badge: 7", "check: always, require: { topic: { below: site/7/# } }"));
-    expect([...routes]).toEqual([
-      ["bme280.readings", { check: "always", require: [{ field: "topic", test: { below: "site/7/#" } }] }],
-    ]);
+    expect(grantWith("check: always, require: { topic: { below: site/7/# } }")).toMatchObject({
+      check: true,
+      require: [{ field: "topic", test: { below: "site/7/#" } }],
+    });
+    expect(grantWith("badge: 7")).not.toHaveProperty("check");
   });
 
   it.each([
@@ -44,14 +61,15 @@ describe("a content rule", () => {
     ["{ a: {}, b: {} }", { a: 1 }, "b"],
     ["{ a.b: { minimum: 1 } }", { a: message({ b: 1 }) }, undefined],
     ["{ a.b: { minimum: 1 } }", { a: 1 }, "a.b"],
-    ["{ a.b: { minimum: 1 } }", { a: { b: 1 } }, "a.b"],
+    ["{ a.b: { minimum: 1 } }", { z: [1, { b: 5 }, [[]]], a: { c: { b: 5 }, b: 1 } }, undefined],
     ["{ constructor: {} }", {}, "constructor"],
     ["{ length: {} }", {}, "length"],
   ])("%s of %o", (text, fields, unmet) => {
-    expect(firstUnmet(message(fields), requirements(text))).toBe(unmet);
+    const found = unmetBy(message(fields as Record<string, CborInput>), text);
+    expect(found).toBe(unmet === undefined ? undefined : `the field ${unmet}, which the route requires`);
   });
 
   it.each([null, 1, "text", [], new Uint8Array(), {}])("lets no message pass that is not a map: %j", (value) => {
-    expect(firstUnmet(value, requirements("{ a: {} }"))).toBe("a");
+    expect(unmetBy(value, "{ a: {} }")).toBe("the field a, which the route requires");
   });
 });

@@ -65,7 +65,7 @@ function findContract(folder: string, name: string): string {
  * Puts what each contract says into the manifests that name it. A module's own files come before those of the package.
  * @throws Refusal E_MANIFEST for a contract without a file, E_CONFIG for one that cannot be read.
  */
-export async function withContracts(file: ModuleFile): Promise<ModuleFile> {
+export async function withContracts<File extends Pick<ModuleFile, "folder" | "builds">>(file: File): Promise<File> {
   const manifests = file.builds.map(({ manifest }) => manifest);
   const names = new Set(manifests.flatMap(contractNames));
   const contracts: Record<string, ContractData> = {};
