@@ -135,7 +135,9 @@ function handleCall(context: LinkContext, { slot }: SlotLink): GuestFunction {
 function handleNarrow(context: LinkContext, { slot }: SlotLink): GuestFunction {
   return (handle: number, rights: number) => {
     const capability = context.incarnation.cell.handles.find(handle);
-    return capability === undefined ? deny(context, slot, "narrow", "bad-handle") : addNarrowed(context, slot, capability, rights);
+    return capability === undefined
+      ? deny(context, slot, "narrow", "bad-handle")
+      : addNarrowed(context, slot, capability, rights);
   };
 }
 

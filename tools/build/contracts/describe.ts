@@ -48,7 +48,7 @@ export function contractDigest(contract: ContractData): string {
 }
 
 function findContract(folder: string, name: string): string {
-  const places = [folder, join(folder, "interfaces"), join(PACKAGE_ROOT, "modules/interfaces")];
+  const places = [join(folder, "interfaces"), join(PACKAGE_ROOT, "modules/interfaces")];
   const found = places.map((place) => join(place, `${name}.cddl`)).find((path) => existsSync(path));
   if (found !== undefined) return found;
   throw new Refusal(
@@ -62,7 +62,7 @@ function findContract(folder: string, name: string): string {
 }
 
 /**
- * Puts what each contract says into the manifests that name it. A module's own files come before those of the package.
+ * Puts what each contract says into the manifests that name it. A module's own `interfaces/` comes before the package's.
  * @throws Refusal E_MANIFEST for a contract without a file, E_CONFIG for one that cannot be read.
  */
 export async function withContracts<File extends Pick<ModuleFile, "folder" | "builds">>(file: File): Promise<File> {
