@@ -66,7 +66,7 @@ describe("a plan", () => {
   it("names ports whose contract changes", () => {
     const manifests = { before: manifest("reading"), after: manifest("reading-2") };
     expect(planChange(parse(VALID), parse(VALID), manifests).contracts).toEqual([
-      { module: "uplink", port: "readings", before: "reading", after: "reading-2" },
+      { module: "uplink", port: "readings", before: "reading", after: "reading-2", differs: null },
     ]);
   });
 });
