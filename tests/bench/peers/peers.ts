@@ -135,7 +135,7 @@ async function mosquitto(): Promise<BenchRow> {
   const sample = () =>
     wallNanoseconds(TRIPS, async () => {
       for (let trip = 0; trip < TRIPS; trip++) {
-        const answered = once(asking, "message");
+        const answered = new Promise((resolve) => asking.once("message", resolve));
         asking.publish("ask", payload);
         await answered;
       }
