@@ -89,8 +89,9 @@ function buildGrant(module: string, slot: string, grant: Variant<GrantDraft>, ar
   }
   const to = endpointTargets(`modules.${module}.grants.${slot}`, value, around);
   const badge = value.badge?.value ?? DEFAULTS.badge;
-  const { depth, overflow, check, require } = value;
-  const rules = { ...(check === "always" ? { check: true } : {}), ...(require.length === 0 ? {} : { require }) };
+  const { depth, overflow, check, require, notify } = value;
+  const asked = { ...(check === "always" && { check: true }), ...(notify && { notify }) };
+  const rules = { ...asked, ...(require.length === 0 ? {} : { require }) };
   return { slot, interface: "endpoint", to, rights, badge, depth, overflow, ...rules };
 }
 
@@ -102,6 +103,34 @@ function checkSlot(module: string, slot: string, grant: Variant<GrantDraft>, at:
     const hint = `write '${HANDLES_SLOT}: { ${HANDLES_SLOT}: {} }', or name the slot otherwise`;
     problems.add(at, `the slot '${HANDLES_SLOT}' and the interface '${HANDLES_SLOT}' belong together`, { hint });
   }
+}
+
+/** Of the policy safe-state, and of no other: both keys, and a module that is another one. */
+function finalMessage(
+  name: string,
+  { value: { restart } }: Located<ModuleDraft>,
+  { modules, problems }: Surroundings,
+): Pick<ModuleSpec["restart"], "final"> {
+  const { policy, to, message } = restart?.value ?? {};
+  const where = `modules.${name}.restart`;
+  if (policy?.value !== "safe-state") {
+    const extra = to ?? message;
+    if (extra !== undefined) problems.add(extra.at, `${where}: 'to' and 'message' belong to the policy safe-state`);
+    return {};
+  }
+  if (to === undefined || message === undefined) {
+    const hint = "write `to: module.port` and `message: ...`, or take the policy hold";
+    problems.add(policy.at, `${where}: safe-state needs a final message`, { expected: "'to' and 'message'", hint });
+    return {};
+  }
+  const [module = "", port = ""] = to.value.split(".");
+  if (module === name) {
+    problems.add(to.at, `${where}: the final message of ${name} goes to itself, and it is then held`);
+  } else if (!modules.has(module)) {
+    const detail = { nearest: nearestName(module, modules), expected: `a port of ${listNames(modules)}` };
+    problems.add(to.at, `unknown module '${module}' in ${where}`, { code: "E_UNKNOWN", ...detail });
+  }
+  return { final: { to: { module, port }, payload: message.value } };
 }
 
 function buildModule(name: string, located: Located<ModuleDraft>, around: Surroundings): ModuleInProgress {
@@ -142,6 +171,7 @@ function buildModule(name: string, located: Located<ModuleDraft>, around: Surrou
       windowMs: restart?.window?.value ?? DEFAULTS.restart.windowMs,
       backoffMs: restart?.backoff?.value ?? DEFAULTS.restart.backoffMs,
       maximumBackoffMs: restart?.maximum?.value ?? DEFAULTS.restart.maximumBackoffMs,
+      ...finalMessage(name, located, around),
     },
     ...(draft.settings === undefined ? {} : { settings: draft.settings.value.bytes }),
     grants,

@@ -81,6 +81,12 @@ function difference(
   });
 }
 
+function finalText(final: ModuleSpec["restart"]["final"]): string {
+  return final === undefined
+    ? "none"
+    : `${Buffer.from(final.payload).toString("hex")} to ${final.to.module}.${final.to.port}`;
+}
+
 function settings(spec: ModuleSpec): readonly (readonly [string, string])[] {
   const { restart } = spec;
   const backoff = `${formatDuration(restart.backoffMs)} to ${formatDuration(restart.maximumBackoffMs)}`;
@@ -92,6 +98,7 @@ function settings(spec: ModuleSpec): readonly (readonly [string, string])[] {
     ["activation", formatDuration(spec.activationMs)],
     ["checkpoint", `${spec.checkpointMessages} messages`],
     ["restart", `${restart.policy}, ${restart.intensity} in ${formatDuration(restart.windowMs)}, ${backoff}`],
+    ["final message", finalText(restart.final)],
   ];
 }
 

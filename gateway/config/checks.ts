@@ -247,6 +247,7 @@ export function settleFuel(
 export interface GatewayLimits {
   readonly memoryBytes: number;
   readonly cores: number;
+  readonly spare: boolean;
 }
 
 /** Memory of a partition's modules, bytes. */

@@ -86,7 +86,7 @@ export interface GatewayConfiguration {
   readonly console: ConsoleSettings | null;
   /** Plain data, handed to the device process. */
   readonly devices: Readonly<Record<string, PlainData>>;
-  readonly limits: { readonly memoryBytes: number; readonly cores: number };
+  readonly limits: { readonly memoryBytes: number; readonly cores: number; readonly spare: boolean };
   readonly system: SystemSpec;
   /** Absolute path of the envelope that a module starts from; a module that comes with an update has none. */
   readonly envelopes: ReadonlyMap<string, string>;

@@ -43,6 +43,7 @@ export interface EndpointDraft {
   readonly overflow: OverflowPolicy;
   readonly check: RouteCheck;
   readonly require: readonly Requirement[];
+  readonly notify: boolean;
   readonly localOnly: boolean;
 }
 
@@ -114,6 +115,10 @@ const endpointShape: Shape<EndpointDraft> = mapped(
       "always: each message is validated against the port's contract; default boundary",
     ),
     require: optional(requirements, "fields that a message must have to pass"),
+    notify: optional(
+      boolean(),
+      "the module is told, by a notice with the slot's name, when a target fails and when it runs again; default false",
+    ),
     "local-only": localOnly,
   }),
   (grant) => ({
@@ -125,6 +130,7 @@ const endpointShape: Shape<EndpointDraft> = mapped(
     overflow: grant.overflow?.value ?? DEFAULTS.overflow,
     check: grant.check?.value ?? "boundary",
     require: grant.require?.value ?? [],
+    notify: grant.notify?.value ?? false,
     localOnly: grant["local-only"]?.value ?? false,
   }),
 );

@@ -179,6 +179,7 @@ function limitsOf(draft: GatewayDraft): GatewayLimits {
   return {
     memoryBytes: draft.limits?.value.memory?.value ?? DEFAULTS.gatewayMemoryBytes,
     cores: draft.limits?.value.cores?.value ?? DEFAULTS.cores,
+    spare: draft.limits?.value.spare?.value ?? true,
   };
 }
 
@@ -195,7 +196,7 @@ function assemble(draft: GatewayDraft, around: Surroundings, problems: Problems)
   const { sources, folder, supported } = around;
   const partitions = buildPartitions(draft, problems);
   const inProgress = buildModules(draft, partitions, problems);
-  checkSupported(draft, inProgress, supported, problems);
+  checkSupported(draft, supported, problems);
   const places = placesOf(inProgress, draft.gateway.keyAt);
   const policy = readPolicy(draft, new Set(inProgress.map(({ spec }) => spec.name)), problems);
   const { modules, withdrawn } = settleModules(draft, inProgress, partitions, policy, places, problems);

@@ -77,6 +77,7 @@ class ManifestCheck {
       const manifest = this.#manifests.get(spec.name);
       if (manifest !== undefined) this.#module(spec, manifest);
       for (const grant of spec.grants) this.#targets(spec, grant);
+      this.#finalMessage(spec);
     }
     for (const statement of [...this.#configuration.rules, ...this.#configuration.tests]) this.#statement(statement);
     return { errors: this.#errors.sorted(), warnings: this.#warnings.sorted() };
@@ -222,6 +223,13 @@ class ManifestCheck {
     if (found === undefined) return;
     const hint = "build both modules with the same contract, and replace them together";
     this.#errors.add(at, `the contracts of ${route} do not fit`, { code: "E_CONTRACT", found, hint });
+  }
+
+  #finalMessage({ name, restart }: ModuleSpec): void {
+    const to = restart.final?.to;
+    const manifest = to && this.#manifests.get(to.module);
+    if (to === undefined || manifest === undefined || manifest.ports.some((port) => port.name === to.port)) return;
+    this.#unknownPort(to, manifest, this.#modulePosition(name), `modules.${name}.restart`);
   }
 
   #unknownPort(to: PortAddress, manifest: ManifestView, at: Position, where: string): void {

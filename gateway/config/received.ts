@@ -117,6 +117,22 @@ function checkMarked(local: GatewayConfiguration, received: GatewayConfiguration
   }
 }
 
+/** A final message goes by no grant, so no rule sees it: who gets one is said on the gateway. */
+function checkFinalMessages(local: GatewayConfiguration, received: GatewayConfiguration, problems: Problems): void {
+  const place = ({ restart: { final } }: ModuleSpec): string =>
+    final ? `${final.to.module}.${final.to.port}` : "nobody";
+  for (const spec of received.system.modules) {
+    const own = local.system.modules.find(({ name }) => name === spec.name);
+    const expected = own === undefined ? "nobody" : place(own);
+    if (spec.restart.final === undefined || place(spec) === expected) continue;
+    problems.add(positionOf(received, spec.name, ""), `the final message of ${spec.name} would go to ${place(spec)}`, {
+      code: "E_CAP",
+      expected,
+      hint: "name the port in the file on the gateway",
+    });
+  }
+}
+
 /** The gateway's own file and its secrets: who could write or read those could widen anything. */
 function checkOwnFiles(local: GatewayConfiguration, received: GatewayConfiguration, problems: Problems): void {
   const { broker, console } = local;
@@ -168,6 +184,7 @@ export function checkReceived(local: GatewayConfiguration, received: GatewayConf
   checkIdentity(local, received, problems);
   checkMarked(local, received, problems);
   checkOwnFiles(local, received, problems);
+  checkFinalMessages(local, received, problems);
   checkRules(local, received, problems);
   return problems.sorted();
 }

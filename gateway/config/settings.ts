@@ -56,6 +56,23 @@ function convertScalar(
   return value === 0 ? 0 : value;
 }
 
+function encode(node: ConfigurationNode, path: string, problems: Problems): Uint8Array | undefined {
+  const value = convert(node, path, 0, problems);
+  if (value === undefined) return undefined;
+  const bytes = encodeCbor(value);
+  if (bytes.length <= LIMITS.settingsBytes) return bytes;
+  const detail = { expected: `at most ${LIMITS.settingsBytes} bytes as CBOR`, found: `${bytes.length}` } as const;
+  problems.add(node.at, `${path} are too large`, { code: "E_SIZE", ...detail });
+  return undefined;
+}
+
+/** A message that the operator writes: text or any data, as CBOR. */
+export const messageShape: Shape<Uint8Array> = {
+  what: "a message: text, a number, a list or a map",
+  read: encode,
+  schema: () => ({ description: "a message: text, a number, a list or a map" }),
+};
+
 export const settingsShape: Shape<SettingsDraft> = {
   what: "the module's own settings: a map",
   read(node, path, problems) {
@@ -65,13 +82,8 @@ export const settingsShape: Shape<SettingsDraft> = {
       return undefined;
     }
     if (isNothing) return { node, bytes: new Uint8Array(0) };
-    const value = convert(node, path, 0, problems);
-    if (value === undefined) return undefined;
-    const bytes = encodeCbor(value);
-    if (bytes.length <= LIMITS.settingsBytes) return { node, bytes };
-    const detail = { expected: `at most ${LIMITS.settingsBytes} bytes as CBOR`, found: `${bytes.length}` } as const;
-    problems.add(node.at, `${path} are too large`, { code: "E_SIZE", ...detail });
-    return undefined;
+    const bytes = encode(node, path, problems);
+    return bytes && { node, bytes };
   },
   schema: () => ({ type: ["object", "null"], description: "the module's own settings" }),
 };

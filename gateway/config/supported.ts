@@ -1,11 +1,8 @@
 /** What the file may say and this release does not carry out yet: it is refused, for a promise that nobody keeps opens a door. */
-import type { ModuleInProgress } from "./build.ts";
 import type { Position, Problems } from "./problem.ts";
 import type { GatewayDraft } from "./schema.ts";
 
 const FEATURES = {
-  "restart-partition": "the restart policy 'restart-partition'",
-  "safe-state": "the restart policy 'safe-state'",
   console: "the console",
 } as const;
 
@@ -21,22 +18,8 @@ interface Use {
   readonly at: Position;
 }
 
-function moduleUses({ draft }: ModuleInProgress): readonly Use[] {
+export function checkSupported(draft: GatewayDraft, supported: ReadonlySet<Feature>, problems: Problems): void {
   const uses: Use[] = [];
-  const policy = draft.value.restart?.value.policy;
-  if (policy?.value === "restart-partition" || policy?.value === "safe-state") {
-    uses.push({ feature: policy.value, at: policy.at });
-  }
-  return uses;
-}
-
-export function checkSupported(
-  draft: GatewayDraft,
-  modules: readonly ModuleInProgress[],
-  supported: ReadonlySet<Feature>,
-  problems: Problems,
-): void {
-  const uses = modules.flatMap(moduleUses);
   if (draft.console !== undefined) uses.push({ feature: "console", at: draft.console.keyAt });
   for (const { feature, at } of uses) {
     if (supported.has(feature)) continue;

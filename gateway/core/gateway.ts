@@ -18,6 +18,7 @@ import { Control } from "./control.ts";
 import { deviceNeeds } from "./device-needs.ts";
 import type { GatewayEvent } from "./events.ts";
 import { Hosts } from "./hosts.ts";
+import { watchForUnkillable } from "./last-resort.ts";
 import { linkSettings, linkSettingsAlone } from "./link-settings.ts";
 import { UpdateLink } from "./update-link.ts";
 import type { RunningModule } from "./updates.ts";
@@ -62,6 +63,7 @@ export class Gateway {
       if (note !== undefined) this.#trust.audit(note);
       options.onEvent(event);
       this.#control.tell(event);
+      watchForUnkillable(event);
     };
     // Eager compilation: a lazy one would happen inside a partition, at a first call, for as long as V8 likes.
     setFlagsFromString("--no-wasm-lazy-compilation");
@@ -74,7 +76,7 @@ export class Gateway {
         return await this.#trust.store(operation, binding, key, value);
       },
     });
-    this.kernel = new Kernel({ host: this.#hosts, onEvent: this.#emit });
+    this.kernel = new Kernel({ host: this.#hosts, onEvent: this.#emit, spare: configuration.limits.spare });
     this.#control = new Control({
       top: () => this.kernel.top(),
       simulators: async () => (await this.#device?.simulators())?.bytes,

@@ -5,8 +5,6 @@ import { ALL_FEATURES, type Feature } from "../../gateway/config/supported.ts";
 import { broken, parse } from "./support.ts";
 
 const USES: readonly (readonly [Feature, string, string, string])[] = [
-  ["restart-partition", "policy: restart,", "policy: restart-partition,", "36:24"],
-  ["safe-state", "policy: restart,", "policy: safe-state,", "36:24"],
   ["console", "data: data", "data: data\nconsole: { port: 0 }", "6:1"],
 ];
 
