@@ -34,10 +34,13 @@ const gateway = record("who this gateway is", {
   class: required(name("the gateway's class"), "the kind of gateway; signed modules and configurations may name it"),
 });
 
-const BROKER_PROTOCOLS = ["mqtt:", "mqtts:", "ws:", "wss:"];
+const BROKER_PROTOCOLS = ["mqtt:", "mqtts:"];
 
 function refuseBroker(url: string): string | undefined {
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  if (parsed?.protocol === "ws:" || parsed?.protocol === "wss:") {
+    return "MQTT over WebSockets is not spoken here: give the broker's mqtt:// or mqtts:// address";
+  }
   if (parsed === undefined || !BROKER_PROTOCOLS.includes(parsed.protocol) || parsed.hostname === "") {
     return "this is not an MQTT address";
   }

@@ -15,6 +15,10 @@ const COMMIT_MS = 20;
 /** A PUBLISH's fixed header, topic length, identifier and empty properties. */
 const PACKET_HEADS = 12;
 const TRIM_MS = 60_000;
+/** PUBACK (MQTT 5.0 section 3.4.2.1): packet identifier in use, quota exceeded. What passes is waited for. */
+const TRANSIENT_REFUSALS: readonly number[] = [0x91, 0x97];
+const FIRST_REST_MS = 500;
+const MAXIMUM_REST_MS = 60_000;
 
 /**
  * A message under way. It is answered once it is safe: acknowledged by the broker, or on the disk. `id` is its row
@@ -39,8 +43,10 @@ export class Publisher {
   #unsaved: Flight[] = [];
   #acknowledged: number[] = [];
   #commit: NodeJS.Timeout | undefined;
-  /** The youngest row that this connection has sent. */
+  /** The youngest row that this connection has sent, or is to send again after a rest. */
   #sentId = 0;
+  #rest: NodeJS.Timeout | undefined;
+  #restMs = FIRST_REST_MS;
 
   constructor(outbox: Outbox, onProblem: (text: string) => void) {
     this.#outbox = outbox;
@@ -72,6 +78,7 @@ export class Publisher {
   /** What was on the way is on the way no more: it is kept, in its order, and sent again by the next connection. */
   offline(): void {
     this.#client = undefined;
+    this.#endRest();
     this.#flush();
     this.#flights.clear();
   }
@@ -80,6 +87,7 @@ export class Publisher {
   stop(): void {
     clearInterval(this.#trimmer);
     this.#client = undefined;
+    this.#endRest();
     this.#flush();
     this.#outbox.close();
   }
@@ -114,7 +122,10 @@ export class Publisher {
     const options = { qos: (flags & FLAG_QOS_1) as 0 | 1, retain };
     client?.publish(topic, Buffer.from(payload), options, (error) => {
       if (this.#client !== client) return;
-      if (!(error instanceof Error)) this.#settle(flight, { result: 0 });
+      if (!(error instanceof Error)) {
+        this.#restMs = FIRST_REST_MS;
+        this.#settle(flight, { result: 0 });
+      } else if (isTransient(error)) this.#sendLater(flight, error);
       else if (isRefusal(error)) {
         this.#onProblem(`the broker refuses ${topic}: ${error.message}`);
         this.#settle(flight, failed("io"));
@@ -134,6 +145,25 @@ export class Publisher {
       this.#scheduleCommit();
     }
     this.#pump();
+  }
+
+  /** The broker can't take it now: it is kept, and goes again after a rest, before anything that came later. */
+  #sendLater(flight: Flight, error: Error): void {
+    this.#flush();
+    if (!this.#flights.delete(flight) || flight.id === undefined) return;
+    this.#sentId = Math.min(this.#sentId, flight.id - 1);
+    if (this.#rest !== undefined) return;
+    this.#onProblem(`the broker takes no more for now: ${error.message}; tried again in ${this.#restMs} ms`);
+    this.#rest = setTimeout(() => {
+      this.#rest = undefined;
+      this.#pump();
+    }, this.#restMs);
+    this.#restMs = Math.min(this.#restMs * 2, MAXIMUM_REST_MS);
+  }
+
+  #endRest(): void {
+    clearTimeout(this.#rest);
+    this.#rest = undefined;
   }
 
   #save(flight: Flight): void {
@@ -178,11 +208,13 @@ export class Publisher {
   /** Sends stored messages while there is room in the window. */
   #pump(): void {
     const room = this.#window - this.#flights.size;
-    if (this.#client === undefined || room <= 0 || this.#outbox.count === 0) return;
+    if (this.#client === undefined || this.#rest !== undefined || room <= 0 || this.#outbox.count === 0) return;
+    const underWay = new Set([...this.#flights].map(({ id }) => id));
     for (const { id, ...message } of this.#outbox.after(this.#sentId, room)) {
       // A message that is refused on the spot lets the next ones go from within.
       if (id <= this.#sentId) continue;
       this.#sentId = id;
+      if (underWay.has(id) || this.#acknowledged.includes(id)) continue;
       this.#send({ message, id, answer: undefined, timer: undefined });
     }
   }
@@ -196,6 +228,10 @@ export class Publisher {
       return false;
     }
   }
+}
+
+function isTransient(error: Error): boolean {
+  return "code" in error && typeof error.code === "number" && TRANSIENT_REFUSALS.includes(error.code);
 }
 
 /** A PUBACK that says no, MQTT 5.0 section 3.4.2.1. The client fails with other errors when a connection breaks. */

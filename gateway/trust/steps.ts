@@ -69,11 +69,12 @@ export class Steps {
   }
 
   /** The configuration is held to the gateway's own file, the modules to the configuration. */
-  async checkPolicy(attempt: Attempt): Promise<void> {
+  async checkPolicy(attempt: Attempt, { running }: Surroundings): Promise<void> {
     const { runtime, clock, configurations, times } = this.#options;
     const received = attempt.configuration;
     if (received !== undefined) {
       attempt.system = configurations.read(received.document.content, received.digest.toHex());
+      checkLeftOut(attempt, attempt.system, running);
     }
     const asked = runtime.policy(attempt.proposal);
     const [first, ...others] = await bounded(asked, clock, times.stageMs, attempt.signal, "the policy check");
@@ -310,6 +311,19 @@ function mapValues<From, To>(map: ReadonlyMap<string, From>, change: (value: Fro
 
 function toNewModule({ document, envelope, binary }: LoadedModule): NewModule {
   return { document, envelope, binary };
+}
+
+/**
+ * What has a place is not taken away: a thief of the deploy key could stop every module under the configuration in force.
+ * @throws Refusal E_TARGET
+ */
+function checkLeftOut({ modules }: Attempt, { system }: GatewayConfiguration, running: Running): void {
+  const left = system.modules.find(({ name }) => running.modules.has(name) && !modules.has(name));
+  if (left === undefined) return;
+  throw new Refusal("E_TARGET", `the plan leaves out module ${left.name}, for which the configuration has a place`, {
+    expected: "every module that runs and has a place",
+    hint: "sign a configuration without the module, or plan it",
+  });
 }
 
 /** The cheap checks, before any signature is computed. @throws Refusal E_SIZE, E_DIGEST */

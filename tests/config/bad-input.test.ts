@@ -624,6 +624,13 @@ const BAD_INPUT: readonly BadInput[] = [
     says: "E_CONFIG: broker.url: this is not an MQTT address",
   },
   {
+    title: "a broker over WebSockets, which the link does not speak",
+    piece: "mqtt://127.0.0.1:1883",
+    becomes: "wss://127.0.0.1:1883",
+    at: "9:8",
+    says: "E_CONFIG: broker.url: MQTT over WebSockets is not spoken here: give the broker's mqtt:// or mqtts:// address",
+  },
+  {
     title: "a certificate without its key",
     piece: "  url: mqtt",
     becomes: "  certificate-file: a.pem\n  url: mqtt",

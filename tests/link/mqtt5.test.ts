@@ -210,6 +210,33 @@ describe("MQTT 5", () => {
   });
 });
 
+describe("a broker that has no room for a while", () => {
+  it("gets what it refused again after a rest, in its order, and nothing is lost or sent once too often", async () => {
+    let refusals = 3;
+    const taken: string[] = [];
+    const { port, packets } = await play((packet, send) => {
+      if (packet.cmd !== "publish") {
+        accept(packet, send);
+        return;
+      }
+      const isFull = refusals-- > 0;
+      if (!isFull) taken.push(packet.payload.toString());
+      send({ cmd: "puback", messageId: packet.messageId ?? 0, reasonCode: isFull ? 0x97 : 0 });
+    });
+    const started = await start(port);
+    await started.online();
+    const results = ["one", "two", "three", "four"].map((word) => started.publish(1, "a", word));
+    expect(await Promise.all(results)).toEqual([0, 0, 0, 0]);
+    await until(() => taken.length >= 4, 20_000);
+    expect([...taken].sort()).toEqual(["four", "one", "three", "two"]);
+    expect(taken.filter((word) => word !== "four")).toEqual(["one", "two", "three"]);
+    expect(packets.filter(({ cmd }) => cmd === "connect")).toHaveLength(1);
+    expect(started.logs.some((line) => line.includes("the broker takes no more for now"))).toBe(true);
+    await until(() => refusals < 0);
+    expect(packets.filter(({ cmd }) => cmd === "publish")).toHaveLength(7);
+  });
+});
+
 describe("a connection that is dead and does not say so", () => {
   it("is found out by keep-alive, and loses nothing that was under way", async () => {
     let isDeaf = false;
