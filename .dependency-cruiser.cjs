@@ -83,7 +83,7 @@ module.exports = {
       comment:
         "A package that only the authors of Bulkhead install may be used by checks, tests and configuration only.",
       severity: "error",
-      from: { path: "^(kernel|gateway|tools)/", pathNot: "^tools/(check|launch|fuzz|powercut)/" },
+      from: { path: "^(kernel|gateway|tools)/", pathNot: "^tools/(check|launch|fuzz|powercut|footprint)/" },
       to: { dependencyTypes: ["npm-dev"], dependencyTypesNot: ["type-only"] },
     },
     {
