@@ -125,14 +125,18 @@ export class Session {
     this.#doing = this.#doing.then(async () => {
       const wanted = this.#waiting;
       this.#waiting = new Set();
-      if (this.#options.signal.aborted) return;
+      if (this.#isStopping) return;
       try {
         if (wanted.has("gateway")) await this.#reconfigure();
         if (wanted.has("source")) await this.#renew();
       } catch (error) {
-        if (!this.#options.signal.aborted) this.#failed.reject(error);
+        if (!this.#isStopping) this.#failed.reject(error);
       }
     });
+  }
+
+  get #isStopping(): boolean {
+    return this.#options.signal.aborted;
   }
 
   /** Builds, and brings it to the gateway, which is started with the first version that builds. */
