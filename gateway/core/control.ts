@@ -178,8 +178,11 @@ function tellOne(client: Client, event: GatewayEvent): void {
   }
   if (client.missed > 0) writeFrame(socket, { missed: client.missed });
   client.missed = 0;
-  // SAFETY: events are plain data, which `--json` prints as it is.
-  writeFrame(socket, { event: event as unknown as CborInput });
+  // SAFETY: events are plain data; what is undefined in them has no form in CBOR.
+  const told = Object.entries(event as unknown as Record<string, CborInput | undefined>).filter(
+    (entry): entry is [string, CborInput] => entry[1] !== undefined,
+  );
+  writeFrame(socket, { event: Object.fromEntries(told) });
 }
 
 /** True where a process listens at that path. */

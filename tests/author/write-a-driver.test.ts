@@ -140,6 +140,18 @@ describe("docs/write-a-driver.md", () => {
     await running.until(/reading \{/, running.output.length);
   }, 120_000);
 
+  it("shows a trap with its place and the message that caused it, and goes back", async () => {
+    const running = dev as Running;
+    const before = running.output.length;
+    edit("index.ts", "this.data.u16be(0) / 10", "this.data.u16be(2) / 10");
+    await running.until(/air-sensor: stopped \(trap\): .*bytes\.ts:\d+/, before);
+    await running.until(/air-sensor\/index\.ts:\d+:\d+/, before);
+    await running.until(/while it handled a message on tick: /, before);
+    edit("index.ts", "this.data.u16be(2) / 10", "this.data.u16be(0) / 10");
+    await running.until(/swapped in after/, running.output.length);
+    await running.until(/reading \{/, running.output.length);
+  }, 120_000);
+
   it("shows an update that the gateway refuses, and goes on", async () => {
     const running = dev as Running;
     const before = running.output.length;

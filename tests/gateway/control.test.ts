@@ -80,9 +80,10 @@ describe("what the owner may ask", () => {
     expect(await client.simulators()).toEqual(PARTS);
     control.tell({ type: "finding", text: "before anybody asked" });
     await client.follow();
-    control.tell({ type: "finding", text: "after" });
+    const fault = { type: "fault", module: "a", generation: 1, cause: "trap", text: "unreachable" } as const;
+    control.tell({ ...fault, trace: undefined, input: { port: 3, payload: Uint8Array.of(1) } });
     await told.promise;
-    expect(events).toEqual([{ type: "finding", text: "after" }]);
+    expect(events).toEqual([{ ...fault, input: { port: 3, payload: Uint8Array.of(1) } }]);
     client.close();
   });
 

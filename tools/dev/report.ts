@@ -21,6 +21,8 @@ export type DevReport =
       readonly limit: number;
       readonly memoryBytes: number;
     }
+  /** One frame of a trap of the module, by its source. */
+  | { readonly type: "trap"; readonly module: string; readonly text: string }
   | { readonly type: "note"; readonly text: string };
 
 type Colour = "green" | "red" | "yellow" | "dim" | "cyan";
@@ -115,6 +117,8 @@ function describe(report: DevReport): [text: string, colour?: Colour] {
         "dim",
       ];
     }
+    case "trap":
+      return [`  ${printable(report.text)}`, "red"];
     case "note":
       return [report.text, "dim"];
   }

@@ -6,10 +6,11 @@ import { basename, dirname, join, resolve } from "node:path";
 import type { GatewayConfiguration } from "../../gateway/config/index.ts";
 import { ConfigurationError, loadConfiguration } from "../../gateway/config/index.ts";
 import type { GatewayEvent } from "../../gateway/core/index.ts";
+import type { KernelEvent } from "../../kernel/index.ts";
 import { Refusal } from "../../kernel/index.ts";
 import { buildAll, buildModule } from "../build/build.ts";
 import type { BuiltModule } from "../build/build.ts";
-import { MODULES_FOLDER } from "../build/compile.ts";
+import { findContract } from "../build/contracts/describe.ts";
 import { readContract } from "../build/contracts/model.ts";
 import type { Contract } from "../build/contracts/model.ts";
 import { developmentKeys, signForDevelopment, writeEnvelope } from "../build/development.ts";
@@ -28,6 +29,8 @@ import { LocalGateway } from "./local-gateway.ts";
 import { edgesOf, overlay, TAP, TAP_TOPICS } from "./overlay.ts";
 import type { Edge } from "./overlay.ts";
 import type { Reporter } from "./report.ts";
+import { trapPlaces } from "./trap.ts";
+import type { TrapSource } from "./trap.ts";
 import { SourceWatch } from "./watch.ts";
 
 export interface SessionOptions {
@@ -53,6 +56,8 @@ export class Session {
   #configuration: GatewayConfiguration;
   readonly #keys: DevelopmentKeys;
   #module: BuiltModule | undefined;
+  /** The version that was handed to the gateway last and not refused: the one that traps. */
+  #binary: TrapSource | undefined;
   #sequence = 0;
   #control: ControlClient | undefined;
   #gateway: LocalGateway | undefined;
@@ -202,7 +207,8 @@ export class Session {
     const before = await this.#overlay(manifests);
     const flags = ["--before", before, "--probation-ms", String(PROBATION_MS), "--probation-messages", "0"];
     const gateway = new LocalGateway(file, flags, (event) => {
-      this.#show(event);
+      // Until it is followed through its socket, which also tells what a fault was about.
+      if (this.#control === undefined) this.#show(event);
     });
     this.#gateway = gateway;
     void gateway.ended.then(() => {
@@ -211,7 +217,9 @@ export class Session {
       }
     });
     await gateway.running();
-    this.#control = await ControlClient.connect(this.#configuration.dataFolder);
+    const { onEvent, onMissed } = this.#controlEvents();
+    this.#control = await ControlClient.connect(this.#configuration.dataFolder, { onEvent, onMissed });
+    await this.#control?.follow();
     const text = `${this.#configuration.gateway.id}; any MQTT client sees its messages at ${this.#brokerUrl}`;
     reporter.tell({ type: "gateway", state, text });
     // Where it ran before, the version that it committed last came up again.
@@ -271,7 +279,9 @@ export class Session {
     const { vendor, class: class_ } = this.#configuration.gateway;
     this.#sequence = Math.max(this.#sequence + 1, Math.floor(Date.now() / 1000));
     const facts = { vendor, class: class_, sequence: this.#sequence };
-    return signForDevelopment(await readFile(built.wasm), built.version, this.#keys.release, facts);
+    const wasm = new Uint8Array(await readFile(built.wasm));
+    this.#binary = { wasm, map: await readFile(`${built.wasm}.map`, "utf8"), folder: this.#options.folder };
+    return signForDevelopment(wasm, built.version, this.#keys.release, facts);
   }
 
   async #overlay(manifests: readonly ManifestDocument[]): Promise<string> {
@@ -279,11 +289,7 @@ export class Session {
     for (const { to } of this.#edges) {
       const [module, port] = to.split(".");
       const contract = manifests.find(({ name }) => name === module)?.ports.find(({ name }) => name === port)?.contract;
-      const known =
-        contract === null || contract === undefined
-          ? undefined
-          : join(MODULES_FOLDER, "interfaces", `${contract}.cddl`);
-      this.#contracts.set(to, known === undefined ? undefined : await readContract(known));
+      this.#contracts.set(to, await contractOf(this.#options.folder, contract ?? null));
     }
     const path = join(this.#work, "dev.yaml");
     await mkdir(this.#work, { recursive: true, mode: 0o700 });
@@ -294,18 +300,22 @@ export class Session {
   async #swap(built: BuiltModule): Promise<void> {
     const { reporter, signal } = this.#options;
     const { gateway, dataFolder } = this.#configuration;
+    const before = this.#binary;
+    const release = await this.#sign(built);
     const result = await pushUpdate({
       broker: { url: this.#brokerUrl },
       gatewayId: gateway.id,
       gatewayKey: await readGatewayKey(join(dataFolder, "gateway.pub")),
-      modules: [readRelease(await this.#sign(built))],
+      modules: [readRelease(release)],
       deployKey: this.#keys.deploy,
       timeoutMs: PUSH_MS,
       signal,
     });
     const { code, reason, seconds, pauseMs } = result;
     if (code === "OK") reporter.tell({ type: "swapped", module: built.name, seconds, pauseMs: pauseMs ?? 0 });
-    else if (!signal.aborted) reporter.tell({ type: "not-swapped", module: built.name, code, text: reason });
+    else this.#binary = before;
+    if (code !== "OK" && !signal.aborted)
+      reporter.tell({ type: "not-swapped", module: built.name, code, text: reason });
     await this.#showFuel();
   }
 
@@ -326,11 +336,12 @@ export class Session {
     const gateway = this.#gateway;
     this.#gateway = undefined;
     this.#control?.close();
+    this.#control = undefined;
     await gateway.stop();
     await this.#start(this.#module, "restarted");
   }
 
-  #controlEvents(): ControlEvents {
+  #controlEvents(): Required<ControlEvents> {
     return {
       onEvent: (event) => {
         this.#show(event);
@@ -345,7 +356,20 @@ export class Session {
   }
 
   #show(event: GatewayEvent): void {
-    if (!this.#options.signal.aborted) this.#options.reporter.event(event, this.#module?.name ?? "");
+    if (this.#isStopping) return;
+    const { reporter } = this.#options;
+    reporter.event(event, this.#module?.name ?? "");
+    if (event.type !== "fault" || event.module !== this.#module?.name || this.#binary === undefined) return;
+    const places = event.trace === undefined ? [] : trapPlaces(event.trace, this.#binary);
+    for (const text of places) reporter.tell({ type: "trap", module: event.module, text: `at ${text}` });
+    if (event.input !== undefined) void this.#showCause(event.module, event.input);
+  }
+
+  /** The message that was being handled, by its port's contract. */
+  async #showCause(module: string, { port, payload }: FaultInput): Promise<void> {
+    const { name, contract } = this.#module?.manifest.ports[port] ?? { name: "the kernel's port", contract: null };
+    const { text } = decodeMessage(payload, await contractOf(this.#options.folder, contract));
+    this.#options.reporter.tell({ type: "trap", module, text: `while it handled a message on ${name}: ${text}` });
   }
 
   #showMessage(index: number, payload: Uint8Array): void {
@@ -387,6 +411,11 @@ async function keysOf({ trust }: GatewayConfiguration): Promise<DevelopmentKeys>
   });
 }
 
+/** As the build finds it: the module's own, or one that comes with Bulkhead. */
+async function contractOf(folder: string, name: string | null): Promise<Contract | undefined> {
+  return name === null ? undefined : await readContract(findContract(folder, name));
+}
+
 function isLoopback(url: string): boolean {
   return URL.canParse(url) && ["mqtt:", "tcp:"].includes(new URL(url).protocol) && LOOPBACK.has(new URL(url).hostname);
 }
@@ -408,3 +437,5 @@ function answers(port: number): Promise<boolean> {
     }
   });
 }
+
+type FaultInput = NonNullable<Extract<KernelEvent, { type: "fault" }>["input"]>;

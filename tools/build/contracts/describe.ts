@@ -47,7 +47,8 @@ export function contractDigest(contract: ContractData): string {
     .digest("hex");
 }
 
-function findContract(folder: string, name: string): string {
+/** @throws Refusal E_MANIFEST where there is no file of that name */
+export function findContract(folder: string, name: string): string {
   const places = [join(folder, "interfaces"), join(PACKAGE_ROOT, "modules/interfaces")];
   const found = places.map((place) => join(place, `${name}.cddl`)).find((path) => existsSync(path));
   if (found !== undefined) return found;
