@@ -91,6 +91,10 @@ export class Running {
         reject(new Error(`no ${String(pattern)} in\n${this.output}`));
       }, timeoutMs);
       this.#waiting.add(look);
+      void this.#closed.then(() => {
+        clearTimeout(timer);
+        reject(new Error(`it ended, without ${String(pattern)} in\n${this.output}`));
+      });
       look();
     });
   }

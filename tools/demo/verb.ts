@@ -1,4 +1,4 @@
-/** `bulkhead demo`: the whole story on an embedded broker and a simulated sensor, with one command. */
+/** `bulkhead demo`: the whole story on an embedded broker and simulated sensors, with one command. */
 import { parseArgs } from "node:util";
 import type { Command, Io } from "../command.ts";
 import type { DemoResult } from "./story.ts";

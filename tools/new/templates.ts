@@ -345,15 +345,23 @@ function deskGateway(devices: readonly string[], modules: readonly string[]): st
     "partitions: { drivers: {}, services: {} }",
     "modules:",
     ...indented(modules),
-    ...indented(placed("uplink", "services", ["log: { log: {} }", "north: { mqtt: { publish: [site/7/#] } }"])),
+    ...indented(
+      placed(
+        "uplink",
+        "services",
+        ["log: { log: {} }", "north: { mqtt: { publish: [site/7/#] } }"],
+        "{ prefix: site/7 }",
+      ),
+    ),
   );
 }
 
-function placed(name: string, partition: string, grants: readonly string[]): string[] {
+function placed(name: string, partition: string, grants: readonly string[], settings?: string): string[] {
   return [
     `${name}:`,
     `  envelope: .bulkhead/modules/${name}.envelope`,
     `  partition: ${partition}`,
+    ...(settings === undefined ? [] : [`  settings: ${settings}`]),
     "  grants:",
     ...indented(grants, 4),
   ];
