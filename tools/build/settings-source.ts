@@ -9,7 +9,7 @@ export const SETTINGS_FILE = "generated/settings.ts";
 /** The source of `generated/settings.ts`. */
 export function settingsSource(settings: SettingsRule): string {
   const rules = collect(settings);
-  const choices = rules.flatMap(({ rule, fields }) => fields.flatMap((field) => choiceNamespace(rule, field)));
+  const choices = rules.flatMap(({ rule, fields }) => fields.flatMap((field) => choiceEnum(rule, field)));
   const readsText = rules.some(({ fields }) => fields.some(({ type }) => isText(type)));
   return [
     "/** Generated from the settings of module.yaml by `bulkhead build`; edit those. What the operator has set. */",
@@ -47,13 +47,13 @@ function collect(rule: SettingsRule, found: SettingsRule[] = []): SettingsRule[]
   return found;
 }
 
-function choiceNamespace(rule: string, { name, type }: SettingsRuleField): string[] {
+function choiceEnum(rule: string, { name, type }: SettingsRuleField): string[] {
   const inner = type.kind === "list" ? type.of : type;
   if (inner.kind !== "choice") return [];
   return [
     `/** What \`${name}\` may be. */`,
-    `export namespace ${className(rule)}${className(name)} {`,
-    ...inner.values.map((value, index) => `  export const ${variable(value)}: i32 = ${index};`),
+    `export enum ${className(rule)}${className(name)} {`,
+    ...inner.values.map((value, index) => `  ${variable(value)} = ${index},`),
     "}",
     "",
   ];

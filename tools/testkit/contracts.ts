@@ -15,6 +15,13 @@ export interface Alarm {
   readonly severity?: "warning" | "critical";
 }
 
+/** The contract `points`. */
+export interface Point {
+  readonly name: string;
+  /** in the unit of its readings; of a coil, 0 is off and all else on */
+  readonly value: number;
+}
+
 /** The contract `readings`. */
 export interface Reading {
   /** the module that measured */

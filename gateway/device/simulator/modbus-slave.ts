@@ -123,6 +123,8 @@ export class ModbusSlave {
       case 6:
         this.#writeRegister(data.getUint16(0), data.getUint16(2));
         return bytesOf(data, 4);
+      case 15:
+        return this.#writeCoils(data);
       case 16:
         return this.#writeRegisters(data);
       default:
@@ -156,6 +158,18 @@ export class ModbusSlave {
     if (value !== 0 && value !== 0xff00) throw new ModbusException(EXCEPTION.illegalValue);
     if (!this.#coils.has(coil)) throw new ModbusException(EXCEPTION.illegalAddress);
     this.#coils.set(coil, value !== 0);
+    return bytesOf(data, 4);
+  }
+
+  #writeCoils(data: DataView): Iterable<number> {
+    const [start, count, bytes] = [data.getUint16(0), data.getUint16(2), data.getUint8(4)];
+    if (count < 1 || count > 1968 || bytes !== Math.ceil(count / 8)) throw new ModbusException(EXCEPTION.illegalValue);
+    for (let index = 0; index < count; index++) {
+      if (!this.#coils.has(start + index)) throw new ModbusException(EXCEPTION.illegalAddress);
+    }
+    for (let index = 0; index < count; index++) {
+      this.#coils.set(start + index, ((data.getUint8(5 + (index >> 3)) >> (index & 7)) & 1) === 1);
+    }
     return bytesOf(data, 4);
   }
 
