@@ -37,7 +37,9 @@ class Line {
       this.#now += milliseconds;
       this.host.setWallClock(this.#now);
       this.host.deliver("timer", 1, { kind: "event" });
-      for (const bytes of this.#pending.splice(0)) this.host.deliver("received", bytes, { kind: "event" });
+      const answers = this.#pending;
+      this.#pending = [];
+      for (const bytes of answers) this.host.deliver("received", bytes, { kind: "event" });
     }
     return this;
   }
