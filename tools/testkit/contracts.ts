@@ -126,6 +126,20 @@ export const CHECKS = Object.freeze({
       arguments: ["warning", "critical"],
     },
   ]),
+  point: compileFields([
+    {
+      name: "name",
+      isOptional: false,
+      kind: "text",
+      arguments: [1, 32],
+    },
+    {
+      name: "value",
+      isOptional: false,
+      kind: "number",
+      arguments: [],
+    },
+  ]),
   reading: compileFields([
     {
       name: "sensor",
