@@ -8,7 +8,7 @@ export type GuestPointer = number & { readonly [allegation]: "pointer" };
 /** A length as the guest claims it. */
 export type GuestLength = number & { readonly [allegation]: "length" };
 
-/** The header's fields in the order of the ABI. Handles follow in `handles`. */
+/** What the header says of one message; handles and losses are added. */
 export interface MessageHeader {
   kind: number;
   length: number;
@@ -16,7 +16,6 @@ export interface MessageHeader {
   senderGeneration: number;
   badge: number;
   correlation: number;
-  lost: number;
 }
 
 /** Wasm passes i32 as signed; addresses and lengths are unsigned. */
@@ -29,8 +28,6 @@ export function guestLength(value: number): GuestLength {
   // SAFETY: as above.
   return (value >>> 0) as GuestLength;
 }
-
-const NO_HANDLES: readonly number[] = Object.freeze([]);
 
 export class GuestMemory {
   readonly #memory: LinearMemory;
@@ -83,7 +80,7 @@ export class GuestMemory {
   }
 
   /** Writes the 64-byte header at the start of the inbox; the caller has checked that the inbox is inside. */
-  writeHeader(inbox: number, version: number, header: MessageHeader, handles = NO_HANDLES): void {
+  writeHeader(inbox: number, version: number, header: MessageHeader, handles: readonly number[], lost: number): void {
     this.#current();
     const words = this.#words;
     words.setUint32(inbox, version | (header.kind << 16) | (handles.length << 24), true);
@@ -92,11 +89,11 @@ export class GuestMemory {
     words.setUint32(inbox + HEADER.senderGeneration, header.senderGeneration, true);
     words.setUint32(inbox + HEADER.badge, header.badge, true);
     words.setUint32(inbox + HEADER.correlation, header.correlation, true);
-    words.setUint32(inbox + HEADER.lost, header.lost, true);
+    words.setUint32(inbox + HEADER.lost, lost, true);
     words.setUint32(inbox + HEADER.reserved, 0, true);
-    for (let index = 0; index < 8; index++) {
-      words.setUint32(inbox + HEADER.handleList + index * 4, handles[index] ?? 0, true);
-    }
+    const list = inbox + HEADER.handleList;
+    for (let offset = 0; offset < 32; offset += 8) words.setFloat64(list + offset, 0, true);
+    for (let index = 0; index < handles.length; index++) words.setUint32(list + index * 4, handles[index] ?? 0, true);
   }
 
   /** The views are made anew when the memory has grown: growth detaches the old buffer. */

@@ -5,11 +5,14 @@ import { LIMITS } from "../limits.ts";
 import type { MessageHeader } from "../memory.ts";
 import { GuestMemory, guestLength, guestPointer } from "../memory.ts";
 import type { WasmCounter, WasmFunction, WasmImports } from "../wasm/engine.ts";
-import { instantiateModule, isMemory, promising } from "../wasm/engine.ts";
+import { compileOwn, instantiateModule, isMemory, promising } from "../wasm/engine.ts";
+import { makeTurn } from "../wasm/turn.ts";
 import type { ModuleOrder, SavedState } from "./protocol.ts";
 
 /** Result of `bulkhead:enter`: address * 2^20 + length. See kernel/wasm/meter.ts. */
 const LENGTH_RADIX = 2 ** 20;
+
+const TURN = compileOwn(makeTurn());
 
 type Entry = (fuel: number, depth: number, port: number, length: number) => number;
 type AsyncEntry = (fuel: number, depth: number, port: number, length: number) => Promise<number>;
@@ -30,6 +33,7 @@ export class ModuleInstance {
   readonly order: ModuleOrder;
   readonly memory: GuestMemory;
   readonly enter: Entry;
+  /** Enters under JSPI and stays there from message to message; see kernel/wasm/turn.ts. */
   readonly enterBlocking: AsyncEntry;
   readonly activate: (fuel: number, depth: number, port: number, length: number) => number;
   /** Memory and counters, as gates import them. */
@@ -44,7 +48,7 @@ export class ModuleInstance {
   #spent = 0;
 
   /** @throws whatever instantiation throws; no guest code has run yet. */
-  constructor(order: ModuleOrder, imports: WasmImports) {
+  constructor(order: ModuleOrder, imports: WasmImports, next: (result: number) => number) {
     const instance = instantiateModule(order.compiled, imports);
     this.order = order;
     // SAFETY: admission has checked the name and type of every export used here; the rewriter made the others.
@@ -53,7 +57,8 @@ export class ModuleInstance {
     if (!isMemory(memory)) throw new Refusal("E_ABI", "the export memory is not a memory");
     this.memory = new GuestMemory(memory);
     this.enter = this.#exports["bulkhead:enter"];
-    this.enterBlocking = promising(this.enter);
+    const turn = instantiateModule(TURN, { turn: { enter: this.enter, next } });
+    this.enterBlocking = promising(turn.exports["run"]);
     this.activate = this.#exports["bulkhead:activate"];
     this.forGates = {
       memory,
@@ -100,8 +105,8 @@ export class ModuleInstance {
   }
 
   /** Puts a message into the inbox; `payload` has at most `payloadRoom` bytes. The inbox stays inside: memories never shrink. */
-  deliver(header: MessageHeader, payload: Uint8Array, handles: readonly number[], words?: DataView): void {
-    this.memory.writeHeader(this.#inbox, ABI_VERSION, header, handles);
+  deliver(header: MessageHeader, payload: Uint8Array, handles: readonly number[], words?: DataView, lost = 0): void {
+    this.memory.writeHeader(this.#inbox, ABI_VERSION, header, handles, lost);
     this.memory.write(guestPointer(this.#inbox + HEADER.size), payload, header.length, words);
   }
 

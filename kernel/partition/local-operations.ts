@@ -55,7 +55,7 @@ function slotCapabilities({ edges, rights, badge }: SlotLink): readonly Capabili
 function endpointSend(context: LinkContext, slot: SlotLink): GuestFunction {
   const current = capabilitiesOf(context, slot);
   return (address: number, length: number, handles: number, count: number) => {
-    const passed = takeHandles(context, handles, count >>> 0);
+    const passed = count === 0 ? NO_CAPABILITIES : takeHandles(context, handles, count >>> 0);
     if (typeof passed === "number") return passed;
     let worst = 0;
     for (const capability of current())
@@ -175,7 +175,7 @@ function send(
   if ((capability.rights & right) === 0) return deny(context, slot, operation);
   const { cell, instance } = context.incarnation;
   chargeBytes(context, Math.min(length >>> 0, LIMITS.payloadBytes));
-  if (!capabilities.every((passed) => mayHold(context, capability.target.module, passed))) {
+  if (capabilities.length > 0 && !capabilities.every((passed) => mayHold(context, capability.target.module, passed))) {
     return deny(context, slot, operation, "level", "the receiver of a handle could not call by it");
   }
   const wrong = contentFault(context, capability, address, length);

@@ -5,8 +5,10 @@ import { findOperation } from "../interfaces.ts";
 import type { Capability } from "../ipc/capability.ts";
 import type { Message } from "../ipc/mailbox.ts";
 import { LIMITS } from "../limits.ts";
+import type { MessageHeader } from "../memory.ts";
 import { guestLength, guestPointer } from "../memory.ts";
 import type { CellState, Incarnation, ModuleCell, Wait } from "./cell.ts";
+import { MAXIMUM_LENGTH, packInput } from "../wasm/turn.ts";
 import { describeFault, GuestStopped, isSuspension } from "./fault.ts";
 import { buildImports } from "./imports.ts";
 import type { HandlerResult } from "./instance.ts";
@@ -28,6 +30,8 @@ export interface Environment {
   readonly now: () => number;
   /** As `now`, as of the last time that the loop looked: exact enough for periods and limits, and free. */
   readonly coarseNow: () => number;
+  /** True where a module of a higher priority waits for the thread. */
+  readonly isOutranked: (cell: ModuleCell) => boolean;
   readonly ready: (cell: ModuleCell) => void;
   readonly report: (report: Report) => void;
   readonly link: (cell: ModuleCell, slots: readonly SlotLink[]) => void;
@@ -42,12 +46,18 @@ export interface Environment {
   ) => () => void;
 }
 
+/** A turn has at most so many messages after its first, so that orders, channels and timers are looked at in time. */
+const MAXIMUM_FOLLOWERS = 31;
 const NO_HANDLES: readonly number[] = Object.freeze([]);
 const NOTHING = new Uint8Array(0);
 
 export class Runner {
   /** The module whose code is on the thread now, if any. */
   running: ModuleCell | undefined = undefined;
+  /** Messages that the turn in progress has handled beside its first; a turn is what a module does before others get theirs. */
+  followers = 0;
+  /** What the module had used when its turn began. */
+  #fuelBefore = 0;
   /** Called when a handler has ended and the module is idle: swaps wait for it. */
   onIdle: (cell: ModuleCell) => void = () => undefined;
   /** Called with each input of a module on probation, before it runs. */
@@ -116,7 +126,7 @@ export class Runner {
       },
       request: (...parameters) => this.#environment.request(cell, ...parameters),
     });
-    incarnation.instance = new ModuleInstance(order, imports);
+    incarnation.instance = new ModuleInstance(order, imports, (result) => this.#goOn(incarnation, result));
     return incarnation;
   }
 
@@ -163,6 +173,8 @@ export class Runner {
 
   /** Resumes the handler where it was suspended, or starts one for the next input. */
   run(cell: ModuleCell): void {
+    this.followers = 0;
+    this.#fuelBefore = cell.fuelUsed;
     if (cell.state === "suspended") this.#resume(cell);
     else this.#start(cell);
   }
@@ -268,35 +280,76 @@ export class Runner {
   #start(cell: ModuleCell): void {
     const { incarnation, activation } = cell;
     if (incarnation === undefined) return;
-    const notice = cell.notices.shift();
-    const length =
-      notice === undefined ? this.#deliverNext(cell, incarnation) : this.#deliverNotice(incarnation, notice);
+    let length = this.#begin(cell, incarnation);
     if (length < 0) {
       this.#environment.ready(cell);
       return;
     }
-    activation.startedAt = this.#environment.coarseNow();
-    activation.granted = Math.min(cell.order.fuel, this.#environment.sliceFuel);
-    activation.fuelLeft = cell.order.fuel - activation.granted;
-    cell.activations++;
-    cell.state = "running";
     const { instance } = incarnation;
-    if (incarnation.isDirect) {
-      try {
-        this.#finish(cell, instance.enter(activation.granted, LIMITS.stackBytes, activation.port, length));
-      } catch (error) {
-        this.fault(cell, error);
-      }
+    if (!incarnation.isDirect) {
+      this.running = cell;
+      instance
+        .enterBlocking(activation.granted, LIMITS.stackBytes, activation.port, length)
+        .then(incarnation.onDone, incarnation.onFault);
       return;
     }
-    this.running = cell;
-    instance
-      .enterBlocking(activation.granted, LIMITS.stackBytes, activation.port, length)
-      .then(incarnation.onDone, incarnation.onFault);
+    try {
+      let packed = 0;
+      for (let next = 0; next >= 0; length = next & MAXIMUM_LENGTH) {
+        packed = instance.enter(activation.granted, LIMITS.stackBytes, activation.port, length);
+        next = this.#goOn(incarnation, packed);
+      }
+      incarnation.onDone(packed);
+    } catch (error) {
+      incarnation.onFault(error);
+    }
+  }
+
+  /** Delivers the next input and makes an activation of it. @returns its payload's length, or -1 where there is none. */
+  #begin(cell: ModuleCell, incarnation: Incarnation): number {
+    const { activation, order } = cell;
+    const notice = cell.notices.shift();
+    const length =
+      notice === undefined ? this.#deliverNext(cell, incarnation) : this.#deliverNotice(incarnation, notice);
+    if (length < 0) return -1;
+    activation.startedAt = this.#environment.coarseNow();
+    activation.granted = Math.min(order.fuel, this.#environment.sliceFuel);
+    activation.fuelLeft = order.fuel - activation.granted;
+    cell.activations++;
+    cell.state = "running";
+    return length;
+  }
+
+  /**
+   * Settles an activation and begins the next one of the same turn. The turn ends where somebody of a higher priority
+   * waits, after a bounded number of messages, and where it has used a quarter of a slice: so others wait for little more
+   * than the one slice that its last activation may take.
+   * @returns port and length as `packInput` gives them, or -1: the activation is then still to be settled.
+   */
+  #goOn(incarnation: Incarnation, packed: number): number {
+    const { cell } = incarnation;
+    this.#account(cell, incarnation);
+    if (!this.#mayGoOn(cell) || !this.#settle(cell, incarnation, packed)) return -1;
+    cell.sinceCheckpoint++;
+    this.followers++;
+    const length = this.#begin(cell, incarnation);
+    if (length >= 0) return packInput(cell.activation.port, length);
+    // What waited was too large for the inbox. The activation is settled; nothing is to be answered again.
+    cell.activation.kind = KIND.event;
+    return -1;
+  }
+
+  #mayGoOn(cell: ModuleCell): boolean {
+    const { order, mailbox, ticks, notices, swap, sinceCheckpoint } = cell;
+    if (mailbox.length === 0 && ticks.size === 0) return false;
+    if (notices.length > 0 || swap !== undefined || this.followers >= MAXIMUM_FOLLOWERS) return false;
+    if (order.checkpointMessages > 0 && sinceCheckpoint + 1 >= order.checkpointMessages) return false;
+    if ((cell.fuelUsed - this.#fuelBefore) * 4 > this.#environment.sliceFuel) return false;
+    return !this.#environment.isOutranked(cell) && !this.throttle(cell);
   }
 
   #deliverNotice({ cell, instance }: Incarnation, payload: Uint8Array): number {
-    instance.deliver(kernelHeader(KIND.notice, payload.length, 0), payload, NO_HANDLES);
+    instance.deliver(kernelHeader(KIND.notice, payload.length), payload, NO_HANDLES);
     Object.assign(cell.activation, { kind: KIND.notice, port: KERNEL_PORT, correlation: 0, senderModule: 0 });
     return payload.length;
   }
@@ -310,7 +363,7 @@ export class Runner {
       this.#turnAway(cell, message);
       return -1;
     }
-    this.onInput(cell, message);
+    if (cell.swap !== undefined) this.onInput(cell, message);
     return this.#deliverMessage(cell, incarnation, message);
   }
 
@@ -331,20 +384,7 @@ export class Runner {
     activation.senderPartition = message.senderPartition;
     activation.senderModule = message.senderModule;
     const handles = message.capabilities.length === 0 ? NO_HANDLES : receiveHandles(cell, message.capabilities);
-    instance.deliver(
-      {
-        kind: message.kind,
-        length: message.length,
-        senderModule: message.senderModule,
-        senderGeneration: message.senderGeneration,
-        badge: message.badge,
-        correlation: message.correlation,
-        lost: cell.mailbox.takeLost(message.port),
-      },
-      message.payload,
-      handles,
-      message.words,
-    );
+    instance.deliver(message, message.payload, handles, message.words, cell.mailbox.takeLost(message.port));
     const { length } = message;
     cell.mailbox.recycle(message);
     return length;
@@ -417,25 +457,31 @@ export class Runner {
   }
 
   #finish(cell: ModuleCell, packed: number): void {
-    const { incarnation, activation } = cell;
+    const { incarnation } = cell;
     if (incarnation === undefined) return;
     if (this.running === cell) this.running = undefined;
     this.#account(cell, incarnation);
-    const result = decodeResult(packed);
-    if (result.error < 0 && result.error > FIRST_MODULE_ERROR) {
-      const name = resultName(result.error);
-      this.fault(cell, new GuestStopped("contract", `the handler returned ${name}, a result that is the kernel's own`));
-      return;
-    }
-    if (activation.kind === KIND.call && !this.#reply(cell, incarnation, result)) return;
+    if (!this.#settle(cell, incarnation, packed)) return;
     cell.state = "idle";
-    // The start notice touches little of a state: the first message shows whether it is any good.
-    if (activation.kind !== KIND.notice || activation.port !== KERNEL_PORT) cell.justRestored = false;
     this.#checkpoint(cell, incarnation);
     // A fault while saving has changed the state.
     if ((cell.state as CellState) !== "idle") return;
     this.onIdle(cell);
     this.#environment.ready(cell);
+  }
+
+  /** Answers the caller. @returns false where what the handler returned was its module's fault. */
+  #settle(cell: ModuleCell, incarnation: Incarnation, packed: number): boolean {
+    const { activation } = cell;
+    if (packed < 0 && packed > FIRST_MODULE_ERROR) {
+      const name = resultName(packed);
+      this.fault(cell, new GuestStopped("contract", `the handler returned ${name}, a result that is the kernel's own`));
+      return false;
+    }
+    if (activation.kind === KIND.call && !this.#reply(cell, incarnation, decodeResult(packed))) return false;
+    // The start notice touches little of a state: the first message shows whether it is any good.
+    if (activation.kind !== KIND.notice || activation.port !== KERNEL_PORT) cell.justRestored = false;
+    return true;
   }
 
   /** @returns false where the reply was the module's fault. */
@@ -486,8 +532,8 @@ export function isDirect(order: ModuleOrder, sliceFuel: number): boolean {
   return order.imports.every((item) => findOperation(item.interface, item.operation)?.blocking === false);
 }
 
-function kernelHeader(kind: number, length: number, lost: number): Parameters<ModuleInstance["deliver"]>[0] {
-  return { kind, length, senderModule: 0, senderGeneration: 0, badge: 0, correlation: 0, lost };
+function kernelHeader(kind: number, length: number): MessageHeader {
+  return { kind, length, senderModule: 0, senderGeneration: 0, badge: 0, correlation: 0 };
 }
 
 /** Delivers the expirations of one timer that waits. */
@@ -495,7 +541,7 @@ function deliverTick(cell: ModuleCell, { instance }: Incarnation): number {
   const [port, expirations] = cell.ticks.entries().next().value ?? [0, 0];
   cell.ticks.delete(port);
   const payload = encodeCbor(expirations);
-  instance.deliver(kernelHeader(KIND.event, payload.length, 0), payload, NO_HANDLES);
+  instance.deliver(kernelHeader(KIND.event, payload.length), payload, NO_HANDLES);
   Object.assign(cell.activation, { kind: KIND.event, port, correlation: 0, senderModule: 0 });
   return payload.length;
 }

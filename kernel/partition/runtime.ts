@@ -70,6 +70,7 @@ export class PartitionRuntime {
       askPatience: control.askPatience.bind(control),
       now,
       coarseNow: () => this.#now,
+      isOutranked: (cell: ModuleCell) => this.#scheduler.hasAbove(cell.priority),
       ready,
       report: (report: Report): void => {
         this.#report(report);
@@ -105,6 +106,7 @@ export class PartitionRuntime {
         this.#runner.run(cell);
         // A blocking handler gives control back at a microtask: when it ends or is suspended.
         while (this.#runner.running !== undefined) await TURN;
+        left -= this.#runner.followers;
         this.#post.tell();
         if ((left & 7) === 0) this.#control.beat();
       }

@@ -10,6 +10,8 @@ export interface Schedulable {
 }
 
 export class Scheduler<Item extends Schedulable> {
+  /** Bit n is set where a module of priority n waits. */
+  #waiting = 0;
   readonly #queues: Fifo<Item>[] = Array.from({ length: PRIORITIES }, () => new Fifo<Item>());
 
   /** Puts the item at the end of its priority's queue, unless it stands in it. */
@@ -17,16 +19,22 @@ export class Scheduler<Item extends Schedulable> {
     if (item.enqueued) return;
     item.enqueued = true;
     this.#queues[item.priority]?.push(item);
+    this.#waiting |= 1 << item.priority;
   }
 
   next(): Item | undefined {
-    for (const queue of this.#queues) {
-      const item = queue.shift();
-      if (item === undefined) continue;
-      item.enqueued = false;
-      return item;
-    }
-    return undefined;
+    if (this.#waiting === 0) return undefined;
+    const lowest = this.#waiting & -this.#waiting;
+    const queue = this.#queues[31 - Math.clz32(lowest)];
+    const item = queue?.shift();
+    if (queue?.isEmpty !== false) this.#waiting &= ~lowest;
+    if (item !== undefined) item.enqueued = false;
+    return item;
+  }
+
+  /** True where somebody of a higher priority than this waits. */
+  hasAbove(priority: number): boolean {
+    return (this.#waiting & ((1 << priority) - 1)) !== 0;
   }
 }
 
@@ -35,6 +43,10 @@ class Fifo<Item> {
   #ring: (Item | undefined)[] = new Array<Item | undefined>(16).fill(undefined);
   #head = 0;
   #count = 0;
+
+  get isEmpty(): boolean {
+    return this.#count === 0;
+  }
 
   push(item: Item): void {
     if (this.#count === this.#ring.length) this.#grow();
