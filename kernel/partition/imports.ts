@@ -8,7 +8,7 @@ import { suspending } from "../wasm/engine.ts";
 import { METER_MODULE } from "../wasm/meter.ts";
 import { resourceFunction } from "./host-calls.ts";
 import type { GuestFunction, LinkContext } from "./link.ts";
-import { deny } from "./link.ts";
+import { chargeFuel, deny, OPERATION_FUEL } from "./link.ts";
 import { LOCAL_OPERATIONS } from "./local-operations.ts";
 import type { SlotLink } from "./protocol.ts";
 
@@ -38,7 +38,7 @@ function linkOperation(context: LinkContext, slot: SlotLink, name: string): WebA
   const local = LOCAL_OPERATIONS[`${slot.interface}.${name}`];
   const target =
     local === undefined
-      ? resourceFunction(context, slot, name, operation)
+      ? paid(context, OPERATION_FUEL.resource, resourceFunction(context, slot, name, operation))
       : guarded(context, slot, name, operation, local(context, slot));
   if (slot.interface === "endpoint" && name === "call") {
     return context.gates.importCall(context.incarnation, slot, target, context.nextSlice);
@@ -54,11 +54,12 @@ function guarded(
   operation: Operation,
   target: GuestFunction,
 ): GuestFunction {
-  // An endpoint's rights are bits of the capability that each use looks at.
+  // An endpoint's rights are bits of the capability that each use looks at; it pays by what it sends.
   if (slot.interface === "endpoint") return target;
+  const { [slot.interface as "log"]: fuel = OPERATION_FUEL.resource } = OPERATION_FUEL;
   let seen = slot;
   let isAllowed = slot.rights.includes(operation.right);
-  return (...parameters: never[]) => {
+  return paid(context, fuel, (...parameters: never[]) => {
     const now = context.incarnation.cell.links.get(slot.slot);
     if (now !== undefined && now !== seen) {
       seen = now;
@@ -67,5 +68,13 @@ function guarded(
     if (isAllowed) return target(...parameters);
     deny(context, slot.slot, name);
     return operation.result === "i64" ? BigInt(RESULT.denied) : RESULT.denied;
+  });
+}
+
+/** The guest pays before the host works: a slice of such operations then takes about as long as one of its own code. */
+function paid(context: LinkContext, fuel: number, target: GuestFunction): GuestFunction {
+  return (...parameters: never[]) => {
+    chargeFuel(context, fuel);
+    return target(...parameters);
   };
 }

@@ -7,7 +7,7 @@ import { makeEdge } from "../ipc/mailbox.ts";
 import { LIMITS } from "../limits.ts";
 import { guestLength, guestPointer } from "../memory.ts";
 import type { GuestFunction, LinkContext } from "./link.ts";
-import { chargeBytes, deny } from "./link.ts";
+import { chargeBytes, chargeFuel, deny, OPERATION_FUEL } from "./link.ts";
 import type { SlotLink } from "./protocol.ts";
 import { rightBits } from "../ipc/capability.ts";
 
@@ -172,9 +172,9 @@ function send(
 ): number {
   const right = kind === KIND.send ? ENDPOINT_RIGHT.send : ENDPOINT_RIGHT.call;
   const operation = kind === KIND.send ? "send" : "call";
-  if ((capability.rights & right) === 0) return deny(context, slot, operation);
   const { cell, instance } = context.incarnation;
-  chargeBytes(context, Math.min(length >>> 0, LIMITS.payloadBytes));
+  chargeFuel(context, OPERATION_FUEL.send + (Math.min(length >>> 0, LIMITS.payloadBytes) >>> 3));
+  if ((capability.rights & right) === 0) return deny(context, slot, operation);
   if (capabilities.length > 0 && !capabilities.every((passed) => mayHold(context, capability.target.module, passed))) {
     return deny(context, slot, operation, "level", "the receiver of a handle could not call by it");
   }
