@@ -2,6 +2,7 @@
 /** The command `bulkhead`: the TypeScript of a checkout, or the compiled JavaScript of an installed package. */
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { measureAddressSpace } from "./address-space.js";
 import { fail, launch } from "./launch.js";
 import { GATEWAY_ENVIRONMENT, GATEWAY_FLAGS } from "./memory.js";
 
@@ -12,5 +13,9 @@ const script = [source, compiled].find((file) => existsSync(file));
 const parameters = process.argv.slice(2);
 
 if (script === undefined) fail(`${compiled} is missing; a package of Bulkhead is made by npm run pack`);
-else if (parameters[0] === "run") launch([...GATEWAY_FLAGS, script, ...parameters], GATEWAY_ENVIRONMENT);
-else launch([script, ...parameters]);
+else {
+  const isGateway = parameters[0] === "run";
+  const { flags, text } = measureAddressSpace();
+  const environment = { ...(isGateway ? GATEWAY_ENVIRONMENT : {}), BULKHEAD_ADDRESS_SPACE: text };
+  launch([...(isGateway ? GATEWAY_FLAGS : []), ...flags, script, ...parameters], environment);
+}

@@ -50,10 +50,14 @@ async function run(args: string[], io: Io): Promise<number> {
       ["probationMessages", values["probation-messages"]],
     ].flatMap(([name, value]) => (value === undefined ? [] : [[name, Number(value)]])),
   ) as Readonly<Record<string, number>>;
+  const onEvent = (event: GatewayEvent): void => {
+    print(event, io, values.json === true, values.quiet === true);
+  };
+  // The launcher has measured it, and has started this process accordingly.
+  const addressSpace = process.env["BULKHEAD_ADDRESS_SPACE"];
+  if (addressSpace !== undefined) onEvent({ type: "gateway", state: "starting", text: addressSpace });
   const gateway = new Gateway(configuration, {
-    onEvent: (event) => {
-      print(event, io, values.json === true, values.quiet === true);
-    },
+    onEvent,
     updateTimes,
   });
   try {
