@@ -14,6 +14,7 @@ export type { KernelOptions } from "./supervisor/kernel.ts";
 export { RestartHistory } from "./supervisor/restart.ts";
 export type { RestartVerdict } from "./supervisor/restart.ts";
 export type { SwapRequest, SwapResult } from "./supervisor/swaps.ts";
+export type { SavedState } from "./partition/protocol.ts";
 export type * from "./system.ts";
 export { meter } from "./wasm/meter.ts";
 export type { MeterOptions } from "./wasm/meter.ts";

@@ -3,7 +3,7 @@ import { accessSync, constants, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { Worker } from "node:worker_threads";
-import type { CborInput, ModuleSpec } from "../../kernel/index.ts";
+import type { CborInput, ModuleSpec, SavedState } from "../../kernel/index.ts";
 import { inspectModule, Kernel, LIMITS, Refusal } from "../../kernel/index.ts";
 import type { GatewayConfiguration, Problem } from "../config/index.ts";
 import { checkAgainstManifests, ConfigurationError, describeProblem } from "../config/index.ts";
@@ -20,6 +20,7 @@ import type { GatewayEvent } from "./events.ts";
 import { Hosts } from "./hosts.ts";
 import { watchForUnkillable } from "./last-resort.ts";
 import { linkSettings, linkSettingsAlone } from "./link-settings.ts";
+import { ModuleStates } from "./module-states.ts";
 import { UpdateLink } from "./update-link.ts";
 import type { RunningModule } from "./updates.ts";
 import { UpdateRuntime } from "./updates.ts";
@@ -44,6 +45,7 @@ export class Gateway {
   readonly #worker: Worker;
   readonly #trust: TrustClient;
   readonly #hosts: Hosts;
+  readonly #states: ModuleStates;
   readonly #updateLink: UpdateLink;
   readonly #updates: UpdateRuntime;
   readonly #control: Control;
@@ -76,7 +78,17 @@ export class Gateway {
         return await this.#trust.store(operation, binding, key, value);
       },
     });
-    this.kernel = new Kernel({ host: this.#hosts, onEvent: this.#emit, spare: configuration.limits.spare });
+    this.#states = new ModuleStates((module, state) => {
+      this.#trust.keepState(module, state);
+    });
+    this.kernel = new Kernel({
+      host: this.#hosts,
+      onEvent: this.#emit,
+      spare: configuration.limits.spare,
+      onState: (module, state) => {
+        this.#states.keep(module, state);
+      },
+    });
     this.#control = new Control({
       top: () => this.kernel.top(),
       simulators: async () => (await this.#device?.simulators())?.bytes,
@@ -150,7 +162,7 @@ export class Gateway {
     const admitted = await this.#admit(modules, configuration);
     await this.kernel.start(system.partitions);
     this.#updates.begin(configuration, admitted);
-    for (const module of admitted) this.#load(module);
+    for (const module of admitted) this.#load(module, boot.states.get(module.spec.name));
     await this.#startHosts(configuration);
     this.kernel.begin();
     this.#trust.start();
@@ -164,6 +176,7 @@ export class Gateway {
     this.#stopping = true;
     this.#emit({ type: "gateway", state: "stopping", text: "" });
     await this.kernel.stop();
+    this.#states.flush();
     await this.#trust.stop().catch(() => undefined);
     await Promise.all([this.#device?.stop(), this.#link?.stop()]);
     await this.#worker.terminate();
@@ -222,8 +235,8 @@ export class Gateway {
     return admitted;
   }
 
-  #load({ spec, admitted }: RunningModule): void {
-    for (const slot of this.kernel.load(spec, admitted)) {
+  #load({ spec, admitted }: RunningModule, state: SavedState | undefined): void {
+    for (const slot of this.kernel.load(spec, admitted, state)) {
       this.#emit({ type: "warning", text: `${spec.name}.${slot} is granted and never used: excess privilege` });
     }
   }

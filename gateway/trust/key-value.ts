@@ -86,7 +86,7 @@ function reply(result: number): StoreReply {
   return { result, bytes: NOTHING };
 }
 
-function storeRefusal(path: string, error: unknown): Refusal {
+export function storeRefusal(path: string, error: unknown): Refusal {
   return new Refusal("E_STORE", `the database ${path} cannot be opened`, {
     found: error instanceof Error ? error.message : String(error),
     hint: "let the gateway's user write to its data folder; if the file is damaged, move it away",

@@ -3,7 +3,7 @@
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { admitModule, Refusal } from "../../kernel/index.ts";
-import type { AdmittedModule } from "../../kernel/index.ts";
+import type { AdmittedModule, SavedState } from "../../kernel/index.ts";
 import { answerOf, Questions, refusalData, refusalFrom, toRefusal } from "../wire/trust-protocol.ts";
 import type {
   BootReply,
@@ -28,12 +28,14 @@ import type { GatewayKey } from "./gateway-key.ts";
 import { openGatewayKey } from "./gateway-key.ts";
 import { KeyValueStore } from "./key-value.ts";
 import { UPDATE_TIMES } from "./limits.ts";
+import { ModuleStateStore } from "./module-states.ts";
 import { Store } from "./store.ts";
 
 /** What exists once the core has sent `boot`. */
 interface Booted {
   readonly agent: UpdateAgent;
   readonly keyValues: KeyValueStore | undefined;
+  readonly states: ModuleStateStore | undefined;
   readonly audit: AuditLog | undefined;
 }
 
@@ -70,6 +72,8 @@ export class TrustService {
         return this.#answer(message.id, () => admitted(message.binary, message.spec));
       case "store":
         return this.#answer(message.id, () => this.#store(message));
+      case "state":
+        return this.#keepState(message.module, message.state);
       case "audit":
         return this.#booted?.audit?.record(message.note);
       case "stop":
@@ -120,8 +124,11 @@ export class TrustService {
     const audit = openDatabase(() =>
       openAudit(join(dataFolder, AUDIT_FILE), key, (text) => this.#send({ kind: "finding", text })),
     );
-    this.#booted = { agent, keyValues: keyValues.database, audit: audit.database };
-    return bootReply(boot, key.publicKey, [...keyValues.findings, ...audit.findings]);
+    const states = openDatabase(() => new ModuleStateStore(join(dataFolder, "states.sqlite")));
+    const found = states.database?.load();
+    this.#booted = { agent, keyValues: keyValues.database, states: states.database, audit: audit.database };
+    const findings = [...keyValues.findings, ...audit.findings, ...states.findings, ...(found?.findings ?? [])];
+    return { ...bootReply(boot, key.publicKey, findings), states: found?.states ?? new Map() };
   }
 
   #store(message: Extract<CoreToTrust, { kind: "store" }>): StoreReply {
@@ -130,10 +137,19 @@ export class TrustService {
     return keyValues.carryOut(message);
   }
 
+  #keepState(module: string, state: SavedState | undefined): void {
+    try {
+      this.#booted?.states?.keep(module, state);
+    } catch (error) {
+      this.#send({ kind: "finding", text: `the state of ${module} could not be kept: ${toRefusal(error).describe()}` });
+    }
+  }
+
   async #stop(): Promise<void> {
     this.#questions.abandon(new Refusal("E_ABORTED", "the gateway stops"));
     await this.#booted?.agent.stop();
     this.#booted?.keyValues?.close();
+    this.#booted?.states?.close();
     this.#booted?.audit?.close();
   }
 
@@ -181,7 +197,7 @@ function admitted(...[binary, spec]: Parameters<typeof admitModule>): Promise<Ad
   return admitModule(binary, spec);
 }
 
-function bootReply(boot: BootResult, gatewayKey: Uint8Array, found: readonly string[]): BootReply {
+function bootReply(boot: BootResult, gatewayKey: Uint8Array, found: readonly string[]): Omit<BootReply, "states"> {
   const { source, configuration, findings, trust } = boot;
   return {
     modules: Array.from(boot.modules, ([name, { document, envelope, binary }]) => ({

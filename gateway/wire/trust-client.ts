@@ -1,6 +1,6 @@
 /** The core's end of the trust worker: boot, admission, module stores, and the update agent's questions. */
 
-import type { AdmittedModule, ModuleSpec } from "../../kernel/index.ts";
+import type { AdmittedModule, ModuleSpec, SavedState } from "../../kernel/index.ts";
 import { Refusal } from "../../kernel/index.ts";
 import { answerOf, Questions, refusalData } from "./trust-protocol.ts";
 import type {
@@ -81,6 +81,11 @@ export class TrustClient {
     const { prefix, quota } = binding;
     const send = (id: number) => this.#send({ kind: "store", id, operation, prefix, quota, key, value });
     return (await this.#questions.ask(send)) as StoreReply;
+  }
+
+  /** Keeps a module's last good state on disk; undefined forgets it. */
+  keepState(module: string, state: SavedState | undefined): void {
+    this.#send({ kind: "state", module, state });
   }
 
   /** Hands a record to the audit log; what comes before `boot` is lost. */

@@ -1,7 +1,7 @@
 /** The messages between the core's main thread and the trust worker. Both are the trusted core: what crosses is not parsed. */
 
 import { Refusal } from "../../kernel/index.ts";
-import type { ModuleSpec, RefusalCode, RefusalDetail } from "../../kernel/index.ts";
+import type { ModuleSpec, RefusalCode, RefusalDetail, SavedState } from "../../kernel/index.ts";
 import type { GatewayConfiguration } from "../config/index.ts";
 import type { ModuleDocument } from "../envelopes/index.ts";
 import type { ResultCode, UpdateState } from "./update-report.ts";
@@ -59,6 +59,8 @@ export interface BootReply {
   /** The operator's signed configuration in force; undefined where the local file rules alone. */
   readonly configuration: GatewayConfiguration | undefined;
   readonly findings: readonly string[];
+  /** The modules' last good states of earlier processes. */
+  readonly states: ReadonlyMap<string, SavedState>;
   /** Public key of the gateway's own reports, 32 bytes. */
   readonly gatewayKey: Uint8Array;
   readonly rootVersion: number;
@@ -127,6 +129,8 @@ export type CoreToTrust =
       readonly key: Uint8Array;
       readonly value: Uint8Array;
     }
+  /** The last good state of a module, for the next process; undefined forgets it. */
+  | { readonly kind: "state"; readonly module: string; readonly state: SavedState | undefined }
   /** Something that the audit log keeps. */
   | { readonly kind: "audit"; readonly note: AuditNote }
   | { readonly kind: "stop"; readonly id: number };

@@ -112,6 +112,8 @@ export type Order =
   | { readonly type: "restart"; readonly module: number; readonly generation: number; readonly dropState: boolean }
   | { readonly type: "hold"; readonly module: number }
   | { readonly type: "unload"; readonly module: number }
+  /** Save the state now where the module is idle: the process is about to stop. */
+  | { readonly type: "save"; readonly module: number }
   /** A notice of the kernel's, or on another port its message. */
   | { readonly type: "tell"; readonly module: number; readonly port: number; readonly payload: Uint8Array }
   | { readonly type: "prepare-swap"; readonly module: ModuleOrder; readonly deadlineMs: number }

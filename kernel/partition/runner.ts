@@ -463,7 +463,7 @@ export class Runner {
     this.#account(cell, incarnation);
     if (!this.#settle(cell, incarnation, packed)) return;
     cell.state = "idle";
-    this.#checkpoint(cell, incarnation);
+    this.#checkpoint(cell);
     // A fault while saving has changed the state.
     if ((cell.state as CellState) !== "idle") return;
     this.onIdle(cell);
@@ -502,9 +502,15 @@ export class Runner {
     return true;
   }
 
-  #checkpoint(cell: ModuleCell, incarnation: Incarnation): void {
+  #checkpoint(cell: ModuleCell): void {
     const { checkpointMessages } = cell.order;
-    if (checkpointMessages === 0 || ++cell.sinceCheckpoint < checkpointMessages) return;
+    if (checkpointMessages > 0 && ++cell.sinceCheckpoint >= checkpointMessages) this.save(cell);
+  }
+
+  /** Keeps an idle module's state as the last good one, here and in the supervisor. */
+  save(cell: ModuleCell): void {
+    const { incarnation } = cell;
+    if (cell.state !== "idle" || cell.isHeld || incarnation === undefined) return;
     cell.sinceCheckpoint = 0;
     try {
       const state = this.synchronously(incarnation, () => incarnation.instance.save());

@@ -191,6 +191,9 @@ export class PartitionRuntime {
       case "start":
         this.#runner.begin(cell, cell.justRestored);
         return;
+      case "save":
+        this.#runner.save(cell);
+        return;
       case "restart":
         this.#restart(cell, order.generation, order.dropState);
         return;

@@ -6,7 +6,7 @@ import { encodeCbor } from "../cbor/index.ts";
 import { Refusal } from "../errors.ts";
 import { Ring, SharedCounters } from "../ipc/shared.ts";
 import { LIMITS } from "../limits.ts";
-import type { Freeze, ModuleStatistics, Order, Report, SlotLink } from "../partition/protocol.ts";
+import type { Freeze, ModuleStatistics, Order, Report, SavedState, SlotLink } from "../partition/protocol.ts";
 import type { Grant, ModuleSpec, PartitionSpec } from "../system.ts";
 import type { HostReply, KernelEvent, KernelHost, ModuleRow, ResourceBinding } from "./events.ts";
 import {
@@ -29,6 +29,8 @@ import { SwapCoordinator } from "./swaps.ts";
 export interface KernelOptions {
   readonly host: KernelHost;
   readonly onEvent: (event: KernelEvent) => void;
+  /** Each new last good state of a module, to be kept for the next process; undefined where it is to be forgotten. */
+  readonly onState?: (module: string, state: SavedState | undefined) => void;
   /** Fuel of one slice. */
   readonly sliceFuel?: number;
   /** A partition that is awake and silent for so long is stuck, also where it can't be asked for its processor time. */
@@ -106,15 +108,17 @@ export class Kernel {
 
   /**
    * Instantiates a module in its partition, bound to its grants. It gets no message before `begin`.
+   * @param state the last good one of an earlier process, which this instance is handed
    * @returns slots that are granted and never used.
    * @throws Refusal E_UNKNOWN for a partition, E_BUSY for a name in use, E_CAP where a grant is missing.
    */
-  load(spec: ModuleSpec, admitted: AdmittedModule): string[] {
+  load(spec: ModuleSpec, admitted: AdmittedModule, state?: SavedState): string[] {
     if (this.#modules.has(spec.name)) throw new Refusal("E_BUSY", `there is a module ${spec.name} already`);
     const partition = this.#partitions.findIndex((candidate) => candidate.spec.name === spec.partition);
     if (partition < 0) throw new Refusal("E_UNKNOWN", `there is no partition ${spec.partition}`);
     checkGrants(spec, admitted);
     const record = new ModuleRecord(this.#ids.next(), spec, admitted, partition);
+    record.state = state;
     checkContracts(new Map(this.#modules).set(spec.name, record), new Set([spec.name]));
     this.#emitAdmitted(admitted);
     this.#modules.set(spec.name, record);
@@ -142,6 +146,7 @@ export class Kernel {
     this.#broadcast({ type: "module-dead", module: record.id });
     this.#modules.delete(name);
     this.#byId.delete(record.id);
+    this.#options.onState?.(name, undefined);
     this.#relink([record]);
   }
 
@@ -272,11 +277,18 @@ export class Kernel {
 
   /** Ends every partition. Nothing of the kernel runs afterwards. */
   async stop(): Promise<void> {
+    if (!this.#stopping && this.#options.onState !== undefined) await this.#saveStates();
     this.#stopping = true;
     clearInterval(this.#watch);
     for (const timer of this.#timers) clearTimeout(timer);
     this.#swaps.stop();
     await Promise.all([this.#spare?.worker.terminate(), ...this.#partitions.map((partition) => partition.kill())]);
+  }
+
+  /** Asks every idle module for its state, and waits until each partition has answered, for a second at most. */
+  async #saveStates(): Promise<void> {
+    for (const record of this.#modules.values()) this.#order(record, { type: "save", module: record.id });
+    await this.top();
   }
 
   /** Makes a partition stop answering, as a fault of the kernel would: for tests of the watch. */
@@ -463,6 +475,7 @@ export class Kernel {
         return;
       case "checkpoint":
         record.state = report.state;
+        this.#options.onState?.(module, report.state);
         return;
       case "host-request":
         void this.#hostRequest(record, report);
@@ -524,7 +537,7 @@ export class Kernel {
     record.generation = record.nextGeneration();
     record.restarts++;
     record.status = "loading";
-    if (dropState) record.dropState();
+    if (dropState) this.#dropState(record);
     this.#order(record, { type: "restart", module: record.id, generation: record.generation, dropState });
   }
 
@@ -538,9 +551,14 @@ export class Kernel {
     if (record.spec.restart.policy === "safe-state") this.#sendFinal(record);
   }
 
+  #dropState(record: ModuleRecord): void {
+    record.dropState();
+    this.#options.onState?.(record.spec.name, undefined);
+  }
+
   /** The partition with everything in it is replaced: for a module whose failure may have harmed what it shares. */
   #restartPartition(record: ModuleRecord, dropState: boolean): void {
-    if (dropState) record.dropState();
+    if (dropState) this.#dropState(record);
     const partition = this.#partitions[record.partition];
     if (partition !== undefined)
       this.#killPartition(partition, `${record.spec.name} failed: its policy is restart-partition`);

@@ -150,3 +150,15 @@ test("--check reads the configuration and starts nothing", { timeout: 60_000 }, 
   const path = await configure("check", (text) => text);
   expect(await run([path, "--check"])).toMatchObject({ code: 0, stdout: `${path} is valid\n` });
 });
+
+test("what modules had saved when the gateway stopped is theirs again at the next start", {
+  timeout: 90_000,
+}, async () => {
+  const path = await configure("states", (text) => text);
+  const first = await run([path], RUNNING);
+  expect(first.stdout).not.toMatch(/state restored/);
+  expect(first.code).toBe(0);
+  const second = await run([path], RUNNING);
+  expect(second.stdout).toMatch(/bme280: loaded, generation 1, state restored/);
+  expect(second.code).toBe(0);
+});
