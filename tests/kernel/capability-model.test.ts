@@ -77,13 +77,13 @@ class Real {
     const cell = new ModuleCell({ id: module + 1, inboxBytes: 4096, slots: [] } as never, () => undefined);
     cell.state = "idle";
     cells.set(cell.id, cell);
-    const memory = new GuestMemory(new WebAssembly.Memory({ initial: 1 }) as never);
+    const memory = new GuestMemory(new WebAssembly.Memory({ initial: 1 }));
     const instance = { memory, remaining: () => 1e9, refuel: () => undefined };
     return { post, incarnation: { cell, instance }, now: () => 0, report: () => undefined } as never;
   }
 
   #partition(module: number): Partition {
-    return this.#partitions[PARTITION[module] ?? 0] ?? this.#partitions[0];
+    return this.#partitions[PARTITION[module] ?? 0];
   }
 
   #cell(module: number): ModuleCell {
@@ -233,7 +233,7 @@ class Model {
 type Command = (real: Real, model: Model) => void;
 
 const bits = (rights: readonly string[]): number =>
-  rights.reduce((sum, right) => sum | (ENDPOINT_RIGHT[right as "send"] ?? 0), 0);
+  rights.reduce((sum, right) => sum | ENDPOINT_RIGHT[right as "send"], 0);
 /** Mostly a handle that the module holds, else any number that ever was one. */
 function pick(model: Model, which: number, index: number): number {
   const own = [...(model.handles[which]?.keys() ?? [])];

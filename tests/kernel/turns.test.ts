@@ -77,11 +77,14 @@ test.each([
 test.each([
   ["direct", 100_000],
   ["blocking", 50_000_000],
-])("a trap in the middle of a turn of a %s module takes one message with it, and the rest are handled", async (_, fuel) => {
-  const { logs, waitFor } = await start("(if (i32.eq (local.get $letter) (i32.const 104)) (then unreachable))", fuel);
-  expect(await logs("receiver", 19)).toEqual([...letters(0, 7), ...letters(8, 20)]);
-  expect(await waitFor("fault")).toMatchObject({ module: "receiver", cause: "trap" });
-});
+])(
+  "a trap in the middle of a turn of a %s module takes one message with it, and the rest are handled",
+  async (_, fuel) => {
+    const { logs, waitFor } = await start("(if (i32.eq (local.get $letter) (i32.const 104)) (then unreachable))", fuel);
+    expect(await logs("receiver", 19)).toEqual([...letters(0, 7), ...letters(8, 20)]);
+    expect(await waitFor("fault")).toMatchObject({ module: "receiver", cause: "trap" });
+  },
+);
 
 test.each([
   ["direct", 100_000],
@@ -102,7 +105,10 @@ test("each message of a turn has its whole budget, and no more", async () => {
   expect(await logs("receiver", 20)).toEqual(letters(0, 20));
   expect(events.filter(({ type }) => type === "fault")).toEqual([]);
   await running?.stop();
-  const { waitFor } = await start("(if (i32.eq (local.get $letter) (i32.const 99)) (then (loop $l (br $l))))", 1_500_000);
+  const { waitFor } = await start(
+    "(if (i32.eq (local.get $letter) (i32.const 99)) (then (loop $l (br $l))))",
+    1_500_000,
+  );
   expect(await waitFor("fault")).toMatchObject({ module: "receiver", cause: "budget" });
 });
 
@@ -115,7 +121,12 @@ test("somebody of a higher priority who waits is known at once", () => {
   scheduler.ready(high);
   scheduler.ready(higher);
   expect([scheduler.hasAbove(0), scheduler.hasAbove(1), scheduler.hasAbove(5)]).toEqual([false, true, true]);
-  expect([scheduler.next(), scheduler.next(), scheduler.next(), scheduler.next()]).toEqual([higher, high, low, undefined]);
+  expect([scheduler.next(), scheduler.next(), scheduler.next(), scheduler.next()]).toEqual([
+    higher,
+    high,
+    low,
+    undefined,
+  ]);
   expect(scheduler.hasAbove(7)).toBe(false);
 });
 

@@ -130,17 +130,17 @@ export class Session {
     this.#doing = this.#doing.then(async () => {
       const wanted = this.#waiting;
       this.#waiting = new Set();
-      if (this.#isStopping) return;
+      if (this.#isStopping()) return;
       try {
         if (wanted.has("gateway")) await this.#reconfigure();
         if (wanted.has("source")) await this.#renew();
       } catch (error) {
-        if (!this.#isStopping) this.#failed.reject(error);
+        if (!this.#isStopping()) this.#failed.reject(error);
       }
     });
   }
 
-  get #isStopping(): boolean {
+  #isStopping(): boolean {
     return this.#options.signal.aborted;
   }
 
@@ -356,7 +356,7 @@ export class Session {
   }
 
   #show(event: GatewayEvent): void {
-    if (this.#isStopping) return;
+    if (this.#isStopping()) return;
     const { reporter } = this.#options;
     reporter.event(event, this.#module?.name ?? "");
     if (event.type !== "fault" || event.module !== this.#module?.name || this.#binary === undefined) return;

@@ -328,7 +328,7 @@ const CONTRACTED = {
 
 /** Sends these bytes to `sink`, by a route with these rules. */
 async function sendChecked(running: Watched, bytes: Uint8Array, rules: Partial<EndpointGrant>): Promise<number[]> {
-  await loadProbe(running, "sink", recorder(), { manifest: CONTRACTED as never });
+  await loadProbe(running, "sink", recorder(), { manifest: CONTRACTED });
   return await evaluate(running, "probe", SEND, [sendOf(8192, bytes.length)], {
     grants: [endpoint("sink.in", { rights: ["send"], ...rules })],
     slots: { out: endpointSlot(["send"]) },
@@ -394,7 +394,7 @@ describe("content", () => {
 
   it("of a reply that is not what the contract says does not reach the caller", async () => {
     const running = await watched();
-    await loadModule(running, "sink", watModule("", ECHO), { manifest: CONTRACTED as never });
+    await loadModule(running, "sink", watModule("", ECHO), { manifest: CONTRACTED });
     const got = await evaluate(running, "probe", CALL, [callOf(2000, good.length)], {
       grants: [endpoint("sink.in", { rights: ["call"], check: true })],
       slots: { out: endpointSlot(["call"]) },
@@ -406,7 +406,7 @@ describe("content", () => {
 
   it("of a call that would be carried by a gate is checked as well", async () => {
     const running = await watched();
-    await loadModule(running, "sink", watModule("", ECHO), { manifest: { ...CONTRACTED, fuel: 10_000 } as never });
+    await loadModule(running, "sink", watModule("", ECHO), { manifest: { ...CONTRACTED, fuel: 10_000 } });
     const calls = Array.from({ length: 4 }, () => callOf(2000, 2));
     const got = await evaluate(running, "probe", CALL, calls, {
       grants: [endpoint("sink.in", { rights: ["call"], check: true })],
@@ -434,7 +434,7 @@ describe("contract confusion", () => {
 
   it("at a link is refused with the field that differs: E_CONTRACT", async () => {
     const running = await watched();
-    await loadProbe(running, "sink", recorder(), { manifest: CONTRACTED as never });
+    await loadProbe(running, "sink", recorder(), { manifest: CONTRACTED });
     const slots = { out: { ...endpointSlot(["send"]), contract: "other" } };
     const loading = loadModule(running, "probe", watModule(SEND, ECHO), {
       grants: [endpoint("sink.in", { rights: ["send"] })],
