@@ -53,8 +53,9 @@ export class UpdateAgent {
   readonly #reporter: Reporter;
   readonly #steps: Steps;
   readonly #ledger: PlanLedger;
-  readonly #signatures: SignatureLimiter;
-  readonly #arrivals: TokenBucket;
+  readonly #plans: Allowance;
+  /** Of their own: a flood of plans must not keep out the root that ends it. */
+  readonly #roots: Allowance;
   #trust: TrustState;
   #running: Running;
   /** The version of the plan whose set runs. */
@@ -67,8 +68,7 @@ export class UpdateAgent {
   #stopListeningForRoot: () => void = () => undefined;
   /** The newest of the plans that came too fast. */
   #deferred: Uint8Array | undefined;
-  /** A plan made under a root that has not arrived. */
-  #awaitingRoot: Uint8Array | undefined;
+  #cancelRoot: (() => void) | undefined;
   #stopped = false;
 
   constructor(options: AgentOptions) {
@@ -80,11 +80,10 @@ export class UpdateAgent {
     this.#inbox = new Inbox(options.transport, clock);
     this.#reporter = new Reporter({ ...options, gatewayId: options.identity.gatewayId });
     const now = () => clock.monotonic();
-    const { arrivalBurst, arrivalsPerSecond, signatureBurst, signaturesPerSecond } = UPDATE_LIMITS;
-    this.#arrivals = new TokenBucket({ capacity: arrivalBurst, perSecond: arrivalsPerSecond, now });
-    this.#signatures = new TokenBucket({ capacity: signatureBurst, perSecond: signaturesPerSecond, now });
+    this.#plans = allowance(now);
+    this.#roots = allowance(now);
     this.#ledger = new PlanLedger(store, now);
-    this.#steps = new Steps({ ...options, inbox: this.#inbox, limiter: this.#signatures });
+    this.#steps = new Steps({ ...options, inbox: this.#inbox });
   }
 
   /** Begins: a candidate that the boot started is put on probation, then plans are listened to. */
@@ -118,6 +117,7 @@ export class UpdateAgent {
     this.#stopped = true;
     this.#cancelRetry();
     this.#cancelDeferred();
+    this.#cancelRoot?.();
     this.#next = undefined;
     this.#current?.abort("the gateway stops");
     await this.#working;
@@ -138,7 +138,7 @@ export class UpdateAgent {
 
   /** The cheap checks first: a flood must not even make us hash. */
   #desired(payload: Uint8Array): void {
-    if (!this.#arrivals.take(1)) {
+    if (!this.#plans.arrivals.take(1)) {
       this.#defer(payload);
       return;
     }
@@ -162,14 +162,13 @@ export class UpdateAgent {
     }
     const { clock, identity } = this.#options;
     const now = Math.floor(clock.now() / 1000);
-    return verifyPlan(payload, this.#trust, { gatewayId: identity.gatewayId, now, limiter: this.#signatures });
+    return verifyPlan(payload, this.#trust, { gatewayId: identity.gatewayId, now, limiter: this.#plans.signatures });
   }
 
   /** A newer plan supersedes whatever goes on, in any state. @throws Refusal E_ROLLBACK for one older than seen before */
   #accept(payload: Uint8Array, plan: VerifiedPlan): void {
     this.#ledger.see(plan);
     this.#cancelRetry();
-    this.#awaitingRoot = undefined;
     this.#begin(new Attempt(payload, plan));
   }
 
@@ -252,11 +251,11 @@ export class UpdateAgent {
     await this.#steps.undo(attempt, this.#running);
     attempt.state = failure;
     const last: LastResult = { code: refusal.code, reason: refusal.describe(), plan: attempt.digest };
-    const { rejected } = this.#options.store.state;
+    const { rejected, last: before } = this.#options.store.state;
     const remembered = then === "remember" && hasCostMuch ? remember(rejected, last) : rejected;
-    this.#saveQuietly({ candidate: undefined, last, rejected: remembered });
+    this.#saveQuietly({ candidate: undefined, last: attempt.isTriedAgain ? before : last, rejected: remembered });
     if (then === "remember") this.#ledger.refuse(last);
-    this.#finish(attempt, refusal.code, refusal.describe(), then !== "retry");
+    this.#finish(attempt, refusal.code, refusal.describe(), then !== "retry" && !attempt.isTriedAgain);
     if (then === "retry") this.#retryLater(attempt);
   }
 
@@ -291,7 +290,6 @@ export class UpdateAgent {
       this.#defer(payload);
       return;
     }
-    if (refusal.code === "E_ROOT_GAP") this.#awaitingRoot = payload;
     const isFinal = refusal.code !== "E_ROOT_GAP";
     const result: LastResult = { code: refusal.code, reason: refusal.describe(), plan: digest };
     if (aftermath(refusal.code) === "remember") this.#ledger.refuse(result);
@@ -324,38 +322,49 @@ export class UpdateAgent {
 
   /** Check first, persist then, and only then use it. */
   #root(payload: Uint8Array): void {
-    if (payload.length > UPDATE_LIMITS.documentBytes || !this.#arrivals.take(1)) return;
+    if (payload.length > UPDATE_LIMITS.documentBytes) return;
+    if (!this.#roots.arrivals.take(1)) {
+      this.#askForRootLater();
+      return;
+    }
     const digest = sha256Hex(payload);
     if (this.#ledger.result(digest, false) !== undefined) return;
     try {
-      const { trust } = verifyRoot(payload, this.#trust, this.#signatures);
+      const { trust } = verifyRoot(payload, this.#trust, this.#roots.signatures);
       this.#options.store.save({ trust: encodeTrustState(trust) });
       this.#trust = trust;
     } catch (error) {
       const refusal = asRefusal(error);
+      if (aftermath(refusal.code) === "retry") this.#askForRootLater();
       if (aftermath(refusal.code) === "remember") {
         this.#ledger.refuse({ code: refusal.code, reason: refusal.describe(), plan: digest });
       }
       this.#notice({ plan: digest, state: "rejected", percent: 0, code: refusal.code, reason: refusal.describe() });
       return;
     }
-    this.#ledger.forgetSeen(this.#trust.root);
+    this.#ledger.underNewRoot(this.#trust.root);
     this.#listenForRoot();
     this.#report();
     this.#underNewRoot();
   }
 
-  /** A new root may make a waiting plan good, and one that goes on bad. */
+  /** One that came in a flood, or could not be stored, is retained at the broker; it is asked for when it is calm. */
+  #askForRootLater(): void {
+    const { clock, times } = this.#options;
+    // As with plans, the timer is never put off.
+    this.#cancelRoot ??= clock.after(times.retryMs * (1 + clock.random()), () => {
+      this.#cancelRoot = undefined;
+      if (!this.#stopped) this.#inbox.ask(topics.root(this.#trust.root.version + 1));
+    });
+  }
+
+  /** A new root may make the retained plan good, which came before it, and one that goes on bad. */
   #underNewRoot(): void {
-    const waiting = this.#awaitingRoot;
-    this.#awaitingRoot = undefined;
-    if (waiting !== undefined) {
-      this.#desired(waiting);
-      return;
-    }
+    this.#inbox.ask(topics.gateway(this.#options.identity.gatewayId, "desired"));
     const attempt = this.#current;
     if (attempt === undefined) return;
-    attempt.abort("a new root arrived");
+    attempt.isTriedAgain = true;
+    attempt.abort("a new root arrived: the plan is verified again");
     this.#working = this.#working.then(() => {
       if (this.#next === undefined && !this.#stopped) this.#verifyAgain(attempt.payload, attempt.digest);
     });
@@ -441,6 +450,20 @@ export class UpdateAgent {
       this.#notice({ ...NO_NOTICE, code: error.code, reason: error.describe() });
     }
   }
+}
+
+/** What a stranger's documents may cost. */
+interface Allowance {
+  readonly arrivals: SignatureLimiter;
+  readonly signatures: SignatureLimiter;
+}
+
+function allowance(now: () => number): Allowance {
+  const { arrivalBurst, arrivalsPerSecond, signatureBurst, signaturesPerSecond } = UPDATE_LIMITS;
+  return {
+    arrivals: new TokenBucket({ capacity: arrivalBurst, perSecond: arrivalsPerSecond, now }),
+    signatures: new TokenBucket({ capacity: signatureBurst, perSecond: signaturesPerSecond, now }),
+  };
 }
 
 const NO_NOTICE: UpdateNotice = Object.freeze({ plan: "", state: "idle", percent: 0, code: undefined, reason: "" });

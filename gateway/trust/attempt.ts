@@ -18,6 +18,8 @@ export class Attempt {
   pauseMs: number | undefined;
   /** True where a boot started its set, so that no old modules are kept warm. */
   isResumed = false;
+  /** True where it is broken off for another try of the same plan: its end is not the plan's. */
+  isTriedAgain = false;
   /** Verified documents of the whole set, by module name, once they are. */
   readonly modules = new Map<string, VerifiedModule>();
   configuration: VerifiedConfiguration | undefined;

@@ -64,8 +64,9 @@ export class PlanLedger {
     for (const signer of plan.signers) this.#newest.set(signer, { version, digest });
   }
 
-  /** Keys that a new root no longer lists cannot hold back anybody. */
-  forgetSeen(root: RootDocument): void {
+  /** A new root may list a key that was unknown, and keys that it revokes cannot hold back anybody. */
+  underNewRoot(root: RootDocument): void {
+    this.#refused.clear();
     const revoked = new Set(root.revokedKeys.map((id) => id.toHex()));
     for (const signer of this.#newest.keys()) if (revoked.has(signer)) this.#newest.delete(signer);
   }

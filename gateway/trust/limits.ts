@@ -43,10 +43,10 @@ export const UPDATE_LIMITS = Object.freeze({
   documentBytes: 300 * 1024,
   /** Blocks asked for at a time: enough to hide the round trip, little enough for a Pi's memory. */
   blocksAtOnce: 4,
-  /** Plans and roots that are looked at, at once and each second: an honest sender sends one. */
+  /** Plans that are looked at, at once and each second, and roots beside them: an honest sender sends one. */
   arrivalBurst: 64,
   arrivalsPerSecond: 16,
-  /** Signatures that a flood of forged documents can make us compute: at once, and each second. */
+  /** Signatures that a flood of forged plans can make us compute, at once and each second, and one of forged roots. */
   signatureBurst: 32,
   signaturesPerSecond: 8,
   /** Events about plans that nobody could vouch for: at once, and each second. */

@@ -1,6 +1,6 @@
 /** The steps of an attempt: documents, policy, room, download, staging, swap, and the way back. */
 
-import type { SignatureLimiter, TrustState, VerifiedModule } from "../envelopes/index.ts";
+import type { TrustState, VerifiedModule } from "../envelopes/index.ts";
 import type { GatewayConfiguration } from "../config/index.ts";
 import { Refusal } from "../../kernel/index.ts";
 import { classId, vendorId, verifyConfiguration, verifyModule } from "../envelopes/index.ts";
@@ -20,7 +20,6 @@ import type { InstalledModule, ModuleSet } from "./store-state.ts";
 
 export interface StepsOptions extends Omit<AgentOptions, "onNotice" | "key" | "transport"> {
   readonly inbox: Inbox;
-  readonly limiter: SignatureLimiter;
 }
 
 /** What a step may look at. */
@@ -87,10 +86,10 @@ export class Steps {
   makeRoom(attempt: Attempt): void {
     const { store } = this.#options;
     store.collect(attempt.digests);
-    const missing = [...attempt.modules.values()].filter(
-      ({ document }) => !store.has("blobs", document.wasmDigest.toHex()),
+    const missing = Array.from(attempt.modules.values(), ({ document: { wasmDigest, wasmSize } }) =>
+      store.missingBytes(wasmDigest.toHex(), wasmSize),
     );
-    store.requireRoom(missing.reduce((sum, { document }) => sum + document.wasmSize, 0));
+    store.requireRoom(missing.reduce((sum, bytes) => sum + bytes, 0));
   }
 
   /** What came with the gateway is copied, so that the set is whole in one place; the rest is fetched. */

@@ -113,10 +113,22 @@ export class Store {
     }
   }
 
-  /** @throws Refusal E_STORE where a download of so many bytes would fill the disk */
+  /** What a download of this blob has yet to write: what of it is on the disk already takes no more room. */
+  missingBytes(digest: string, size: number): number {
+    if (this.has("blobs", digest)) return 0;
+    return Math.max(0, size - (this.#fileSystem.size(this.#path("parts", digest)) ?? 0));
+  }
+
+  /**
+   * Evidence goes before an update does: the quarantine is emptied where it stands in the way.
+   * @throws Refusal E_STORE where a download of so many bytes would fill the disk
+   */
   requireRoom(bytes: number): void {
+    if (this.#hasRoom(bytes)) return;
+    const quarantine = join(this.folder, "quarantine");
+    for (const name of this.#fileSystem.list(quarantine)) this.#fileSystem.remove(join(quarantine, name));
+    if (this.#hasRoom(bytes)) return;
     const free = this.#fileSystem.freeBytes(this.folder);
-    if (free >= bytes + RESERVED_BYTES) return;
     throw new Refusal("E_STORE", "the disk has no room for this update", {
       expected: `${bytes + RESERVED_BYTES} bytes free`,
       found: `${free} bytes`,
@@ -142,6 +154,10 @@ export class Store {
     });
     for (const name of unwanted) this.#fileSystem.remove(join(this.folder, folder, name));
     return unwanted.length;
+  }
+
+  #hasRoom(bytes: number): boolean {
+    return this.#fileSystem.freeBytes(this.folder) >= bytes + RESERVED_BYTES;
   }
 
   #newest(): Slot | undefined {

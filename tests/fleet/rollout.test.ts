@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { topics } from "../../gateway/wire/update-topics.ts";
 import { writePrivateKey } from "../../tools/keys/key-file.ts";
 import { BrokerSession } from "../../tools/push/broker.ts";
 import { readRelease, rollout } from "../../tools/push/index.ts";
@@ -143,6 +144,20 @@ describe("a rollout", () => {
     await sleeper?.agent.stop();
     const result = await rollOut(optionsFor({ timeoutMs: 1_000, waves: [0.05, 1] }));
     expect(result).toMatchObject({ outcome: "aborted", waves: 1, counts: { committed: 0, late: 1 } });
+  });
+
+  it("takes its plan back, where it stops, from gateways that are off", async () => {
+    isBad = (_id, sequence) => sequence === 3;
+    const [sleeper] = fleet;
+    await sleeper?.agent.stop();
+    const release = { modules: [readRelease(bad.whole)], timeoutMs: 2_000, waves: [1], abortShare: 1 };
+    const desired: Uint8Array[] = [];
+    await session.subscribe(topics.gateway(sleeper?.id ?? "", "desired"), (payload) => desired.push(payload));
+    expect((await rollOut(optionsFor(release))).counts).toMatchObject({ failed: SIZE - 1, late: 1 });
+    expect(desired.at(-1)?.length).toBeGreaterThan(0);
+    const stopped = await rollOut(optionsFor({ ...release, id: "autumn-2", version: issued + 1, abortShare: 0.1 }));
+    expect(stopped.outcome).toBe("aborted");
+    await expect.poll(() => desired.at(-1)?.length).toBe(0);
   });
 
   it("follows another rollout over the same session", async () => {

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connectAsync } from "mqtt";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { decodeEvent, unverifiedReport } from "../../gateway/wire/update-report.ts";
 import { topics } from "../../gateway/wire/update-topics.ts";
 import { Refusal } from "../../kernel/index.ts";
 import { writePrivateKey } from "../../tools/keys/key-file.ts";
@@ -127,6 +128,20 @@ describe("a push", () => {
     expect(result).toMatchObject({ code: "E_PROBATION", state: "rolled-back" });
     expect(result.reason).toContain("unreachable");
     expect(gateway.runtime.running.get("threshold")).toBe(oldThreshold.digest);
+  });
+
+  it("ends with the result in the gateway's report where the connection lost its last event", async () => {
+    const publish = transport.publish.bind(transport);
+    transport.publish = (topic, payload, options) => {
+      const isLast = topic.endsWith("/event") && decodeEvent(unverifiedReport(payload)).code !== undefined;
+      if (!isLast) publish(topic, payload, options);
+    };
+    expect(await pushUpdate(pushOf(newThreshold))).toMatchObject({ code: "OK", state: "committed" });
+    gateway.runtime.probationFailure = new Refusal("E_PROBATION", "module threshold trapped: unreachable");
+    const third = pushOf(makeModule("threshold", 3));
+    const result = await pushUpdate({ ...third, planVersion: Math.floor(Date.now() / 1000) + 60 });
+    expect(result).toMatchObject({ code: "E_PROBATION", state: "rolled-back" });
+    expect(result.reason).toContain("unreachable");
   });
 
   it("says that time is up, and the gateway takes the plan when it is back", async () => {

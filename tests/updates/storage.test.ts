@@ -1,8 +1,9 @@
 /** Disks that are full, read-only or damaged, and starts that were cut short: something good always runs. */
 
 import { describe, expect, it } from "vitest";
-import { Store } from "../../gateway/trust/store.ts";
+import { RESERVED_BYTES, Store } from "../../gateway/trust/store.ts";
 import { sha256Hex } from "../../gateway/wire/digest.ts";
+import { topics } from "../../gateway/wire/update-topics.ts";
 import { Refusal } from "../../kernel/index.ts";
 import { FaultDisk, seededRandom } from "../../tools/powercut/fault-disk.ts";
 import { Bench, deliveredAs, makeModule } from "./bench.ts";
@@ -149,6 +150,34 @@ describe("a full disk", () => {
     await gateway.agent.idle();
     while (!gateway.events.some((event) => event.code === "OK")) await new Promise((resolve) => setTimeout(resolve, 5));
     expect(gateway.runtime.running.get("threshold")).toBe(second.digest);
+    await gateway.agent.stop();
+  });
+
+  it("is no reason to give up a download of which only the end is missing", async () => {
+    const fileSystem = disk();
+    const gateway = boot(fileSystem, { times: { stallMs: 30 } });
+    const lastBlock = topics.block(second.blob, 2);
+    gateway.broker.intercept = (topic, payload) => (topic === lastBlock ? [] : [payload]);
+    const plan = gateway.push(1, [second]);
+    expect(await gateway.result(plan)).toMatchObject({ code: "E_TIMEOUT", final: false });
+    fileSystem.limitFree(RESERVED_BYTES + 20_000);
+    gateway.broker.intercept = (_topic, payload) => [payload];
+    while (!gateway.events.some(({ code }) => code === "OK")) await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(gateway.events.map(({ code }) => code)).not.toContain("E_STORE");
+    await gateway.agent.stop();
+  });
+
+  it("loses what lies in quarantine before an update is refused for want of room", async () => {
+    const fileSystem = disk();
+    const gateway = boot(fileSystem);
+    const evidence = `${FOLDER}/quarantine/blobs-${"ab".repeat(32)}`;
+    fileSystem.write(evidence, new Uint8Array(10_000));
+    fileSystem.limitFree(RESERVED_BYTES + 100_000);
+    expect(await gateway.code(gateway.push(1, [second]))).toBe("OK");
+    expect(fileSystem.size(evidence)).toBe(10_000);
+    fileSystem.limitFree(RESERVED_BYTES + 1_000);
+    expect(await gateway.code(gateway.push(2, [third]))).toBe("E_STORE");
+    expect(fileSystem.size(evidence)).toBeUndefined();
     await gateway.agent.stop();
   });
 

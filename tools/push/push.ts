@@ -56,8 +56,13 @@ export interface PushResult {
 }
 
 const VALID_SECONDS = 7 * 86_400;
+/** How long the last event may take after the report that says the same. */
+const EVENT_MS = 2_000;
 /** A gateway that was ever online has left a report at the broker. */
 const REPORTED_MS = 10_000;
+
+/** The gateway's last word, from its event or from its report. */
+type End = Pick<UpdateEvent, "state" | "code" | "reason"> & Partial<Pick<UpdateEvent, "pauseMs">>;
 
 /** @throws Refusal where it could not even be published; what the gateway decided is in the result */
 export async function pushUpdate(
@@ -130,7 +135,7 @@ class Push {
   }
 
   /** Until the gateway's final word on this plan, or until time is up. */
-  async #follow(plan: string): Promise<UpdateEvent | undefined> {
+  async #follow(plan: string): Promise<End | undefined> {
     const deadline = this.#begun + this.#options.timeoutMs;
     let presence: string | undefined;
     for (;;) {
@@ -145,12 +150,22 @@ class Push {
         if (event.final) return event;
       }
       const left = deadline - performance.now();
+      const result = this.#watch.resultOf(plan);
       if (left <= 0 || this.#options.signal?.aborted === true) return undefined;
-      await this.#watch.changed(left, this.#options.signal);
+      if (result === undefined) await this.#watch.changed(left, this.#options.signal);
+      // The event follows its report at once, or was lost with the connection.
+      else if (!(await this.#watch.changed(EVENT_MS, this.#options.signal)))
+        return { ...result, state: this.#endOf(result.code) };
     }
   }
 
-  #result(plan: string, version: number, end: UpdateEvent | undefined): PushResult {
+  #endOf(code: ResultCode): UpdateState {
+    if (code === "OK") return "committed";
+    const wasSwapped = this.#last?.state === "staged" || this.#last?.state === "probation";
+    return wasSwapped || code === "E_PROBATION" ? "rolled-back" : "rejected";
+  }
+
+  #result(plan: string, version: number, end: End | undefined): PushResult {
     const state = (end ?? this.#last)?.state ?? "idle";
     const seconds = (performance.now() - this.#begun) / 1000;
     const code = end?.code ?? "E_TIMEOUT";

@@ -136,6 +136,7 @@ class Rollout {
       const wave = this.#members.slice(start, end);
       start = end;
       const outcome = await this.#wave(index, wave, index === waves.length - 1);
+      if (outcome === "aborted") await this.#takeBack();
       if (outcome !== "done") return this.#result(outcome, index + 1);
     }
     if (this.#counts(this.#members).committed === this.#members.length) {
@@ -170,10 +171,9 @@ class Rollout {
   #judge(member: Member): void {
     const { reported } = member.watch;
     if (reported === undefined) return;
+    const result = member.plan === undefined ? undefined : member.watch.resultOf(member.plan);
     if (this.#hasEverything(reported)) this.#decide(member, "OK");
-    else if (member.plan !== undefined && reported.last?.plan === member.plan && isFinal(reported.last.code)) {
-      this.#decide(member, reported.last.code);
-    }
+    else if (result !== undefined) this.#decide(member, result.code);
   }
 
   #decide(member: Member, code: string): void {
@@ -255,6 +255,13 @@ class Rollout {
     member.outcome = "planned";
     this.#judge(member);
     if (member.code === "") await session.retain(topics.gateway(member.id, "desired"), payload);
+  }
+
+  /** Whoever was off must not take a release that has failed elsewhere when it is back. */
+  async #takeBack(): Promise<void> {
+    for (const { id, outcome } of this.#members) {
+      if (outcome === "planned" || outcome === "late") await this.#options.session.clear(topics.gateway(id, "desired"));
+    }
   }
 
   #expire(wave: readonly Member[]): void {
@@ -340,11 +347,6 @@ class Rollout {
 /** A wave of which nobody committed, because all were off, says nothing about the release. */
 function hasProof(wave: readonly Member[]): boolean {
   return wave.length === 0 || wave.some(({ outcome }) => outcome === "committed");
-}
-
-/** Codes after which a gateway tries again by itself decide nothing. */
-function isFinal(code: string): boolean {
-  return code !== "E_STORE" && code !== "E_TIMEOUT" && code !== "E_ROOT_GAP";
 }
 
 /** The word of a rollout that did not reach everybody. */

@@ -2,10 +2,13 @@
 
 import { Refusal } from "../../kernel/index.ts";
 import { decodeEvent, decodeReport, openReport } from "../../gateway/wire/update-report.ts";
-import type { GatewayReport, UpdateEvent } from "../../gateway/wire/update-report.ts";
+import type { GatewayReport, ResultCode, UpdateEvent } from "../../gateway/wire/update-report.ts";
 
 /** Bytes of a report at most: more is not even decoded. */
 const REPORT_BYTES = 256 * 1024;
+
+/** Codes after which a gateway tries again by itself decide nothing. */
+const TRIED_AGAIN: readonly ResultCode[] = ["E_STORE", "E_TIMEOUT", "E_BUSY", "E_ROOT_GAP"];
 
 export class GatewayWatch {
   readonly gatewayId: string;
@@ -31,6 +34,13 @@ export class GatewayWatch {
   /** Messages on the gateway's topics that its key did not sign. */
   get forged(): number {
     return this.#forged;
+  }
+
+  /** How this plan ended, as the newest report has it; undefined where nothing final is said of it. */
+  resultOf(plan: string): { readonly code: ResultCode; readonly reason: string } | undefined {
+    const reported = this.#reported;
+    if (reported?.plan?.digest === plan) return { code: "OK", reason: "" };
+    return reported?.last?.plan === plan && !TRIED_AGAIN.includes(reported.last.code) ? reported.last : undefined;
   }
 
   takeReported(payload: Uint8Array): void {

@@ -461,14 +461,37 @@ describe("roots at the broker", () => {
     expect(await gateway.result(early, 1)).toMatchObject({ code: "OK" });
   });
 
+  it("may come after a plan by a key that only they list, as they do after a week off", async () => {
+    const gateway = bench();
+    publishModule(gateway.broker, second);
+    const early = gateway.publishPlan(makePlan(1, [second], {}, [newDeploy]));
+    expect(await gateway.code(early)).toBe("E_KEY");
+    gateway.broker.retain(topics.root(2), rootBytesOf(2, rotated));
+    expect(await gateway.result(early, 1)).toMatchObject({ code: "OK", state: "committed" });
+  });
+
+  it("are taken although a thief floods the gateway with plans, and one that came in a flood of roots is asked for", async () => {
+    const gateway = bench();
+    await gateway.agent.idle();
+    const desired = topics.gateway(GATEWAY, "desired");
+    for (let version = 1; version <= 300; version++) gateway.agent.message(desired, makePlan(version, [second]));
+    gateway.agent.message(topics.root(2), rootBytesOf(2));
+    expect(gateway.agent.trust.root.version).toBe(2);
+    const forged = rootBytesOf(3);
+    for (let at = 0; at < 300; at++)
+      gateway.agent.message(topics.root(3), flipped(forged, forged.length - 1 - (at % 60)));
+    gateway.broker.retain(topics.root(3), rootBytesOf(3));
+    await rootVersion(gateway, 3);
+  });
+
   it("that revoke the signer end an attempt that goes on: E_REVOKED", async () => {
     const gateway = bench();
     gateway.runtime.holdProbation = true;
     const plan = gateway.push(1, [second]);
     await until(() => gateway.runtime.calls.includes("probation"));
     gateway.broker.retain(topics.root(2), rootBytesOf(2, rotated));
-    expect(await gateway.result(plan)).toMatchObject({ code: "E_ABORTED", state: "rolled-back" });
-    expect(await gateway.result(plan, 1)).toMatchObject({ code: "E_REVOKED" });
+    expect(await gateway.result(plan)).toMatchObject({ code: "E_ABORTED", state: "rolled-back", final: false });
+    expect(await gateway.result(plan, 1)).toMatchObject({ code: "E_REVOKED", final: true });
     expect(gateway.runtime.running.get("threshold")).toBe(first.digest);
   });
 
