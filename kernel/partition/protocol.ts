@@ -106,7 +106,13 @@ export type Order =
   | ChannelOrder
   | RouteOrder
   | PolicyOrder
-  | { readonly type: "load"; readonly module: ModuleOrder; readonly state: SavedState | undefined }
+  /** A held module gets its place, with its state, and no instance. */
+  | {
+      readonly type: "load";
+      readonly module: ModuleOrder;
+      readonly state: SavedState | undefined;
+      readonly isHeld: boolean;
+    }
   | { readonly type: "link"; readonly module: number; readonly slots: readonly SlotLink[] }
   | { readonly type: "start"; readonly module: number }
   | { readonly type: "restart"; readonly module: number; readonly generation: number; readonly dropState: boolean }

@@ -145,7 +145,7 @@ export class PartitionRuntime {
         for (const [edge, guard] of order.guards) this.#post.policy.setGuard(edge, guard);
         return;
       case "load":
-        this.#load(order.module, order.state);
+        this.#load(order.module, order.state, order.isHeld);
         return;
       case "host-reply":
         this.#hostReply(order.request, order.result, order.bytes);
@@ -230,14 +230,15 @@ export class PartitionRuntime {
     }
   }
 
-  #load(order: ModuleOrder, state: SavedState | undefined): void {
+  #load(order: ModuleOrder, state: SavedState | undefined, isHeld: boolean): void {
     const cell = new ModuleCell(order, (_, message, result) => {
       if (message.kind === KIND.call) this.#post.answer(message.senderPartition, message.correlation, result, NOTHING);
     });
     this.#cells.set(order.id, cell);
     this.#link(cell, order.slots);
     cell.lastState = state;
-    this.#instantiate(cell, order.generation);
+    if (isHeld) cell.state = "held";
+    else this.#instantiate(cell, order.generation);
   }
 
   #restart(cell: ModuleCell, generation: number, dropState: boolean): void {

@@ -408,9 +408,10 @@ export class Kernel {
   }
 
   #loadInto(record: ModuleRecord): void {
-    record.status = "loading";
+    const isHeld = record.status === "held";
+    if (!isHeld) record.status = "loading";
     const slots = this.#links(record);
-    this.#order(record, { type: "load", module: moduleOrder(record, slots), state: record.state });
+    this.#order(record, { type: "load", module: moduleOrder(record, slots), state: record.state, isHeld });
   }
 
   /** Where the slots lead. What their routes ask for is known in every partition before a message can go by them. */
@@ -653,11 +654,12 @@ export class Kernel {
     this.#partitions[index] = replacement;
     this.#connect(index);
     for (const record of members) {
-      if (record.status === "held") continue;
       record.generation = record.nextGeneration();
-      record.restarts++;
-      record.failedAt = since;
-      record.failedCause = "partition";
+      if (record.status !== "held") {
+        record.restarts++;
+        record.failedAt = since;
+        record.failedCause = "partition";
+      }
       this.#loadInto(record);
     }
     this.#relink(this.#modules.values());

@@ -135,7 +135,8 @@ async function campaign({ count, seed, only, jobs, json }: Options): Promise<boo
     hangs: hangs.length,
   };
   const problems = [...kernelFailures, ...neighboursDisturbed, ...hangs];
-  const report = { ...rest, failures: causes, ...zero, seed, seconds, problems: problems.slice(0, 50) };
+  const failures = Object.entries(causes).reduce((sum, [cause, count]) => (cause === "denied" ? sum : sum + count), 0);
+  const report = { ...rest, failures, causes, ...zero, seed, seconds, problems: problems.slice(0, 50) };
   process.stdout.write(`${json ? JSON.stringify(report) : describe(report)}\n`);
   return problems.length === 0;
 }

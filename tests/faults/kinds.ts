@@ -129,10 +129,16 @@ async function mutated({ system, victim, random, from }: Trial): Promise<Finding
   return undefined;
 }
 
-/** Puts the good version back in force. */
+/** Puts the good version back in force; where it refuses the state that a bad one has left, it begins without one. */
 export async function heal(system: System, victim: Victim): Promise<void> {
   await system.rest(victim.name);
-  await system.kernel.swap([{ name: victim.name, admitted: victim.admitted }], 2000);
+  try {
+    await system.kernel.swap([{ name: victim.name, admitted: victim.admitted }], 2000);
+  } catch (error) {
+    if (!(error instanceof Refusal) || error.code !== "E_STATE") throw error;
+    await system.reload(victim);
+    return;
+  }
   system.kernel.settle([victim.name], true);
   await system.kernel.settled();
 }

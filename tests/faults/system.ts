@@ -258,6 +258,15 @@ export class System {
     return found;
   }
 
+  /** Takes a victim away and loads it anew, without state. */
+  async reload({ name, spec, admitted }: Victim): Promise<void> {
+    this.kernel.unload(name);
+    this.#status.set(name, "failed");
+    this.kernel.load(spec, admitted);
+    this.kernel.begin(name);
+    await this.rest(name);
+  }
+
   /** Sends a payload to a victim's port, so many times. */
   feed(victim: Victim, port: string, payload: Uint8Array, count = 1, from: Feeder = "feeder-near"): void {
     this.#event(from, victim, port, 0, count, payload);

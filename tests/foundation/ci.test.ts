@@ -17,11 +17,13 @@ const GOOD_DEMO = {
 };
 
 interface Pretended {
-  /** Exit codes of `npm ci`, `npm run check`, `npm test` and the demo. */
+  /** Exit codes of `npm ci`, `npm run check`, `npm test`, the demo, the faults and the soak. */
   readonly ci?: number;
   readonly check?: number;
   readonly test?: number;
   readonly demo?: number;
+  readonly faults?: number;
+  readonly soak?: number;
   readonly counts?: { readonly passed: number; readonly failed: number; readonly pending: number } | "no report";
   readonly observed?: object;
 }
@@ -32,6 +34,8 @@ function pretendedNpm({
   check = 0,
   test: tests = 0,
   demo = 0,
+  faults = 0,
+  soak = 0,
   counts,
   observed = GOOD_DEMO,
 }: Pretended): string {
@@ -39,6 +43,10 @@ function pretendedNpm({
   const report = { numPassedTests: passed, numFailedTests: failed, numPendingTests: pending };
   const write = counts === "no report" ? ":" : `echo '${JSON.stringify(report)}' >"$file"`;
   return `#!/bin/bash
+case "$*" in
+  "run --silent faults "*) exit ${faults} ;;
+  "run --silent soak "*) exit ${soak} ;;
+esac
 case "$1 $2" in
   "ci ") exit ${ci} ;;
   "run check") exit ${check} ;;
@@ -59,7 +67,8 @@ function runCi(pretended: Pretended): { status: number | null; last: string | un
     "bin/npm": pretendedNpm(pretended),
     "bin/node": `#!/bin/sh\nexec "${process.execPath}" "$@"\n`,
   };
-  for (const installed of ["mosquitto", "openssl", "clang", "wasm-ld"]) commands[`bin/${installed}`] = "";
+  for (const installed of ["mosquitto", "nats-server", "openssl", "clang", "wasm-ld", "spin"])
+    commands[`bin/${installed}`] = "";
   plant(folder, commands);
   for (const name of Object.keys(commands)) chmodSync(path.join(folder, name), 0o755);
   const outcome = spawnSync("bash", [path.join(folder, ".ci/run")], {
@@ -70,21 +79,23 @@ function runCi(pretended: Pretended): { status: number | null; last: string | un
   return { status: outcome.status, last: outcome.stdout.trimEnd().split("\n").at(-1), output };
 }
 
-test("everything passed: the tests of vitest, and one each for npm ci, the check and the demo", () => {
-  expect(runCi({})).toMatchObject({ status: 0, last: "43 passed, 0 failed" });
+test("everything passed: the tests of vitest, and one each for npm ci, the check, the demo, the faults and the soak", () => {
+  expect(runCi({})).toMatchObject({ status: 0, last: "45 passed, 0 failed" });
 });
 
 test("vitest's failures are counted one by one", () => {
   const counts = { passed: 38, failed: 2, pending: 0 };
-  expect(runCi({ test: 1, counts })).toMatchObject({ status: 1, last: "41 passed, 2 failed" });
+  expect(runCi({ test: 1, counts })).toMatchObject({ status: 1, last: "43 passed, 2 failed" });
 });
 
 test.each<[string, Pretended, string]>([
-  ["the check fails", { check: 1 }, "42 passed, 1 failed"],
-  ["a test file could not be loaded, so that no test failed", { test: 1 }, "43 passed, 1 failed"],
-  ["vitest wrote no report", { test: 1, counts: "no report" }, "3 passed, 1 failed"],
-  ["vitest ran no test", { counts: { passed: 0, failed: 0, pending: 0 } }, "3 passed, 1 failed"],
-  ["the demo fails", { demo: 1 }, "42 passed, 1 failed"],
+  ["the check fails", { check: 1 }, "44 passed, 1 failed"],
+  ["a test file could not be loaded, so that no test failed", { test: 1 }, "45 passed, 1 failed"],
+  ["vitest wrote no report", { test: 1, counts: "no report" }, "5 passed, 1 failed"],
+  ["vitest ran no test", { counts: { passed: 0, failed: 0, pending: 0 } }, "5 passed, 1 failed"],
+  ["the demo fails", { demo: 1 }, "44 passed, 1 failed"],
+  ["a fault reached the kernel", { faults: 1 }, "44 passed, 1 failed"],
+  ["the soak did not end as it began", { soak: 1 }, "44 passed, 1 failed"],
   ["nothing could be installed", { ci: 1 }, "0 passed, 1 failed"],
 ])("%s: not a pass", (_what, pretended, last) => {
   expect(runCi(pretended)).toMatchObject({ status: 1, last });
@@ -104,6 +115,6 @@ test.each<[string, object]>([
   ["it took half a minute", { seconds: 30.5 }],
 ])("a demo that ends well although %s: not a pass", (_what, change) => {
   const outcome = runCi({ observed: { ...GOOD_DEMO, ...change } });
-  expect(outcome).toMatchObject({ status: 1, last: "42 passed, 1 failed" });
+  expect(outcome).toMatchObject({ status: 1, last: "44 passed, 1 failed" });
   expect(outcome.output).toContain("AssertionError");
 });

@@ -4,7 +4,7 @@ import type { KernelEvent, RestartRule } from "../../kernel/index.ts";
 import { KERNEL_PORT, RESULT } from "../../kernel/index.ts";
 import type { TestKernel } from "../support/kernel.ts";
 import { startKernel } from "../support/kernel.ts";
-import { ECHO, watModule } from "../support/modules.ts";
+import { admit, ECHO, manifestFields, moduleSpec, watModule } from "../support/modules.ts";
 import {
   endpoint,
   endpointSlot,
@@ -317,6 +317,45 @@ describe("a partition", () => {
     running.kernel.restart("sender");
     await running.until(() => (reportsOf(running, "keeper").length >= 3 ? true : undefined), "a third count");
     expect(new DataView((reportsOf(running, "keeper")[2] ?? new Uint8Array(4)).buffer).getInt32(0, true)).toBe(3);
+  });
+
+  test("that was replaced leaves a held module held, until an order or a new version brings it back", async () => {
+    running = await startKernel({ partitions: ["main", "other"], stuckMs: 200 });
+    const { kernel } = running;
+    const spec = moduleSpec("echo", [], { partition: "other" });
+    const admitted = await admit(watModule("", ECHO), manifestFields("echo"), spec);
+    kernel.load(spec, admitted);
+    const ask = "(call $call (i32.const 8192) (i32.const 4) (i32.const 9000) (i32.const 8) (i32.const 20000))";
+    await loadProbe(running, "caller", evaluator(CALL, [ask]), {
+      grants: [endpoint("echo.in")],
+      slots: { out: endpointSlot(["call"]) },
+    });
+    kernel.begin();
+    let asked = 0;
+    const answer = async (): Promise<number[]> => {
+      if (asked > 0) kernel.restart("caller");
+      return await values(running, "caller", asked++);
+    };
+    expect(await answer()).toEqual([4]);
+    const comeBack: readonly (() => Promise<void>)[] = [
+      () => {
+        kernel.restart("echo");
+        return Promise.resolve();
+      },
+      async () => {
+        await kernel.swap([{ name: "echo", admitted }], 1000);
+      },
+    ];
+    for (const [round, act] of comeBack.entries()) {
+      kernel.hold("echo");
+      kernel.freezePartition("other");
+      await running.until(() => events("partition-replaced")[round], "a new partition");
+      expect((await kernel.top()).find(({ name }) => name === "echo")).toMatchObject({ state: "held" });
+      expect(await answer()).toEqual([RESULT["dead-peer"]]);
+      await act();
+      expect(await answer()).toEqual([4]);
+      kernel.settle(["echo"], true);
+    }
   });
 
   test("that was replaced does not take an answer for its predecessor as its own", async () => {
