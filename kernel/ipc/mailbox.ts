@@ -12,18 +12,10 @@ export interface Edge {
   queued: number;
   /** Their payloads' bytes. */
   queuedBytes: number;
-  /** Counts for `top`: accepted, refused to the sender, dropped. */
-  sent: number;
-  refused: number;
-  dropped: number;
 }
 
 export function makeEdge(id: number, depth: number, overflow: OverflowPolicy): Edge {
-  return reviseEdge(
-    { id, depth, overflow, queued: 0, queuedBytes: 0, sent: 0, refused: 0, dropped: 0 },
-    depth,
-    overflow,
-  );
+  return reviseEdge({ id, depth, overflow, queued: 0, queuedBytes: 0 }, depth, overflow);
 }
 
 /** Gives a route other bounds, as a new grant does; what waits already stays. */
@@ -86,6 +78,8 @@ export class Mailbox {
   #spareBytes = 0;
   readonly #spare: Message[] = [];
   readonly #lost = new Map<number, number>();
+  /** Counts for `top`: let in, refused to the sender, dropped by a route's policy, and lost to the receiver. */
+  readonly counts = { accepted: 0, refused: 0, dropped: 0, lost: 0 };
   /** Told of every message that leaves unread, so that its handles are closed and its caller answered. */
   readonly #discard: (message: Message) => void;
 
@@ -118,7 +112,7 @@ export class Mailbox {
     message.capabilities = NO_CAPABILITIES;
     this.#append(message);
     edge.queued++;
-    edge.sent++;
+    this.counts.accepted++;
     edge.queuedBytes += length;
     return message;
   }
@@ -166,7 +160,9 @@ export class Mailbox {
   }
 
   addLost(port: number, count: number): void {
-    if (count > 0) this.#lost.set(port, (this.#lost.get(port) ?? 0) + count);
+    if (count <= 0) return;
+    this.counts.lost += count;
+    this.#lost.set(port, (this.#lost.get(port) ?? 0) + count);
   }
 
   /** Discards everything that waits. */
@@ -176,11 +172,11 @@ export class Mailbox {
 
   #overflow(edge: Edge, port: number): "room" | "full" | "dropped" {
     if (edge.overflow === "refuse") {
-      edge.refused++;
+      this.counts.refused++;
       return "full";
     }
     if (edge.overflow === "drop-newest" || edge.queued === 0) {
-      edge.dropped++;
+      this.counts.dropped++;
       this.addLost(port, 1);
       return "dropped";
     }
@@ -199,7 +195,7 @@ export class Mailbox {
       }
       this.#count--;
       this.#forget(message);
-      edge.dropped++;
+      this.counts.dropped++;
       // A tick or level that is replaced is not lost: the newer one says all that it said.
       if (edge.overflow !== "latest") this.addLost(message.port, 1);
       this.#discard(message);

@@ -110,6 +110,9 @@ export class ModuleCell {
   periodStart = 0;
   /** True while it waits for its next period. */
   throttled = false;
+  /** Since when it could run and has not, 0 where it need not wait; and the longest that it ever had to, in milliseconds. */
+  readyAt = 0;
+  longestWait = 0;
   pendingRequests = 0;
   /** When it is asked next whether it is well. */
   healthDue = 0;

@@ -155,8 +155,17 @@ export interface ModuleStatistics {
   readonly generation: number;
   readonly activations: number;
   readonly fuel: number;
+  /** Messages that wait; let in, refused to their senders, dropped by a route's policy, and lost to it, since it was loaded. */
   readonly queued: number;
+  readonly accepted: number;
+  readonly refused: number;
+  readonly dropped: number;
   readonly lost: number;
+  /** True where it waits for its next period. */
+  readonly isThrottled: boolean;
+  /** For how long it has been ready and not run, and the longest that it ever was: what starves shows here. */
+  readonly waitingMs: number;
+  readonly longestWaitMs: number;
   readonly memoryBytes: number;
 }
 

@@ -175,6 +175,8 @@ export class Runner {
   run(cell: ModuleCell): void {
     this.followers = 0;
     this.#fuelBefore = cell.fuelUsed;
+    if (cell.readyAt > 0) cell.longestWait = Math.max(cell.longestWait, this.#environment.coarseNow() - cell.readyAt);
+    cell.readyAt = 0;
     if (cell.state === "suspended") this.#resume(cell);
     else this.#start(cell);
   }
@@ -246,6 +248,7 @@ export class Runner {
     cell.slotTimers.clear();
     cell.ticks.clear();
     cell.notices.length = 0;
+    cell.readyAt = 0;
     return wasActive;
   }
 

@@ -23,7 +23,7 @@ type HostCompletion = (result: number, bytes: Uint8Array) => void;
 const MAXIMUM_SLEEP_MS = 1000;
 /** How often suspended handlers are compared with their wall-clock limit. */
 const SWEEP_MS = 50;
-/** Messages handled before orders and channels are looked at even without a bell. */
+/** So many messages, or a quarter of a slice's fuel, are handled before orders, channels and timers are looked at even without a bell. */
 const BURST = 64;
 
 export class PartitionRuntime {
@@ -38,6 +38,7 @@ export class PartitionRuntime {
   readonly #swapper: Swapper;
   readonly #hostRequests = new Map<number, HostCompletion>();
   readonly #eventEdges = new Map<string, Edge>();
+  readonly #sliceFuel: number;
   #hostRequest = 0;
   #ordersTaken = 0;
   #now = performance.now();
@@ -46,8 +47,12 @@ export class PartitionRuntime {
   constructor(data: PartitionData, port: MessagePort, control: PartitionControl) {
     this.#port = port;
     this.#control = control;
+    this.#sliceFuel = data.sliceFuel;
     const ready = (cell: ModuleCell): void => {
-      if (cell.isReady) this.#scheduler.ready(cell);
+      if (cell.isReady) {
+        if (cell.readyAt === 0) cell.readyAt = this.#now;
+        this.#scheduler.ready(cell);
+      }
       this.#gates.update(cell);
     };
     const now = (): number => performance.now();
@@ -97,16 +102,20 @@ export class PartitionRuntime {
       this.#now = performance.now();
       this.#timers.fire(this.#now);
       let left = BURST;
+      let fuel = 0;
       for (
         let cell = this.#scheduler.next();
         cell !== undefined;
         cell = --left > 0 ? this.#scheduler.next() : undefined
       ) {
         if (!cell.isReady || this.#runner.throttle(cell)) continue;
+        const before = cell.fuelUsed;
         this.#runner.run(cell);
         // A blocking handler gives control back at a microtask: when it ends or is suspended.
         while (this.#runner.running !== undefined) await TURN;
-        left -= this.#runner.followers;
+        fuel += cell.fuelUsed - before;
+        // Who becomes ready meanwhile, by a timer or a message from elsewhere, waits for little more than one slice.
+        left = fuel * 4 >= this.#sliceFuel ? 0 : left - this.#runner.followers;
         this.#post.tell();
         if ((left & 7) === 0) this.#control.beat();
       }
@@ -161,7 +170,7 @@ export class PartitionRuntime {
         this.#report({
           type: "statistics",
           request: order.request,
-          modules: [...this.#cells.values()].map(statistics),
+          modules: [...this.#cells.values()].map((cell) => statistics(cell, performance.now())),
         });
         return;
       case "stop":
@@ -339,7 +348,7 @@ const NOTHING = new Uint8Array(0);
 /** Awaiting it gives the microtask queue one turn. */
 const TURN = Promise.resolve();
 
-function statistics(cell: ModuleCell): Extract<Report, { type: "statistics" }>["modules"][number] {
+function statistics(cell: ModuleCell, now: number): Extract<Report, { type: "statistics" }>["modules"][number] {
   return {
     module: cell.id,
     state: cell.state,
@@ -347,7 +356,10 @@ function statistics(cell: ModuleCell): Extract<Report, { type: "statistics" }>["
     activations: cell.activations,
     fuel: cell.fuelUsed,
     queued: cell.mailbox.length,
-    lost: 0,
+    ...cell.mailbox.counts,
+    isThrottled: cell.throttled,
+    waitingMs: cell.readyAt === 0 ? 0 : now - cell.readyAt,
+    longestWaitMs: cell.longestWait,
     memoryBytes: cell.incarnation?.instance.memory.size ?? 0,
   };
 }

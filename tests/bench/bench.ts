@@ -4,7 +4,7 @@ import { NoiseMeter } from "./machine.ts";
 import { CAN_PIN, runGroup } from "./run-group.ts";
 import type { BenchRow } from "./statistics.ts";
 import { isSelected, selectGroups, SUITE } from "./suite.ts";
-import { header, line, machineText } from "./table.ts";
+import { header, jsonResult, line, machineText } from "./table.ts";
 
 const HELP = `usage: npm run bench [-- [--quick] [--json] [--only <name prefix>] [--list]]
 
@@ -12,7 +12,7 @@ Measures the product and, in turns with it in the same run, what would be taken 
 to read the rows.
 
   --quick   fewer and shorter samples: within 40 s on an idle machine, for the check of a change
-  --json    one object: {machine, quick, rows: [{name, value, unit, p50, p99, baseline: [{name, value}], ratio, ...}]}
+  --json    one object: {machine, rows: [{name, value, unit, p50, p99, baseline: [{name, value}], ratio}]}
   --only    rows whose names begin so, and those that are measured together with them
   --list    the names of the rows; measures nothing
 
@@ -43,7 +43,7 @@ async function bench({ quick, json, only }: Options): Promise<boolean> {
     }
   }
   const machine = noise.end();
-  process.stdout.write(json ? `${JSON.stringify({ machine, quick, rows })}\n` : `\n${machineText(machine)}`);
+  process.stdout.write(json ? `${JSON.stringify(jsonResult(machine, quick, rows))}\n` : `\n${machineText(machine)}`);
   return complete;
 }
 

@@ -1,5 +1,6 @@
-/** Rows for people: a table of at most 120 columns, the baselines beside each figure. */
+/** Rows for people, as a table of at most 120 columns with the baselines beside each figure; and for programs. */
 import type { Machine } from "./machine.ts";
+import type { Row } from "./meter.ts";
 import type { BenchRow } from "./statistics.ts";
 
 const WIDTH = 120;
@@ -40,6 +41,24 @@ function fold(text: string, width: number): string[] {
     else lines.push(word);
   }
   return lines;
+}
+
+/** How each row was measured, by its name: needed to read it, not to compare it with itself. */
+type Conditions = Readonly<Record<string, Pick<BenchRow, "clock" | "placement" | "note">>>;
+
+interface JsonResult {
+  readonly machine: Machine & { readonly quick: boolean; readonly conditions: Conditions };
+  readonly rows: readonly Row[];
+}
+
+/** The object that `--json` prints. */
+export function jsonResult(machine: Machine, quick: boolean, rows: readonly BenchRow[]): JsonResult {
+  const conditions: Record<string, Conditions[string]> = {};
+  const plain = rows.map(({ clock, placement, note, ...row }) => {
+    conditions[row.name] = note === undefined ? { clock, placement } : { clock, placement, note };
+    return row;
+  });
+  return { machine: { ...machine, quick, conditions }, rows: plain };
 }
 
 export function machineText(machine: Machine): string {
