@@ -3,6 +3,7 @@ import type { ChildProcess } from "node:child_process";
 import { fork } from "node:child_process";
 import { parseArgs } from "node:util";
 import type { Counts } from "./campaign.ts";
+import { buildAll } from "../../tools/build/build.ts";
 import { addCounts, noCounts, runRange } from "./campaign.ts";
 
 const HELP = `npm run faults -- [--count <faults>] [--seed <number>] [--only <number>] [--jobs <processes>] [--json]
@@ -191,7 +192,10 @@ async function main(): Promise<number> {
   const options = readOptions();
   if (options === undefined) return 2;
   if (options.help) process.stdout.write(HELP);
-  return options.help || (await campaign(options)) ? 0 : 1;
+  if (options.help) return 0;
+  // What did not change is not compiled again.
+  await buildAll();
+  return (await campaign(options)) ? 0 : 1;
 }
 
 const [mode, ...numbers] = process.argv.slice(2);
