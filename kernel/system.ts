@@ -79,6 +79,8 @@ export interface ModuleSpec {
   readonly activationMs: number;
   /** State is saved after so many messages; 0 never. */
   readonly checkpointMessages: number;
+  /** State is saved so often at least, in milliseconds, where messages have come; 0 or absent never. */
+  readonly checkpointMs?: number;
   readonly restart: RestartRule;
   /** The operator's settings, CBOR: part of the start notice of each instance. */
   readonly settings?: Uint8Array;

@@ -164,7 +164,8 @@ function buildModule(name: string, located: Located<ModuleDraft>, around: Surrou
     fuelPerPeriod: draft.fuel?.value.limit.value ?? 0,
     periodMs: draft.fuel?.value.period?.value ?? DEFAULTS.periodMs,
     activationMs: draft.activation?.value ?? DEFAULTS.activationMs,
-    checkpointMessages: draft.checkpoint?.value.messages.value ?? DEFAULTS.checkpointMessages,
+    checkpointMessages: draft.checkpoint?.value.messages?.value ?? DEFAULTS.checkpointMessages,
+    ...(draft.checkpoint?.value.every === undefined ? {} : { checkpointMs: draft.checkpoint.value.every.value }),
     restart: {
       policy: restart?.policy?.value ?? DEFAULTS.restart.policy,
       intensity: restart?.intensity?.value ?? DEFAULTS.restart.intensity,

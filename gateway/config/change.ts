@@ -87,6 +87,10 @@ function finalText(final: ModuleSpec["restart"]["final"]): string {
     : `${Buffer.from(final.payload).toString("hex")} to ${final.to.module}.${final.to.port}`;
 }
 
+function checkpointText({ checkpointMessages, checkpointMs }: ModuleSpec): string {
+  return `${checkpointMessages} messages${checkpointMs === undefined ? "" : ` or ${formatDuration(checkpointMs)}`}`;
+}
+
 function settings(spec: ModuleSpec): readonly (readonly [string, string])[] {
   const { restart } = spec;
   const backoff = `${formatDuration(restart.backoffMs)} to ${formatDuration(restart.maximumBackoffMs)}`;
@@ -96,7 +100,7 @@ function settings(spec: ModuleSpec): readonly (readonly [string, string])[] {
     ["memory", formatSize(spec.memoryPages * PAGE_BYTES)],
     ["fuel", `${spec.fuelPerPeriod} each ${formatDuration(spec.periodMs)}`],
     ["activation", formatDuration(spec.activationMs)],
-    ["checkpoint", `${spec.checkpointMessages} messages`],
+    ["checkpoint", checkpointText(spec)],
     ["restart", `${restart.policy}, ${restart.intensity} in ${formatDuration(restart.windowMs)}, ${backoff}`],
     ["final message", finalText(restart.final)],
   ];

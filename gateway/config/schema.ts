@@ -133,9 +133,10 @@ const module = record("a module", {
   activation: optional(duration(1, 3_600_000), "wall-clock limit of one activation, waiting included; default 1m"),
   checkpoint: optional(
     record("when state is saved", {
-      messages: required(integer(0, 1_000_000), "after so many messages; 0 never"),
+      messages: optional(integer(0, 1_000_000), "after so many messages; default 0: not by their number"),
+      every: optional(duration(50, 86_400_000), "after so long, where messages have come; default: not by time"),
     }),
-    "default: never",
+    "default: never; by either, where both are given",
   ),
   restart: optional(restart, "what happens after a failure"),
   settings: optional(

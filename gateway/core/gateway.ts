@@ -16,11 +16,12 @@ import { refusalFrom } from "../wire/trust-protocol.ts";
 import { auditNote } from "./audited.ts";
 import { Control } from "./control.ts";
 import { deviceNeeds } from "./device-needs.ts";
-import type { GatewayEvent } from "./events.ts";
+import { eventText, type GatewayEvent } from "./events.ts";
 import { Hosts } from "./hosts.ts";
 import { watchForUnkillable } from "./last-resort.ts";
 import { linkSettings, linkSettingsAlone } from "./link-settings.ts";
 import { ModuleStates } from "./module-states.ts";
+import { ServiceManager } from "./service-manager.ts";
 import { UpdateLink } from "./update-link.ts";
 import type { RunningModule } from "./updates.ts";
 import { UpdateRuntime } from "./updates.ts";
@@ -54,6 +55,7 @@ export class Gateway {
   #devices: GatewayConfiguration["devices"] = {};
   #device: HostProcess | undefined = undefined;
   #link: HostProcess | undefined = undefined;
+  #manager: ServiceManager | undefined = undefined;
   #stopping = false;
 
   constructor(configuration: GatewayConfiguration, options: GatewayOptions) {
@@ -66,6 +68,7 @@ export class Gateway {
       options.onEvent(event);
       this.#control.tell(event);
       watchForUnkillable(event);
+      if (event.type === "held" || event.type === "update") this.#manager?.status(eventText(event));
     };
     // Eager compilation: a lazy one would happen inside a partition, at a first call, for as long as V8 likes.
     setFlagsFromString("--no-wasm-lazy-compilation");
@@ -151,6 +154,7 @@ export class Gateway {
 
   async #start(): Promise<void> {
     const { gateway, dataFolder } = this.#own;
+    this.#manager = this.#findManager();
     this.#emit({ type: "gateway", state: "starting", text: `${gateway.id} (${gateway.vendor}, ${gateway.class})` });
     prepareFolder(dataFolder);
     await this.#control.open(dataFolder);
@@ -168,6 +172,7 @@ export class Gateway {
     this.#trust.start();
     const running = `${admitted.length} of ${system.modules.length} modules in ${system.partitions.length} partitions`;
     this.#emit({ type: "gateway", state: "running", text: running });
+    this.#manager?.ready(running);
   }
 
   /** Stops modules first, then the processes that serve them, then the trust worker. Idempotent. */
@@ -175,6 +180,7 @@ export class Gateway {
     if (this.#stopping) return;
     this.#stopping = true;
     this.#emit({ type: "gateway", state: "stopping", text: "" });
+    this.#manager?.stopping();
     await this.kernel.stop();
     this.#states.flush();
     await this.#trust.stop().catch(() => undefined);
@@ -195,6 +201,17 @@ export class Gateway {
       this.#emit({ type: "finding", text: `${source} is in force, in place of the gateway's own file` });
     }
     return boot;
+  }
+
+  /** One that cannot be told of anything is no reason not to serve. */
+  #findManager(): ServiceManager | undefined {
+    try {
+      return ServiceManager.find();
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      this.#emit({ type: "warning", text: error.describe() });
+      return undefined;
+    }
   }
 
   /** The configuration must fit the modules that are there; a module that cannot be read is refused and the rest starts. */

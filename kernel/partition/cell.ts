@@ -99,7 +99,9 @@ export class ModuleCell {
   /** The kernel's own notices, CBOR. They come before anything else. */
   readonly notices: Uint8Array[] = [];
   lastState: SavedState | undefined = undefined;
+  /** Messages handled since the last checkpoint, and when that was. */
   sinceCheckpoint = 0;
+  savedAt = 0;
   /** True until the first message after a restore has been handled: a crash before that means poisoned state. */
   justRestored = false;
   swap: Swap | undefined = undefined;
@@ -135,6 +137,11 @@ export class ModuleCell {
       granted: 0,
       startedAt: 0,
     };
+  }
+
+  startCheckpoint(now: number): void {
+    this.sinceCheckpoint = 0;
+    this.savedAt = now;
   }
 
   /** Stops a slot's timer and takes back a tick that waits. */

@@ -107,7 +107,9 @@ export class Gates {
   #mayBeGated({ incarnation, order, state, swap }: ModuleCell, port: number): boolean {
     if (incarnation?.isDirect !== true || state !== "idle" || swap !== undefined) return false;
     const fuel = order.ports[port]?.fuel ?? 0;
-    return order.checkpointMessages === 0 && fuel > 0 && fuel <= this.#surroundings.sliceFuel;
+    return (
+      order.checkpointMessages === 0 && order.checkpointMs === 0 && fuel > 0 && fuel <= this.#surroundings.sliceFuel
+    );
   }
 
   #open(link: GateLink, callee: ModuleCell, target: Incarnation, port: number, badge: number): void {

@@ -85,6 +85,7 @@ export interface ModuleOrder {
   readonly periodMs: number;
   readonly activationMs: number;
   readonly checkpointMessages: number;
+  readonly checkpointMs: number;
   /** CBOR, empty where there are none. */
   readonly settings: Uint8Array;
 }

@@ -84,7 +84,7 @@ export class Runner {
       cell.justRestored = true;
     }
     cell.state = "idle";
-    cell.sinceCheckpoint = 0;
+    cell.startCheckpoint(this.#environment.coarseNow());
     this.#environment.ready(cell);
   }
 
@@ -343,10 +343,10 @@ export class Runner {
   }
 
   #mayGoOn(cell: ModuleCell): boolean {
-    const { order, mailbox, ticks, notices, swap, sinceCheckpoint } = cell;
+    const { mailbox, ticks, notices, swap, sinceCheckpoint } = cell;
     if (mailbox.length === 0 && ticks.size === 0) return false;
     if (notices.length > 0 || swap !== undefined || this.followers >= MAXIMUM_FOLLOWERS) return false;
-    if (order.checkpointMessages > 0 && sinceCheckpoint + 1 >= order.checkpointMessages) return false;
+    if (this.#isDue(cell, sinceCheckpoint + 1)) return false;
     if ((cell.fuelUsed - this.#fuelBefore) * 4 > this.#environment.sliceFuel) return false;
     return !this.#environment.isOutranked(cell) && !this.throttle(cell);
   }
@@ -466,7 +466,8 @@ export class Runner {
     this.#account(cell, incarnation);
     if (!this.#settle(cell, incarnation, packed)) return;
     cell.state = "idle";
-    this.#checkpoint(cell);
+    cell.sinceCheckpoint++;
+    this.checkpoint(cell);
     // A fault while saving has changed the state.
     if ((cell.state as CellState) !== "idle") return;
     this.onIdle(cell);
@@ -505,16 +506,22 @@ export class Runner {
     return true;
   }
 
-  #checkpoint(cell: ModuleCell): void {
-    const { checkpointMessages } = cell.order;
-    if (checkpointMessages > 0 && ++cell.sinceCheckpoint >= checkpointMessages) this.save(cell);
+  /** True where a module that has handled so many messages since its last checkpoint is due for the next one. */
+  #isDue({ order: { checkpointMessages, checkpointMs }, savedAt }: ModuleCell, handled: number): boolean {
+    if (checkpointMessages > 0 && handled >= checkpointMessages) return true;
+    return checkpointMs > 0 && handled > 0 && this.#environment.coarseNow() - savedAt >= checkpointMs;
+  }
+
+  /** Saves what an idle module has made of the messages since its last checkpoint, where it is time for the next one. */
+  checkpoint(cell: ModuleCell): void {
+    if (this.#isDue(cell, cell.sinceCheckpoint)) this.save(cell);
   }
 
   /** Keeps an idle module's state as the last good one, here and in the supervisor. */
   save(cell: ModuleCell): void {
     const { incarnation } = cell;
     if (cell.state !== "idle" || cell.isHeld || incarnation === undefined) return;
-    cell.sinceCheckpoint = 0;
+    cell.startCheckpoint(this.#environment.coarseNow());
     try {
       const state = this.synchronously(incarnation, () => incarnation.instance.save());
       if (state === undefined) return;

@@ -329,12 +329,13 @@ export class PartitionRuntime {
     if (result === RESULT["too-large"]) cell.mailbox.addLost(slot.eventPort, 1);
   }
 
-  /** Stops handlers that have passed their wall-clock limit, and asks idle modules whether they are well. */
+  /** Stops handlers that have passed their wall-clock limit, asks idle modules whether they are well, and saves their state. */
   readonly #sweep = (): void => {
     const now = performance.now();
     for (const cell of this.#cells.values()) {
       this.#runner.enforceDeadline(cell, now);
       this.#runner.checkHealth(cell, now);
+      this.#runner.checkpoint(cell);
     }
     this.#timers.at(now + SWEEP_MS, this.#sweep);
   };

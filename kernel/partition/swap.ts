@@ -190,7 +190,7 @@ export class Swapper {
   /** The state to which a restart goes back, here and in the supervisor, which has it should the partition die. */
   #keepState(cell: ModuleCell, state: SavedState | undefined): void {
     cell.lastState = state;
-    cell.sinceCheckpoint = 0;
+    cell.startCheckpoint(this.#environment.now());
     if (state !== undefined) this.#environment.report({ type: "checkpoint", module: cell.id, state });
   }
 

@@ -188,6 +188,7 @@ export function moduleOrder(
     periodMs: spec.periodMs,
     activationMs: spec.activationMs,
     checkpointMessages: spec.checkpointMessages,
+    checkpointMs: spec.checkpointMs ?? 0,
     settings: spec.settings ?? new Uint8Array(0),
   };
 }

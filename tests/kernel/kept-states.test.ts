@@ -38,12 +38,12 @@ function counter(onRestore = "(i32.const 0)"): string {
   );
 }
 
-async function start(wat: string, state?: SavedState, checkpointMessages = 0): Promise<Told> {
+async function start(wat: string, state?: SavedState, checkpointMessages = 0, checkpointMs = 0): Promise<Told> {
   const told: Told = [];
   running = await startKernel({ onState: (module, kept) => told.push({ module, state: kept }) });
   const fields = manifestFields("counter", { slots: { report: REPORT_SLOT }, state: 64 });
   const restart = { policy: "restart", intensity: 5, windowMs: 60_000, backoffMs: 1, maximumBackoffMs: 10 } as const;
-  const spec = moduleSpec("counter", [REPORT], { checkpointMessages, restart });
+  const spec = moduleSpec("counter", [REPORT], { checkpointMessages, checkpointMs, restart });
   running.kernel.load(spec, await admitModule(moduleBinary(wat, fields), spec), state);
   const twice = `(block (result i32) ${`(drop (call $send (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))`.repeat(2)} (i32.const 0))`;
   const send = `(import "out" "send" (func $send (param i32 i32 i32 i32) (result i32)))`;
@@ -85,6 +85,20 @@ test("each checkpoint is told", async () => {
     { module: "counter", state: state(1) },
     { module: "counter", state: state(2) },
   ]);
+});
+
+test("a checkpoint by time comes when messages have come, and not again without", async () => {
+  const told = await start(counter(), undefined, 0, 60);
+  await expect.poll(() => told.at(-1)?.state?.bytes[0], { timeout: 5000 }).toBe(2);
+  const before = told.length;
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(told).toHaveLength(before);
+  expect(told.every(({ module }) => module === "counter")).toBe(true);
+});
+
+test("of number and time, whichever comes first makes the checkpoint", async () => {
+  const told = await start(counter(), undefined, 1, 86_400_000);
+  await expect.poll(() => told.at(-1)?.state?.bytes[0], { timeout: 5000 }).toBe(2);
 });
 
 test("a stop asks for the state that no checkpoint has told yet", async () => {
