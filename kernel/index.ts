@@ -5,6 +5,7 @@ export * from "./cbor/index.ts";
 export * from "./contract.ts";
 export * from "./ed25519.ts";
 export * from "./errors.ts";
+export { FloodGate } from "./flood.ts";
 export * from "./interfaces.ts";
 export * from "./limits.ts";
 export * from "./manifest.ts";

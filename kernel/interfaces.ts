@@ -29,8 +29,8 @@ export interface InterfaceDefinition {
   readonly answeredBy: AnsweredBy;
   readonly operations: Readonly<Record<string, Operation>>;
   readonly rights: readonly string[];
-  /** The CBOR payload of the slot's events, or null where the interface has none. */
-  readonly event: string | null;
+  /** What events the slot's port gets, CBOR, and the right without which it gets none; null where there are none. */
+  readonly event: { readonly right: string; readonly payload: string } | null;
   /** The keys of the grant that bind the slot to one resource. */
   readonly binding: Readonly<Record<string, string>>;
   /** What the audit log records of its use. */
@@ -53,7 +53,10 @@ export const INTERFACES = Object.freeze({
   endpoint: {
     answeredBy: "partition",
     rights: ["send", "call", "pass"],
-    event: "the reply of a `request` (kind reply), or its failure (kind notice, payload a result code)",
+    event: {
+      right: "call",
+      payload: "the reply of a `request` (kind reply), or its failure (kind notice, payload a result code)",
+    },
     binding: { to: "`module.port`, or a list of them for a slot that only sends" },
     audited: "denials",
     operations: {
@@ -94,7 +97,7 @@ export const INTERFACES = Object.freeze({
   timer: {
     answeredBy: "partition",
     rights: ["use"],
-    event: "unsigned: expirations since the last tick that was delivered, 1 or more",
+    event: { right: "use", payload: "unsigned: expirations since the last tick that was delivered, 1 or more" },
     binding: {},
     audited: "denials",
     operations: {
@@ -199,7 +202,7 @@ export const INTERFACES = Object.freeze({
   "gpio-line": {
     answeredBy: "device",
     rights: ["read", "write", "edges"],
-    event: "[level (0 or 1), nanoseconds of the kernel's clock]",
+    event: { right: "edges", payload: "[level (0 or 1), nanoseconds of the kernel's clock]" },
     binding: {
       chip: "chip number",
       line: "line offset",
@@ -215,7 +218,7 @@ export const INTERFACES = Object.freeze({
   uart: {
     answeredBy: "device",
     rights: ["read", "write"],
-    event: "bytes received, or null where some were lost before",
+    event: { right: "read", payload: "bytes received, or null where some were lost before" },
     binding: { device: "path of the device", baud: "bits a second", format: "8N1 and the like" },
     audited: "denials",
     operations: { write: operation("write", true, [bytes("bytes")], "the length once it is handed to the driver") },
@@ -231,7 +234,7 @@ export const INTERFACES = Object.freeze({
   mqtt: {
     answeredBy: "link",
     rights: ["publish", "subscribe"],
-    event: "[topic (text), payload (bytes)]",
+    event: { right: "subscribe", payload: "[topic (text), payload (bytes)]" },
     binding: { publish: "topic filters it may publish to", subscribe: "topic filters whose messages it receives" },
     audited: "denials",
     operations: {

@@ -7,17 +7,27 @@ export const RESERVED_TOPIC = "bulkhead";
 /** The longest filter that is accepted; the standard's 65,535 bytes are of no use to people. */
 const FILTER_BYTES = 512;
 
-/** Why a module may not be bound to this filter, or undefined where it may. */
-export function refuseFilter(filter: string): string | undefined {
+/** Why this is no filter of MQTT topics for a module, wherever it reaches; or undefined where it is one. */
+export function malformedFilter(filter: string): string | undefined {
   if (Buffer.byteLength(filter) > FILTER_BYTES) return `a topic filter has at most ${FILTER_BYTES} bytes`;
+  if (filter === "" || filter.includes("\0") || !filter.isWellFormed()) {
+    return "a topic filter is a text that is not empty and has no NUL";
+  }
   const levels = filter.split("/");
   const hash = levels.findIndex((level) => level.includes("#"));
   if (hash >= 0 && (levels[hash] !== "#" || hash !== levels.length - 1)) {
     return "'#' stands alone, as the last level of a filter";
   }
   if (levels.some((level) => level.includes("+") && level !== "+")) return "'+' stands alone in its level";
-  const [first = ""] = levels;
-  if (first.startsWith("$")) return "topics that start with '$' are the broker's own (shared subscriptions too)";
+  if (filter.startsWith("$")) return "topics that start with '$' are the broker's own (shared subscriptions too)";
+  return undefined;
+}
+
+/** Why a module may not be bound to this filter, or undefined where it may. */
+export function refuseFilter(filter: string): string | undefined {
+  const fault = malformedFilter(filter);
+  if (fault !== undefined) return fault;
+  const [first = ""] = filter.split("/");
   if (first === RESERVED_TOPIC || first === "#" || first === "+") {
     return `this filter reaches '${RESERVED_TOPIC}/', where the gateway's updates travel`;
   }

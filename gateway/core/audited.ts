@@ -1,4 +1,5 @@
 /** Which events the audit log keeps, and under whose name. */
+import { type ResourceBinding, resultName } from "../../kernel/index.ts";
 import type { AuditNote } from "../wire/trust-protocol.ts";
 import type { GatewayEvent } from "./events.ts";
 
@@ -52,6 +53,18 @@ function denial({
   const kind = result === "contract" ? "contract" : "denied";
   const more = { ...(text === "" ? {} : { text }), ...(untold === 0 ? {} : { untold }) };
   return note(kind, module, `${slot}.${operation}`, { result, ...more });
+}
+
+/** One use of a resource of which every use is kept. What was asked for is left out: it may hold secrets. */
+export function useNote(
+  { module, slot, interface: name }: ResourceBinding,
+  operation: string,
+  result: number,
+): AuditNote {
+  return note("used", module, `${slot}.${operation}`, {
+    interface: name,
+    result: result < 0 ? resultName(result) : result,
+  });
 }
 
 function pick({ state, code, reason }: Extract<GatewayEvent, { type: "update" }>): AuditNote["detail"] {

@@ -13,11 +13,11 @@ import { coversPermissions, devicePermissions, linkPermissions } from "../wire/p
 import { TrustClient } from "../wire/trust-client.ts";
 import type { BootedModule, BootReply } from "../wire/trust-protocol.ts";
 import { refusalFrom } from "../wire/trust-protocol.ts";
-import { auditNote } from "./audited.ts";
+import { auditNote, useNote } from "./audited.ts";
 import { Control } from "./control.ts";
 import { deviceNeeds } from "./device-needs.ts";
 import { eventText, type GatewayEvent } from "./events.ts";
-import { Hosts } from "./hosts.ts";
+import { Hosts, type StoreService } from "./hosts.ts";
 import { watchForUnkillable } from "./last-resort.ts";
 import { linkSettings, linkSettingsAlone } from "./link-settings.ts";
 import { ModuleStates } from "./module-states.ts";
@@ -73,13 +73,16 @@ export class Gateway {
     // Eager compilation: a lazy one would happen inside a partition, at a first call, for as long as V8 likes.
     setFlagsFromString("--no-wasm-lazy-compilation");
     this.#worker = new Worker(TRUST_WORKER, { name: "trust" });
-    this.#hosts = new Hosts({
+    const store: StoreService = {
       request: async (_owner, { parameters }, operation, [key = NOTHING, value = NOTHING]) => {
         if (operation !== "get" && operation !== "set" && operation !== "delete")
           throw new Refusal("E_UNKNOWN", operation);
         const binding = { prefix: String(parameters["prefix"]), quota: Number(parameters["quota"]) };
         return await this.#trust.store(operation, binding, key, value);
       },
+    };
+    this.#hosts = new Hosts(store, (binding, operation, result) => {
+      this.#trust.audit(useNote(binding, operation, result));
     });
     this.#states = new ModuleStates((module, state) => {
       this.#trust.keepState(module, state);

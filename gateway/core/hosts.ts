@@ -1,6 +1,6 @@
 /** The world outside the partitions as the kernel sees it: each interface goes to the process that answers it. */
 import type { AnsweredBy, HostReply, InterfaceName, KernelHost, ResourceBinding } from "../../kernel/index.ts";
-import { interfaceDefinition, RESULT } from "../../kernel/index.ts";
+import { findOperation, interfaceDefinition, RESULT } from "../../kernel/index.ts";
 import type { HostProcess } from "../wire/child.ts";
 import type { HostBinding } from "../wire/protocol.ts";
 
@@ -15,13 +15,18 @@ export interface StoreService {
   request(owner: string, binding: HostBinding, operation: string, bytes: readonly Uint8Array[]): Promise<HostReply>;
 }
 
+/** Told of each use of an interface of which the audit log keeps every one. */
+export type OnUse = (binding: ResourceBinding, operation: string, result: number) => void;
+
 export class Hosts implements KernelHost {
   readonly #bindings = new Map<number, ResourceBinding>();
   readonly #processes = new Map<AnsweredBy, HostProcess>();
   readonly #store: StoreService;
+  readonly #onUse: OnUse;
 
-  constructor(store: StoreService) {
+  constructor(store: StoreService, onUse: OnUse) {
     this.#store = store;
+    this.#onUse = onUse;
   }
 
   /** The bindings that a process must be started with, or is asked to take. */
@@ -51,6 +56,20 @@ export class Hosts implements KernelHost {
   }
 
   async request(
+    binding: ResourceBinding,
+    operation: string,
+    numbers: readonly number[],
+    bytes: readonly Uint8Array[],
+    capacity: number,
+  ): Promise<HostReply> {
+    const right = findOperation(binding.interface, operation)?.right;
+    if (right === undefined || !binding.rights.includes(right)) return { result: RESULT.denied, bytes: NOTHING };
+    const reply = await this.#answer(binding, operation, numbers, bytes, capacity);
+    if (interfaceDefinition(binding.interface).audited === "every-use") this.#onUse(binding, operation, reply.result);
+    return reply;
+  }
+
+  async #answer(
     binding: ResourceBinding,
     operation: string,
     numbers: readonly number[],

@@ -1,6 +1,6 @@
 /** The interface host of `file`: each binding is one path, opened so that nothing can be slipped in its place. */
 import { constants } from "node:fs";
-import { open, rename, unlink } from "node:fs/promises";
+import { open, realpath, rename, unlink } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { posix } from "node:path";
 import { Refusal } from "../../kernel/index.ts";
@@ -101,10 +101,22 @@ function isPseudo(path: string): boolean {
   return path.startsWith("/proc/") || path.startsWith("/sys/");
 }
 
+/**
+ * That no folder on the way is a symbolic link: the grant then says where the bytes really go. /proc and /sys are full of
+ * the kernel's own links, which must not lead out of them (`/proc/self/root`).
+ * @throws Refusal E_CAP
+ */
+async function expectStraight(path: string): Promise<void> {
+  const real = await realpath(path);
+  if (real === path || (isPseudo(path) && isPseudo(real))) return;
+  throw new Refusal("E_CAP", `${path} leads through a symbolic link`, { found: real, hint: "grant that path itself" });
+}
+
 /** Up to `length` bytes from `offset`; undefined where the path is no regular file. */
 async function readRegular(path: string, offset: number, length: number): Promise<Uint8Array | undefined> {
   const file = await open(path, READ_FLAGS);
   try {
+    await expectStraight(path);
     if (!(await file.stat()).isFile()) return undefined;
     return await readFully(file, offset, length);
   } finally {
@@ -116,6 +128,7 @@ async function readRegular(path: string, offset: number, length: number): Promis
 async function readWhole(path: string, limit: number): Promise<Uint8Array | undefined> {
   const file = await open(path, READ_FLAGS);
   try {
+    await expectStraight(path);
     if (!(await file.stat()).isFile()) return undefined;
     const pieces: Uint8Array[] = [];
     let length = 0;
@@ -146,6 +159,7 @@ async function readFully(file: FileHandle, offset: number, length: number): Prom
 async function overwrite(path: string, bytes: Uint8Array): Promise<boolean> {
   const file = await open(path, OVERWRITE_FLAGS);
   try {
+    await expectStraight(path);
     if (!(await file.stat()).isFile()) return false;
     const { bytesWritten } = await file.write(bytes);
     if (bytesWritten !== bytes.length) throw new Error(`${path} took ${bytesWritten} of ${bytes.length} bytes`);
@@ -162,7 +176,11 @@ async function replace(path: string, bytes: Uint8Array): Promise<boolean> {
   await unlink(temporary).catch(() => undefined);
   const file = await open(temporary, CREATE_FLAGS, 0o600);
   try {
+    await expectStraight(temporary);
     await file.writeFile(bytes);
+  } catch (error) {
+    await unlink(temporary).catch(() => undefined);
+    throw error;
   } finally {
     await file.close();
   }

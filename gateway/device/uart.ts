@@ -108,6 +108,7 @@ class Port {
   }
 
   #receive(bytes: Uint8Array): void {
+    if (!this.#binding.rights.includes("read")) return;
     for (let at = 0; at < bytes.length; at += EVENT_BYTES) this.#deliver(bytes.subarray(at, at + EVENT_BYTES));
   }
 

@@ -88,7 +88,7 @@ function parseRequest(bytes: Uint8Array, origin: string): OutgoingRequest {
   const target = expectText(path, "path", PATH_CHARACTERS);
   const resolved = URL.canParse(target, origin) ? new URL(target, origin) : url;
   const isWithin = target.startsWith("/") && !target.startsWith("//") && resolved.origin === origin;
-  if (!isWithin) throw new Refusal("E_CBOR", "the path leads out of the origin", { found: JSON.stringify(target) });
+  if (!isWithin) throw new Refusal("E_CAP", "the path leads out of the origin", { found: JSON.stringify(target) });
   return {
     method: parseMethod(expectText(method, "method")),
     url: resolved,

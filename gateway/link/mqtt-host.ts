@@ -1,7 +1,7 @@
 /** The interface host of `mqtt`: publishes within a binding's filters, and hands each message to the bindings it concerns. */
 import type { IPublishPacket, MqttClient } from "mqtt";
 import { LIMITS, Refusal } from "../../kernel/index.ts";
-import { filterMatches } from "../config/topic.ts";
+import { filterMatches, malformedFilter } from "../config/topic.ts";
 import { failed } from "../wire/host-process.ts";
 import type { HostAnswer, HostPort, HostRequest, InterfaceHost } from "../wire/host-process.ts";
 import type { HostBinding } from "../wire/protocol.ts";
@@ -57,11 +57,12 @@ export class MqttHost implements InterfaceHost {
   }
 
   bind(binding: HostBinding): void {
+    const isReserved = binding.parameters["reserved"] === true;
     const subscriber: Subscriber = {
       binding,
-      publish: filters(binding, "publish"),
-      subscribe: filters(binding, "subscribe"),
-      isReserved: binding.parameters["reserved"] === true,
+      publish: filters(binding, "publish", isReserved),
+      subscribe: filters(binding, "subscribe", isReserved),
+      isReserved,
     };
     this.#subscribers.set(binding.id, subscriber);
     const client = this.#connection?.client;
@@ -199,8 +200,18 @@ function cameBy(packet: IPublishPacket, identifiers: ReadonlyMap<string, number>
   return new Set(named.filter((filter) => filterMatches(filter, packet.topic)));
 }
 
-function filters({ parameters, owner }: HostBinding, name: "publish" | "subscribe"): readonly string[] {
+/** The filters of a right that the binding has; of one that it lacks there are none. @throws Refusal E_CONFIG */
+function filters(
+  { parameters, rights }: HostBinding,
+  name: "publish" | "subscribe",
+  isReserved: boolean,
+): readonly string[] {
   const value = parameters[name] ?? [];
-  if (Array.isArray(value)) return value as readonly string[];
-  throw new Refusal("E_CONFIG", `${owner}: ${name} is not a list of topic filters`);
+  if (!Array.isArray(value)) throw new Refusal("E_CONFIG", `${name} is not a list of topic filters`);
+  const all = value as readonly string[];
+  for (const filter of all) {
+    const fault = isReserved ? undefined : malformedFilter(filter);
+    if (fault !== undefined) throw new Refusal("E_CONFIG", `${name}: ${fault}`, { found: filter });
+  }
+  return rights.includes(name) ? all : [];
 }

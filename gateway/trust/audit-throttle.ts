@@ -7,19 +7,22 @@ export interface ThrottleLimits {
   readonly refillMs: number;
   /** Pairs of kind and source that are told apart; what comes beyond shares one. */
   readonly keys: number;
+  /** Subjects of one kind and source of which the first is written whatever came before. */
+  readonly subjects: number;
   /** A summary of what was left out comes after this, then after twice as long, up to `longestSummaryMs`. */
   readonly summaryMs: number;
   readonly longestSummaryMs: number;
 }
 
 /**
- * A hostile module in one kind of event: 20 records, then 144 a day and 24 summaries, about 50 KiB; so its other kinds,
- * and other modules, keep their room.
+ * A hostile module in one kind of event: 20 records and one for each other subject, then 144 a day and 24 summaries, about
+ * 60 KiB; so its other kinds, and other modules, keep their room.
  */
 export const THROTTLE_LIMITS: ThrottleLimits = Object.freeze({
   burst: 20,
   refillMs: 600_000,
   keys: 1024,
+  subjects: 32,
   summaryMs: 10_000,
   longestSummaryMs: 3_600_000,
 });
@@ -42,7 +45,12 @@ interface Bucket {
   since: number;
   summaryDue: number;
   summaryMs: number;
+  /** What this source has done of this kind: the first of each is written, so that a flood of one does not hide another. */
+  readonly subjects: Set<string>;
 }
+
+/** What only an operator's order or a signed document does: no module can make a flood of it, and none may be missing. */
+const UNBOUNDED: ReadonlySet<string> = new Set(["granted", "revoked", "admitted"]);
 
 /** The shared bucket's names: sources that are many are summed up. */
 const OTHERS = "others";
@@ -56,14 +64,17 @@ export class AuditThrottle {
   }
 
   /** True where the record may be written; false where it was only counted. */
-  admits(kind: string, source: string, now: number): boolean {
+  admits(kind: string, source: string, now: number, subject = ""): boolean {
+    if (UNBOUNDED.has(kind)) return true;
     const bucket = this.#bucket(kind, source, now);
     // A clock that is set back neither gives nor takes.
     const filled = Math.floor(Math.max(0, now - bucket.filledAt) / this.#limits.refillMs);
     bucket.tokens = Math.min(this.#limits.burst, bucket.tokens + filled);
     bucket.filledAt = now < bucket.filledAt ? now : bucket.filledAt + filled * this.#limits.refillMs;
-    if (bucket.tokens > 0) {
-      bucket.tokens -= 1;
+    const isNew = !bucket.subjects.has(subject) && bucket.subjects.size < this.#limits.subjects;
+    if (isNew) bucket.subjects.add(subject);
+    if (bucket.tokens > 0 || isNew) {
+      bucket.tokens = Math.max(0, bucket.tokens - 1);
       return true;
     }
     if (bucket.suppressed === 0) {
@@ -105,6 +116,7 @@ export class AuditThrottle {
       since: now,
       summaryDue: now,
       summaryMs,
+      subjects: new Set<string>(),
     };
     this.#buckets.set(key, bucket);
     return bucket;

@@ -127,7 +127,9 @@ export class AuditLog {
   record(record: AuditRecord): void {
     const time = this.#now();
     const clipped = clip(record);
-    if (this.#throttle.admits(clipped.kind, clipped.source, time)) this.#put(clipped, time);
+    const { kind, source, subject, detail } = clipped;
+    const what = `${subject} ${String(detail["result"] ?? "")}`;
+    if (this.#throttle.admits(kind, source, time, what)) this.#put(clipped, time);
   }
 
   /** Writes what waits. */

@@ -50,8 +50,10 @@ export class KeyValueStore {
 
   /** Never throws on a module's account: what it does wrong, and what the disk refuses, are result codes. */
   carryOut(request: StoreRequest): StoreReply {
-    const { operation, key } = request;
+    const { operation, key, prefix, quota } = request;
     if (key.length === 0 || key.length > KEY_BYTES) return reply(RESULT.invalid);
+    // No quota is no room: a comparison with NaN would let everything in.
+    if (prefix === "" || !Number.isSafeInteger(quota) || quota < 0) return reply(RESULT.denied);
     try {
       if (operation === "get") return this.#read(request);
       return reply(operation === "set" ? this.#write(request) : this.#remove(request));

@@ -1,7 +1,7 @@
 /** What both host processes share: they read frames from the core, hand requests to interface hosts, and end with the core. */
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { encodeCbor, findOperation, LIMITS, Refusal, RESULT } from "../../kernel/index.ts";
+import { encodeCbor, findOperation, FloodGate, LIMITS, Refusal, RESULT } from "../../kernel/index.ts";
 import type { CborInput, InterfaceName, Operation, ResultName } from "../../kernel/index.ts";
 import { FrameReader, writeFrame } from "./frames.ts";
 import { parseCoreToHost, printable } from "./parse.ts";
@@ -106,6 +106,7 @@ export class HostServer implements HostPort {
   readonly #bindings = new Map<number, HostBinding>();
   readonly #running = new Map<number, AbortController>();
   readonly #heartbeat: NodeJS.Timeout;
+  readonly #complaints = new FloodGate(LIMITS.denialsPerSecond);
   #setup: HostSetup = { interfaces: {} };
   /** Messages are handled in the order of arrival; only configuring takes time. */
   #order: Promise<void> = Promise.resolve();
@@ -276,9 +277,16 @@ export class HostServer implements HostPort {
       return await host.request({ binding, operation: name, numbers, bytes, capacity, signal });
     } catch (error) {
       if (signal.aborted) return failed("cancelled");
-      this.log(1, `${binding.owner}: ${name}: ${error instanceof Refusal ? error.describe() : String(error)}`);
-      return failed(error instanceof Refusal ? "invalid" : "io");
+      this.#complain(binding.owner, `${name}: ${error instanceof Refusal ? error.describe() : String(error)}`);
+      return failed(error instanceof Refusal ? (error.code === "E_CAP" ? "denied" : "invalid") : "io");
     }
+  }
+
+  /** A module can ask for nonsense as often as it likes; the log has some of it, the rest is counted. */
+  #complain(owner: string, text: string): void {
+    const untold = this.#complaints.admit(performance.now(), owner);
+    if (untold === undefined) return;
+    this.log(1, `${owner}: ${text}${untold === 0 ? "" : `; ${untold} such lines were left out before`}`);
   }
 
   #send(message: HostToCore): void {

@@ -27,6 +27,7 @@ export function resourceFunction(
     const link = incarnation.cell.links.get(slot.slot);
     if (link?.rights.includes(operation.right) !== true) return deny(context, slot.slot, name);
     const call = marshal(context, operation, parameters);
+    if (call === RESULT["bad-address"]) return deny(context, slot.slot, name, "bad-address");
     if (typeof call === "number") return call;
     return context.suspend((complete) =>
       context.request(link.binding, name, call.numbers, call.bytes, call.capacity, (result, bytes) => {

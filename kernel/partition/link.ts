@@ -38,16 +38,19 @@ export interface LinkContext {
   ) => () => void;
 }
 
-/** Tells the supervisor of a denial, unless this module floods it. @returns the result code. */
+/** Tells the supervisor of a denial, which the guest pays for, unless this module floods it. @returns the result code. */
 export function deny(
-  { incarnation: { cell }, now, report }: LinkContext,
+  context: LinkContext,
   slot: string,
   operation: string,
   code: ResultName = "denied",
   text = "",
 ): number {
-  const untold = cell.denials.admit(now());
+  const { incarnation, now, report } = context;
+  const { cell } = incarnation;
   const result = RESULT[code];
+  chargeFuel(context, OPERATION_FUEL.denial);
+  const untold = cell.denials.admit(now(), `${slot}.${operation} ${code}`);
   if (untold !== undefined) report({ type: "denied", module: cell.id, slot, operation, result, text, untold });
   return result;
 }
@@ -63,6 +66,7 @@ export const OPERATION_FUEL = Object.freeze({
   clock: 50,
   random: 300,
   log: 300,
+  denial: 300,
   resource: 3000,
 });
 

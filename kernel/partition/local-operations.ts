@@ -200,7 +200,7 @@ function call(
   if (timeoutMs < 1) return RESULT.invalid;
   const { memory } = context.incarnation.instance;
   const place = guestPointer(reply);
-  if (!memory.covers(place, guestLength(capacity))) return RESULT["bad-address"];
+  if (!memory.covers(place, guestLength(capacity))) return deny(context, slot, "call", "bad-address");
   let finish: (result: number, bytes: Uint8Array) => void = () => undefined;
   const correlation = context.post.expect(context.incarnation, capability.target, timeoutMs, (result, bytes) => {
     finish(result, bytes);
@@ -263,14 +263,14 @@ function takeHandles(context: LinkContext, address: number, count: number): read
   if (count > MAXIMUM_HANDLES) return RESULT.invalid;
   const { cell, instance } = context.incarnation;
   const words = instance.memory.readWords(guestPointer(address), count);
-  if (words === undefined) return RESULT["bad-address"];
+  if (words === undefined) return deny(context, HANDLES_SLOT, "pass", "bad-address");
   const handles = words.map(plainHandle);
   if (new Set(handles).size !== handles.length) return RESULT["bad-handle"];
   const capabilities: Capability[] = [];
   for (const handle of handles) {
     const capability = cell.handles.find(handle);
     if (capability === undefined) return deny(context, HANDLES_SLOT, "pass", "bad-handle");
-    if ((capability.rights & ENDPOINT_RIGHT.pass) === 0) return deny(context, "handles", "pass");
+    if ((capability.rights & ENDPOINT_RIGHT.pass) === 0) return deny(context, HANDLES_SLOT, "pass");
     const passed = delegated(capability, cell.links.get(HANDLES_SLOT)?.edges[0]?.edge);
     if (passed === undefined) return RESULT.quota;
     capabilities.push(passed);
@@ -352,26 +352,26 @@ function clockWall(): GuestFunction {
   return () => BigInt(Date.now());
 }
 
-function randomFill(context: LinkContext): GuestFunction {
+function randomFill(context: LinkContext, { slot }: SlotLink): GuestFunction {
   return (address: number, length: number) => {
     const place = guestPointer(address);
     const count = guestLength(length);
     const { memory } = context.incarnation.instance;
     if (count > LIMITS.payloadBytes) return RESULT["too-large"];
-    if (!memory.covers(place, count)) return RESULT["bad-address"];
+    if (!memory.covers(place, count)) return deny(context, slot, "fill", "bad-address");
     // A random byte costs about as much as eight copied ones.
     chargeBytes(context, count * 8);
     return memory.write(place, randomFillSync(new Uint8Array(count))) ? count : RESULT["bad-address"];
   };
 }
 
-function logWrite(context: LinkContext): GuestFunction {
+function logWrite(context: LinkContext, { slot }: SlotLink): GuestFunction {
   return (level: number, address: number, length: number) => {
     const { cell, instance } = context.incarnation;
     if (level < 0 || level > 3) return RESULT.invalid;
     const cut = guestLength(Math.min(length >>> 0, LIMITS.logBytes));
     const bytes = instance.memory.read(guestPointer(address), cut);
-    if (bytes === undefined) return RESULT["bad-address"];
+    if (bytes === undefined) return deny(context, slot, "write", "bad-address");
     if (!admitLogLine(context)) return 0;
     context.report({ type: "log", module: cell.id, level, text: utf8.decode(bytes) });
     return 0;

@@ -4,6 +4,7 @@ import { checkGrants, excessGrants } from "../admission.ts";
 import { KERNEL_PORT, NOTICE, RESULT, RESULT_CODES, resultName } from "../abi.ts";
 import { encodeCbor } from "../cbor/index.ts";
 import { Refusal } from "../errors.ts";
+import { interfaceDefinition } from "../interfaces.ts";
 import { Ring, SharedCounters } from "../ipc/shared.ts";
 import { LIMITS } from "../limits.ts";
 import type { Freeze, ModuleStatistics, Order, Report, SavedState, SlotLink } from "../partition/protocol.ts";
@@ -253,13 +254,14 @@ export class Kernel {
     this.#hold(this.#findAtRest(name), reason);
   }
 
-  /** An event of a bound resource: a message for the module that holds it. Unknown bindings are dropped. */
+  /** An event of a bound resource: a message for the module that holds it with the right to events. Others are dropped. */
   event(binding: number, payload: Uint8Array): void {
     const bound = this.#byBinding.get(binding);
     const record = bound === undefined ? undefined : this.#modules.get(bound.module);
     // Of two bindings of a slot that is being swapped, the one in force speaks.
     const isInForce = bound !== undefined && record?.bindings.get(bound.slot) === bound;
     if (!isInForce || payload.length > LIMITS.payloadBytes) return;
+    if (!bound.rights.includes(interfaceDefinition(bound.interface).event?.right ?? "")) return;
     this.#order(record, { type: "host-event", module: record.id, slot: bound.slot, payload });
   }
 
@@ -606,9 +608,10 @@ export class Kernel {
         reply = { result: RESULT.io, bytes: NOTHING };
       }
     }
-    if (reply.result === RESULT.denied) {
-      const untold = record.denials.admit(performance.now());
-      const denial = { module: record.spec.name, slot: binding?.slot ?? "", operation, result: "denied", text: "" };
+    if (reply.result === RESULT.denied || reply.result === RESULT.quota) {
+      const untold = record.denials.admit(performance.now(), `${binding?.slot}.${operation}`);
+      const result = resultName(reply.result);
+      const denial = { module: record.spec.name, slot: binding?.slot ?? "", operation, result, text: "" };
       if (untold !== undefined) this.#options.onEvent({ type: "denied", ...denial, untold });
     }
     partition?.order({ type: "host-reply", request, result: reply.result, bytes: reply.bytes });

@@ -31,6 +31,27 @@ describe("a flood of denials", () => {
     expect(made.verify().ok).toBe(true);
   });
 
+  it("does not hide another denial of the same module, nor any grant, revocation or admission", () => {
+    const made = bench();
+    const log = made.open();
+    for (let index = 0; index < 1000; index += 1) log.record(record("out.send", "hostile"));
+    log.record(record("handles.send", "hostile"));
+    log.record({ ...record("out.send", "hostile"), detail: { result: "level" } });
+    for (let index = 0; index < 1000; index += 1) log.record(record(`slot-${index}`, "hostile"));
+    for (const kind of ["granted", "revoked", "admitted"]) {
+      for (let index = 0; index < 50; index += 1) log.record(record("slot", "hostile", kind));
+    }
+    log.close();
+    const written = readAudit(made.file, { source: "hostile" });
+    const subjects = written.filter(({ kind }) => kind === "denied").map(({ subject }) => subject);
+    expect(subjects.slice(0, THROTTLE_LIMITS.burst)).toEqual(Array(THROTTLE_LIMITS.burst).fill("out.send"));
+    expect(subjects.slice(THROTTLE_LIMITS.burst, THROTTLE_LIMITS.burst + 2)).toEqual(["handles.send", "out.send"]);
+    expect(subjects.length).toBeLessThan(THROTTLE_LIMITS.burst + THROTTLE_LIMITS.subjects);
+    for (const kind of ["granted", "revoked", "admitted"]) {
+      expect(written.filter((entry) => entry.kind === kind)).toHaveLength(50);
+    }
+  });
+
   it("writes one entry a refill time, and summaries ever more rarely", () => {
     const throttle = new AuditThrottle();
     let written = 0;

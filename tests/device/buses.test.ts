@@ -32,6 +32,7 @@ const bindings = [
   bind(8, "uart", { device: "/dev/ttySIM0", baud: 9600 }),
   bind(9, "gpio-line", { chip: 0, line: 17, direction: "in", edges: "none" }),
   bind(10, "uart", { device: "/dev/../etc/passwd", baud: 9600 }),
+  bind(11, "uart", { device: "/dev/ttySIM1", baud: 9600 }, ["write"]),
 ];
 
 const settings = {
@@ -41,6 +42,7 @@ const settings = {
     gpio: { "0": { backend: "simulator", simulate: [{ chip: "wire", from: 17, to: 27 }] } },
     uart: {
       "/dev/ttySIM0": { backend: "simulator", simulate: [{ chip: "modbus-slave", unit: 1, holding: { "0": 4711 } }] },
+      "/dev/ttySIM1": { backend: "simulator", simulate: [{ chip: "modbus-slave", unit: 1, holding: { "0": 4711 } }] },
     },
     onewire: {
       backend: "simulator",
@@ -91,6 +93,7 @@ describe("the device process", () => {
       "i2c-1: simulator (ads1115 at 0x48)",
       "spi-0: simulator (mcp3008 at 0)",
       "uart-/dev/ttySIM0: simulator (modbus-slave unit 1)",
+      "uart-/dev/ttySIM1: simulator (modbus-slave unit 1)",
       `w1-bus: simulator (ds18b20 ${thermometer})`,
     ]);
   });
@@ -134,6 +137,17 @@ describe("the device process", () => {
     expect([...(answer as Uint8Array)].slice(0, 5)).toEqual([1, 3, 2, 4711 >> 8, 4711 & 0xff]);
   });
 
+  it("hands nothing that comes in on a serial line to a binding that may only write", async () => {
+    const query = [1, 3, 0, 0, 0, 1];
+    const crc = crc16(Uint8Array.from(query));
+    const frame = [...query, crc & 0xff, crc >> 8];
+    const count = events.length;
+    expect((await ask(11, "write", frame, 0)).result).toBe(frame.length);
+    expect((await ask(4, "write", frame, 0)).result).toBe(frame.length);
+    await until(() => events.slice(count).some(([binding]) => binding === 4));
+    expect(events.filter(([binding]) => binding === 11)).toEqual([]);
+  });
+
   it("lends a serial line to one binding, and opens nothing outside /dev", async () => {
     expect((await ask(8, "write", [1], 0)).result).toBe(RESULT["not-found"]);
     expect((await ask(10, "write", [1], 0)).result).toBe(RESULT["not-found"]);
@@ -170,12 +184,13 @@ describe("the device process", () => {
       "gpio-0/17",
       "gpio-0/27",
       "uart-/dev/ttySIM0/1",
+      "uart-/dev/ttySIM1/1",
       `w1-bus/${thermometer}`,
     ]);
     expect(parts[0]).toMatchObject({ chip: "ads1115", faults: ["nack"] });
     expect(parts[3]?.quantities).toEqual({ level: 1 });
     expect(parts[4]?.quantities).toEqual({ "holding/0": 1 });
-    expect(parts[5]?.quantities).toEqual({ temperature: -3 });
+    expect(parts[6]?.quantities).toEqual({ temperature: -3 });
     expect(await host.simulate("i2c-9/0x48", "ain0", 1)).toBe(RESULT["not-found"]);
     expect(await host.simulate("i2c-1/0x48", "ain9", 1)).toBe(RESULT["not-found"]);
     expect(await host.simulate("i2c-1/0x48", "ain0", "high")).toBe(RESULT.invalid);

@@ -31,6 +31,10 @@ const bindings = [
   file(5, path("fifo")),
   file(6, path("folder")),
   file(7, "/proc/stat", ["read"]),
+  file(8, path("way/inner")),
+  file(9, path("way/new")),
+  file(15, "/proc/net/dev"),
+  file(14, `/proc/self/root${path("secret")}`),
   i2c(10, 1, 0x76),
   i2c(11, 1, 0x77),
   i2c(12, 9, 0x76),
@@ -56,8 +60,10 @@ beforeAll(async () => {
   writeFileSync(path("plain"), "old content");
   writeFileSync(path("secret"), "not granted");
   symlinkSync(path("secret"), path("link"));
+  symlinkSync(path("folder"), path("way"));
   execFileSync("mkfifo", [path("fifo")]);
   mkdirSync(path("folder"));
+  writeFileSync(path("folder/inner"), "behind a link");
   const simulate = [{ chip: "bme280", address: 0x76, temperature: 20 }];
   host = makeHost({ devices: { i2c: { "1": { backend: "simulator", simulate } } } }, bindings);
   await host.start(bindings);
@@ -115,7 +121,7 @@ describe("file", () => {
     const results = await Promise.all(Array.from({ length: 20 }, (_, index) => write(2, `version ${index}`)));
     expect(results.every((result) => result > 0)).toBe(true);
     expect(readFileSync(path("plain"), "utf8")).toBe("version 19");
-    expect(readdirSync(folder).sort()).toEqual(["fifo", "folder", "link", "plain", "secret"]);
+    expect(readdirSync(folder).sort()).toEqual(["fifo", "folder", "link", "plain", "secret", "way"]);
     await write(2, "old content");
   });
 
@@ -125,6 +131,22 @@ describe("file", () => {
       expect(await write(binding, "x"), String(binding)).toBe(RESULT.denied);
     }
     expect(readFileSync(path("secret"), "utf8")).toBe("not granted");
+  });
+
+  it("goes through no folder that is a symbolic link, nor out of /proc by one of the kernel's", async () => {
+    for (const binding of [8, 9, 14]) {
+      expect((await read(binding, 0, 10)).result, String(binding)).toBeLessThan(0);
+      expect(await write(binding, "x"), String(binding)).toBe(RESULT.denied);
+    }
+    expect((await read(8, 0, 10)).result).toBe(RESULT.denied);
+    expect((await read(14, 0, 10)).result).toBe(RESULT.denied);
+    expect(readdirSync(path("folder"))).toEqual(["inner"]);
+    expect(readFileSync(path("folder/inner"), "utf8")).toBe("behind a link");
+    expect(logs.some((line) => line.includes("leads through a symbolic link") && line.includes("folder"))).toBe(true);
+  });
+
+  it("lets what the kernel links within /proc be read", async () => {
+    expect((await read(15, 0, 64)).text).toContain("Inter-");
   });
 
   it("says that an absent file is not there, and creates it on writing", async () => {

@@ -106,7 +106,7 @@ describe("a request", () => {
     ];
     for (const path of paths) {
       const { result, status } = await ask(get(path));
-      if (status === undefined) expect(result, path).toBe(RESULT.invalid);
+      if (status === undefined) expect(result, path).toBe(RESULT.denied);
     }
     for (const { url } of seen.slice(count)) expect(url.startsWith("/")).toBe(true);
     expect((await ask(get("/"), { binding: 3 })).result).toBe(RESULT["not-found"]);

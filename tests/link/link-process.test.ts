@@ -74,6 +74,19 @@ describe("publishing", () => {
     expect(received.map(({ topic }) => topic)).toEqual(["bulkhead/v1/gw/x/reported"]);
   });
 
+  it("binds no filter that is malformed or the broker's own, and gives no right that the binding lacks", async () => {
+    const hostile = ["", "a\0b", "a#", "a/#/b", "a+/b", "$SYS/#", "$share/g/a"];
+    const bindings = hostile.map((filter, index) => mqtt(10 + index, [filter], [filter]));
+    await link.host.start([...bindings, { ...mqtt(1, ["a"], ["a"]), rights: ["publish"] }, mqtt(2, ["a"])]);
+    await link.online();
+    for (const { id } of bindings) expect(await link.publish(id, "a", "x"), String(id)).toBe(RESULT["not-found"]);
+    expect(link.logs.filter((line) => line.includes("E_CONFIG"))).toHaveLength(hostile.length);
+    expect(await link.publish(1, "a", "x")).toBe(0);
+    await until(() => received.length > 0);
+    await sleep(100);
+    expect(link.events).toEqual([]);
+  });
+
   it("refuses what is no topic, no flags, or too large", async () => {
     await link.host.start([mqtt(1, ["#"])]);
     await link.online();

@@ -157,6 +157,10 @@ describe("the trust worker", () => {
     expect((await client.store("get", mine, key)).result).toBe(RESULT["not-found"]);
     expect((await client.store("set", mine, key, value)).result).toBe(0);
     expect((await client.store("set", mine, new TextEncoder().encode("other"), value)).result).toBe(RESULT.quota);
+    for (const quota of [Number.NaN, -1, Infinity, 0.5]) {
+      expect((await client.store("set", { prefix: "uplink/", quota }, key, value)).result).toBe(RESULT.denied);
+    }
+    expect((await client.store("set", { prefix: "", quota: 16 }, key, value)).result).toBe(RESULT.denied);
     expect((await client.store("set", mine, key, new TextEncoder().encode("a longer one"))).result).toBe(0);
     expect((await client.store("get", { prefix: "bme280/", quota: 16 }, key)).result).toBe(RESULT["not-found"]);
     await client.stop();

@@ -103,6 +103,16 @@ describe("a host process", () => {
     expect(seen.events).toEqual([[4, ["hello", 5]]]);
   });
 
+  it("writes some lines a second of what a binding does wrong, however often, and the first of each", async () => {
+    const { host, seen } = make();
+    await host.start([file(1, "/fail"), file(2, "/fail")]);
+    for (let index = 0; index < 200; index++) expect((await read(host, 1)).result).toBe(RESULT.io);
+    expect((await read(host, 2)).result).toBe(RESULT.io);
+    await until(() => seen.logs.some((line) => line.startsWith("test.2: ")));
+    expect(seen.logs.length).toBeLessThan(100);
+    expect(seen.logs.some((line) => /; \d+ such lines were left out before$/.test(line))).toBe(true);
+  });
+
   it("survives a handler that throws, a binding that is refused, and a reply longer than its room", async () => {
     const { host, seen } = make();
     await host.start([file(1, "/fail"), file(2, "/refused"), file(3, "/too-long")]);

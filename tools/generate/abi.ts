@@ -98,7 +98,7 @@ function interfaceSection(name: InterfaceName): string {
     `Rights: ${definition.rights.map(code).join(", ")}. ` +
       `The grant binds it by: ${binding.length === 0 ? "nothing" : binding.join(", ")}. ` +
       `Answered by: ${definition.answeredBy}. ` +
-      `Event payload: ${definition.event ?? "none"}.`,
+      `Event payload: ${definition.event?.payload ?? "none"}.`,
     "",
     table(["operation", "parameters", "Wasm type", "right", "", "meaning and result"], operations),
   ].join("\n");

@@ -66,7 +66,9 @@ function section(name: InterfaceName): string {
       : `A grant names the rights (${rights.map(code).join(", ")}) and binds the slot to one resource:\n\n${keys.join("\n")}`,
     "",
     table(["operation", "Wasm type", "right", "blocks", "meaning and result"], operations),
-    ...(event === null ? [] : ["", `Events come to the slot's port. Payload: ${event}.`]),
+    ...(event === null
+      ? []
+      : ["", `Events come to the slot's port, with the right ${code(event.right)}. Payload: ${event.payload}.`]),
   ].join("\n");
 }
 

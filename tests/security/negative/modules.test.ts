@@ -78,6 +78,53 @@ describe("memory", () => {
     });
   });
 
+  it.each<[string, string, string, (at: string) => string]>([
+    [
+      "endpoint.call's reply",
+      "out",
+      "call",
+      (at) => `(call $call (i32.const 0) (i32.const 1) ${at} (i32.const 64) (i32.const 9))`,
+    ],
+    ["a message's handles", "handles", "pass", (at) => `(call $send (i32.const 0) (i32.const 1) ${at} (i32.const 2))`],
+    ["random.fill", "r", "fill", (at) => `(call $fill ${at} (i32.const 64))`],
+    ["log.write", "l", "write", (at) => `(call $log (i32.const 1) ${at} (i32.const 64))`],
+    ["store.get's key", "s", "get", (at) => `(call $get ${at} (i32.const 64) (i32.const 0) (i32.const 64))`],
+    ["store.get's value", "s", "get", (at) => `(call $get (i32.const 0) (i32.const 1) ${at} (i32.const 64))`],
+  ])("%s outside the memory is bad-address, and told", async (_, slot, operation, expression) => {
+    const running = await watched();
+    await echo(running);
+    const imports = `${CALL}${SEND}${LOG_IMPORT.replace('"log"', '"l"')}
+      (import "r" "fill" (func $fill (param i32 i32) (result i32)))
+      (import "s" "get" (func $get (param i32 i32 i32 i32) (result i32)))`;
+    const got = await evaluate(
+      running,
+      "probe",
+      imports,
+      [65_532, -8, 0x7fff_ffff].map((at) => expression(`(i32.const ${at})`)),
+      {
+        grants: [
+          endpoint("echo.in"),
+          HANDLES,
+          { ...LOG, slot: "l" },
+          { slot: "r", interface: "random", rights: ["use"], parameters: {} },
+          { slot: "s", interface: "store", rights: ["read"], parameters: { prefix: "probe/", quota: 64 } },
+        ],
+        slots: {
+          ...WITH_HANDLES,
+          l: LOG_SLOT,
+          r: { interface: "random", rights: ["use"], port: null },
+          s: { interface: "store", rights: ["read"], port: null },
+        },
+      },
+    );
+    expect(got).toEqual([RESULT["bad-address"], RESULT["bad-address"], RESULT["bad-address"]]);
+    expect(await running.line("denied", "probe")).toMatchObject({
+      subject: `${slot}.${operation}`,
+      detail: { result: "bad-address" },
+    });
+    expect(running.calls.filter(({ binding }) => binding.slot === slot)).toEqual([]);
+  });
+
   it("a message of 64 KiB + 1 is too-large: a mistake, and no denial", async () => {
     const running = await watched();
     await echo(running);
@@ -481,23 +528,25 @@ describe("a flood", () => {
     const running = await watched();
     await echo(running);
     const wat = watModule(
-      `${SEND}(import "t" "every" (func $every (param i32) (result i32)))`,
+      `${SEND}${USE}(import "t" "every" (func $every (param i32) (result i32)))`,
       `(func (export "bulkhead_handle") (param i32 i32) (result i64) (local $n i32)
         (drop (call $every (i32.const 200))) (local.set $n (i32.const 50))
         (loop $more (drop ${sendOf(-8, 8)}) (local.set $n (i32.sub (local.get $n) (i32.const 1))) (br_if $more (local.get $n)))
+        (drop (call $drop (i32.const 5)))
         (i64.const 0))`,
     );
     await loadModule(running, "flood", wat, {
-      grants: [endpoint("echo.in"), { ...TIMER, slot: "t" }],
-      slots: { ...OUT, t: { interface: "timer", rights: ["use"], port: "in" } },
+      grants: [endpoint("echo.in"), { ...TIMER, slot: "t" }, HANDLES],
+      slots: { ...WITH_HANDLES, t: { interface: "timer", rights: ["use"], port: "in" } },
     });
     running.kernel.begin("flood");
     const counted = await running.waitFor("denied", ({ untold }) => untold > 0);
     expect(counted.untold).toBeGreaterThanOrEqual(30);
     const kept = running.lines("flood").filter(({ kind }) => kind === "denied");
-    expect(kept.length).toBeLessThanOrEqual(21);
+    expect(kept.length).toBeLessThanOrEqual(22);
+    expect(kept.filter(({ subject }) => subject === "handles.drop").length).toBeGreaterThanOrEqual(1);
     expect(kept.some(({ detail }) => Number(detail["untold"]) >= 30)).toBe(true);
-    // And it hides nobody else's.
+    // And it hides neither another of its own nor anybody else's.
     const options = { grants: [HANDLES], slots: { handles: HANDLES_SLOT } };
     await evaluate(running, "quiet", USE, ["(call $drop (i32.const 5))"], options);
     expect(await running.line("denied", "quiet")).toBeDefined();
@@ -532,6 +581,52 @@ describe("a flood", () => {
       manifest: { fuel: 1e9 },
     };
     expect(await evaluate(running, "probe", imports, [many], options)).toEqual([RESULT.invalid]);
+  });
+});
+
+describe("what a host process does not give", () => {
+  it.each<[string, number]>([
+    ["denied", RESULT.denied],
+    ["quota", RESULT.quota],
+  ])("is told as %s, and floods of it are counted", async (name, result) => {
+    const running = await watched(["main", "other"], () => ({ result, bytes: new Uint8Array(0) }));
+    const set = `(call $set (i32.const 8192) (i32.const 3) (i32.const 8192) (i32.const 64))`;
+    const imports = `${LOG_IMPORT}(import "s" "set" (func $set (param i32 i32 i32 i32) (result i32)))`;
+    const wat = watModule(
+      imports,
+      `(func (export "bulkhead_handle") (param i32 i32) (result i64) (local $n i32) (local.set $n (i32.const 40))
+        (loop $more (drop ${set}) (local.set $n (i32.sub (local.get $n) (i32.const 1))) (br_if $more (local.get $n)))
+        (i32.store8 (i32.const 8192) (i32.sub (i32.const 0x30) ${set}))
+        (drop (call $log (i32.const 1) (i32.const 8192) (i32.const 1))) (i64.const 0))`,
+    );
+    await loadModule(running, "probe", wat, {
+      grants: [LOG, { slot: "s", interface: "store", rights: ["write"], parameters: { prefix: "probe/", quota: 64 } }],
+      slots: { log: LOG_SLOT, s: { interface: "store", rights: ["write"], port: null } },
+      manifest: { fuel: 1e6 },
+    });
+    running.kernel.begin("probe");
+    expect(await running.logs("probe", 1)).toEqual([String.fromCharCode(0x30 - result)]);
+    expect(await running.line("denied", "probe")).toMatchObject({ subject: "s.set", detail: { result: name } });
+    expect(running.lines("probe").filter(({ kind }) => kind === "denied").length).toBeLessThanOrEqual(20);
+  });
+});
+
+describe("an event", () => {
+  const serial = { slot: "serial", interface: "uart", rights: ["write"], parameters: {} } as const;
+
+  it("does not reach a module whose grant may only write, and an empty right opens nothing", async () => {
+    const running = await watched();
+    await loadProbe(running, "probe", recorder(), {
+      grants: [serial],
+      slots: { serial: { interface: "uart", rights: ["read", "write"], port: "in" } },
+    });
+    const binding = running.bindings.find(({ slot }) => slot === "serial")?.id ?? -1;
+    running.kernel.event(binding, Uint8Array.of(0x41, 1));
+    running.kernel.grant("probe", { ...serial, rights: ["read"] });
+    const now = running.bindings.find(({ slot }) => slot === "serial")?.id ?? -1;
+    running.kernel.event(now, Uint8Array.of(0x41, 2));
+    const messages = await messagesSeen(running, "probe", 1);
+    expect(messages.map(({ payload }) => [...payload])).toEqual([[0x41, 2]]);
   });
 });
 

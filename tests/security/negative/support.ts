@@ -5,9 +5,9 @@ import { readAudit } from "../../../gateway/trust/index.ts";
 import { auditNote } from "../../../gateway/core/audited.ts";
 import type { GatewayEvent } from "../../../gateway/core/events.ts";
 import { admitModule, Refusal } from "../../../kernel/index.ts";
-import type { Grant, ModuleSpec } from "../../../kernel/index.ts";
+import type { Grant, HostReply, ModuleSpec } from "../../../kernel/index.ts";
 import { bench } from "../../audit/support.ts";
-import type { TestKernel } from "../../support/kernel.ts";
+import type { HostCall, TestKernel } from "../../support/kernel.ts";
 import { startKernel } from "../../support/kernel.ts";
 import { moduleSpec } from "../../support/modules.ts";
 
@@ -51,8 +51,11 @@ function auditing(): { record: (event: GatewayEvent) => void; read: () => Line[]
   };
 }
 
-export async function watched(partitions = ["main", "other"]): Promise<Watched> {
-  const running = await startKernel({ partitions, stuckMs: 2000 });
+export async function watched(
+  partitions = ["main", "other"],
+  reply?: (call: HostCall) => HostReply | Promise<HostReply>,
+): Promise<Watched> {
+  const running = await startKernel({ partitions, stuckMs: 2000, ...(reply === undefined ? {} : { reply }) });
   onTestFinished(() => running.stop());
   const { record, read } = auditing();
   let told = 0;

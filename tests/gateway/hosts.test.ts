@@ -1,0 +1,53 @@
+/** What the core itself looks at before it asks a process, and what it keeps of each use. */
+import { expect, test } from "vitest";
+import { useNote } from "../../gateway/core/audited.ts";
+import { Hosts } from "../../gateway/core/hosts.ts";
+import type { AuditNote } from "../../gateway/wire/trust-protocol.ts";
+import type { InterfaceName, ResourceBinding } from "../../kernel/index.ts";
+import { RESULT } from "../../kernel/index.ts";
+
+const NONE = new Uint8Array(0);
+const notes: AuditNote[] = [];
+const asked: string[] = [];
+const hosts = new Hosts(
+  {
+    request: (_owner, _binding, operation) => {
+      asked.push(operation);
+      return Promise.resolve({ result: RESULT.quota, bytes: NONE });
+    },
+  },
+  (binding, operation, result) => notes.push(useNote(binding, operation, result)),
+);
+
+async function ask(name: InterfaceName, operation: string, rights: readonly string[]): Promise<number> {
+  const binding: ResourceBinding = { id: 1, module: "probe", slot: "s", interface: name, rights, parameters: {} };
+  return (await hosts.request(binding, operation, [], [], 0)).result;
+}
+
+test.each<[InterfaceName, string, readonly string[]]>([
+  ["store", "set", ["read"]],
+  ["store", "constructor", ["read", "write"]],
+  ["store", "__proto__", ["read", "write"]],
+  ["mqtt", "publish", ["subscribe"]],
+  ["i2c-device", "write", ["read"]],
+  ["gpio-line", "set", ["read", "edges"]],
+  ["http", "request", []],
+])("%s.%s is denied to a binding with the rights %j before anybody is asked", async (name, operation, rights) => {
+  expect(await ask(name, operation, rights)).toBe(RESULT.denied);
+  expect([asked, notes]).toEqual([[], []]);
+});
+
+test("each use of an interface of which every use is audited leaves a line, and no other does", async () => {
+  expect(await ask("store", "set", ["write"])).toBe(RESULT.quota);
+  expect(await ask("mqtt", "publish", ["publish"])).toBe(RESULT.unsupported);
+  expect(notes).toEqual([]);
+  expect(await ask("http", "request", ["request"])).toBe(RESULT.unsupported);
+  expect(notes).toEqual([
+    {
+      kind: "used",
+      source: "probe",
+      subject: "s.request",
+      detail: { interface: "http", result: "unsupported" },
+    },
+  ]);
+});
