@@ -81,8 +81,10 @@ async function soak(minutes: number, signal: AbortSignal): Promise<Result> {
   const product = await compiledProduct();
   const load = await Load.prepare();
   const counted = { fault: 0, restarted: 0, held: 0, refused: 0, "partition-lost": 0 };
-  const count = ({ type }: GatewayEvent): void => {
-    if (type in counted) counted[type as keyof typeof counted]++;
+  const losses = new Set<string>();
+  const count = (event: GatewayEvent): void => {
+    if (event.type in counted) counted[event.type as keyof typeof counted]++;
+    if (event.type === "partition-lost") losses.add(`${event.partition}: ${event.reason}`);
   };
   const gateway = new RunningGateway(product, load.configuration, ["--probation-ms", PROBATION_MS], count);
   const recorder = new Recorder();
@@ -110,7 +112,7 @@ async function soak(minutes: number, signal: AbortSignal): Promise<Result> {
   const audit = auditBytes(dataFolder);
   await load.stop();
   const series = verdicts(recorder, failures);
-  failures.push(...mistakes(counts, counted));
+  failures.push(...mistakes(counts, counted), ...losses);
   if (audit > AUDIT_BYTES_AT_ONCE + (AUDIT_BYTES_AN_HOUR * minutes) / 60)
     failures.push(`the audit log has ${audit} bytes`);
   const { name: broker } = load.broker;
