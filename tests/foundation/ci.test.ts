@@ -1,6 +1,6 @@
 /** `.ci/run`, with an npm that only pretends: what it counts, and that nothing failed can look like a pass. */
 import { spawnSync } from "node:child_process";
-import { chmodSync, cpSync } from "node:fs";
+import { chmodSync, cpSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { plant, ROOT, temporaryFolder } from "./support.ts";
@@ -59,6 +59,12 @@ exit 99
 
 const DEFAULT_COUNTS = { passed: 40, failed: 0, pending: 1 };
 
+/** The commands that .ci/run would install Debian packages for, were they not there. */
+function systemCommands(): string[] {
+  const [, list = ""] = /^SYSTEM_PACKAGES=\(([^)]*)\)/m.exec(readFileSync(path.join(ROOT, ".ci/run"), "utf8")) ?? [];
+  return [...list.matchAll(/"(\S+) [^"]+"/g)].map(([, command]) => String(command));
+}
+
 /** Runs a copy of .ci/run; gives its exit code and its last line. */
 function runCi(pretended: Pretended): { status: number | null; last: string | undefined; output: string } {
   const folder = temporaryFolder();
@@ -67,8 +73,7 @@ function runCi(pretended: Pretended): { status: number | null; last: string | un
     "bin/npm": pretendedNpm(pretended),
     "bin/node": `#!/bin/sh\nexec "${process.execPath}" "$@"\n`,
   };
-  for (const installed of ["mosquitto", "nats-server", "openssl", "clang", "wasm-ld", "spin"])
-    commands[`bin/${installed}`] = "";
+  for (const installed of systemCommands()) commands[`bin/${installed}`] = "";
   plant(folder, commands);
   for (const name of Object.keys(commands)) chmodSync(path.join(folder, name), 0o755);
   const outcome = spawnSync("bash", [path.join(folder, ".ci/run")], {

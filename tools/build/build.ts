@@ -5,7 +5,7 @@ import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { encodeCbor, MANIFEST_SECTION } from "../../kernel/index.ts";
 import type { CborInput } from "../../kernel/index.ts";
-import { compileModule, compilerIdentity, MODULES_FOLDER } from "./compile.ts";
+import { compileModule, compilerIdentity, MODULES_FOLDER, requireCompiler } from "./compile.ts";
 import type { CompileRequest } from "./compile.ts";
 import { generateEntry, generateSlots } from "./generate.ts";
 import { compileOther, isOtherLanguage } from "./other-languages.ts";
@@ -52,9 +52,10 @@ const GROUPS = ["drivers", "services", "examples"] as const;
 
 /**
  * Builds every name of one module's folder.
- * @throws Refusal E_MANIFEST or E_WASM, with file, line and column.
+ * @throws Refusal E_MANIFEST or E_WASM, with file, line and column; E_UNKNOWN where the compiler is not installed.
  */
 export async function buildModule(folder: string, options: BuildOptions = {}): Promise<BuiltModule[]> {
+  requireCompiler();
   const output = resolve(options.output ?? "build/modules");
   const file = await readModuleFile(resolve(folder));
   await mkdir(output, { recursive: true });
@@ -82,6 +83,7 @@ export async function buildAll(
   options: BuildOptions = {},
   onBuilt: (built: BuiltModule, done: number, all: number) => void = () => undefined,
 ): Promise<BuiltModule[]> {
+  requireCompiler();
   const folders = await selectedFolders(options.only);
   const all: BuiltModule[] = [];
   for (const [index, folder] of folders.entries()) {

@@ -53,6 +53,24 @@ const OUTPUT_FILE = "module.wasm";
 const CONFIG_FILE = "asconfig.json";
 const SHARED_CONFIG = join(PACKAGE_ROOT, CONFIG_FILE);
 
+/** False on a gateway: the Debian package runs modules, and does not make them. */
+export function hasCompiler(): boolean {
+  try {
+    import.meta.resolve(COMPILER);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** @throws Refusal E_UNKNOWN with where modules are made instead */
+export function requireCompiler(): void {
+  if (hasCompiler()) return;
+  throw new Refusal("E_UNKNOWN", "the AssemblyScript compiler is not part of this installation", {
+    hint: "modules are made where Bulkhead was installed by npm: docs/write-a-driver.md",
+  });
+}
+
 /**
  * Compiles one module.
  * @throws Refusal E_WASM with the compiler's own message: file, line, column.

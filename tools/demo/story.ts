@@ -3,14 +3,16 @@ import { createPublicKey } from "node:crypto";
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { encodeCbor } from "../../kernel/index.ts";
+import { encodeCbor, inspectModule } from "../../kernel/index.ts";
 import { developmentKeys, signForDevelopment } from "../build/development.ts";
 import type { DevelopmentKeys } from "../build/development.ts";
 import { buildAll } from "../build/build.ts";
+import { hasCompiler } from "../build/compile.ts";
 import { pushUpdate } from "../push/push.ts";
 import type { PushResult } from "../push/push.ts";
 import type { ReleasedModule } from "../push/release.ts";
 import { readRelease } from "../push/release.ts";
+import { PACKAGE_ROOT } from "../root.ts";
 import { attacks } from "./attacks.ts";
 import type { Broker } from "./broker.ts";
 import { startBroker } from "./broker.ts";
@@ -118,7 +120,8 @@ export class Story {
 
   async #prepare(): Promise<void> {
     this.#view.step("Build the modules, make keys, sign");
-    const built = await buildAll({ only: [...MODULES, "threshold-v2"] });
+    const needed = [...MODULES, "threshold-v2"];
+    const built = hasCompiler() ? await buildAll({ only: needed }) : await shippedModules(needed);
     this.#folder = await mkdtemp(join(tmpdir(), "bulkhead-demo-"));
     this.#keys = await developmentKeys(join(this.#folder, "keys"));
     const modules = join(this.#folder, "modules");
@@ -274,4 +277,15 @@ export class Story {
 function present<Value>(value: Value | undefined): Value {
   if (value === undefined) throw new Error("a step of the demo ran before the one that it needs");
   return value;
+}
+
+/** On a gateway, where there is no compiler: the binaries that came with the package. */
+async function shippedModules(names: readonly string[]) {
+  const files = names.map((name) => join(PACKAGE_ROOT, "build/modules", `${name}.wasm`));
+  return await Promise.all(
+    files.map(async (wasm) => {
+      const { name, version } = inspectModule(await readFile(wasm)).manifest;
+      return { name, version, wasm };
+    }),
+  );
 }

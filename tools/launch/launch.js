@@ -12,7 +12,8 @@ const FLAGS = ["--disable-warning=ExperimentalWarning"];
 const FORWARDED = /** @type {const} */ (["SIGINT", "SIGTERM", "SIGHUP"]);
 
 /**
- * Starts the script with inherited streams and ends as it ends: with its exit code, or by the signal that killed it.
+ * Starts the script with inherited streams and ends as it ends: with its exit code, or by the signal that killed it. Where
+ * this is the Node that the script runs on, nothing after it is carried out.
  * A Ctrl-C may reach the script more than once (from the terminal, from npm and from here): a repeated signal must not
  * mean more than the first.
  *
@@ -25,10 +26,13 @@ export function launch(argv, environment = {}) {
     fail(runtime.problem);
     return;
   }
-  const child = spawn(runtime.path, [...FLAGS, ...argv], {
-    stdio: "inherit",
-    env: { ...environment, ...process.env },
-  });
+  const env = { ...environment, ...process.env };
+  const parameters = [...FLAGS, ...argv];
+  // Under the right Node already: this process becomes the program, and takes no memory of its own beside it.
+  if (runtime.path === process.execPath && typeof process.execve === "function") {
+    process.execve(runtime.path, [runtime.path, ...parameters], env);
+  }
+  const child = spawn(runtime.path, parameters, { stdio: "inherit", env });
   for (const signal of FORWARDED) process.on(signal, () => child.kill(signal));
   child.on("error", (error) => fail(`cannot start ${runtime.path}: ${error.message}; it needs a glibc Linux`));
   child.on("exit", (code, signal) => {

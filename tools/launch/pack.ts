@@ -6,7 +6,7 @@ import { PACKAGE_ROOT } from "../root.ts";
 
 const FOLDERS = ["kernel", "gateway", "tools"];
 /** What only authors of Bulkhead use; tsconfig.build.json leaves it out too. */
-const NOT_PACKED = ["check", "fuzz", "generate", "launch", "left-out", "powercut", "footprint", "soak"].map(
+const NOT_PACKED = ["check", "fuzz", "generate", "launch", "left-out", "powercut", "footprint", "soak", "package"].map(
   (name) => `tools/${name}/`,
 );
 

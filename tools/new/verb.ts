@@ -6,6 +6,7 @@ import { join, relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { isName, Refusal } from "../../kernel/index.ts";
 import { buildModule } from "../build/build.ts";
+import { requireCompiler } from "../build/compile.ts";
 import type { Command, Io } from "../command.ts";
 import { PACKAGE_ROOT } from "../root.ts";
 import { BUSES, driverFiles, serviceFiles } from "./templates.ts";
@@ -61,6 +62,7 @@ async function make(kind: "driver" | "service", name: string, bus: string): Prom
   if (existsSync(folder)) {
     throw new Refusal("E_CONFIG", `${name} is there already`, { hint: "take another name, or remove the folder" });
   }
+  requireCompiler();
   const assembly = createRequire(import.meta.url).resolve("assemblyscript/std/assembly.json");
   const paths = { bulkhead: relative(folder, PACKAGE_ROOT), assembly: relative(folder, assembly) };
   await writeFiles(folder, kind === "driver" ? driverFiles(name, bus, paths) : serviceFiles(name, paths));
