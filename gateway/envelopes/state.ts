@@ -86,7 +86,10 @@ export function raiseFloor(floors: Floors, name: string, committed: Floor): Floo
   return new Map([...floors, [name, committed]]);
 }
 
-/** The state under a new root: floors of keys that it revokes are forgotten, the clock moves to its date. */
+/**
+ * The state under a new root: the clock moves to its date, and floors of keys and of module envelopes that it revokes are
+ * forgotten. So a thief's largest number locks out nobody for ever; the root's own floors keep old releases out.
+ */
 export function underRoot(trust: TrustState, root: RootDocument, rootDigest: Uint8Array): TrustState {
   const isKept = ([id]: readonly [string, Floor]) => !root.revokedKeys.some((revoked) => toHex(revoked) === id);
   return {
@@ -96,6 +99,7 @@ export function underRoot(trust: TrustState, root: RootDocument, rootDigest: Uin
     clockFloor: Math.max(trust.clockFloor, root.issued),
     planFloors: new Map([...trust.planFloors].filter(isKept)),
     configurationFloors: new Map([...trust.configurationFloors].filter(isKept)),
+    moduleFloors: new Map([...trust.moduleFloors].filter(([, { digest }]) => !isListed(root.revokedDigests, digest))),
   };
 }
 

@@ -12,8 +12,8 @@ import { FLAG_QOS_1, FLAG_RETAIN, Publisher } from "./publisher.ts";
 import type { LinkSettings } from "./settings.ts";
 import { decodeTopic, isWithin } from "./topic.ts";
 
-/** Event payload of the update agent's own binding: an envelope is larger than a module's message may be. */
-const RESERVED_EVENT_BYTES = 256 * 1024;
+/** Event payload of the update agent's own binding: above the 300 KiB of a document, so that the agent says what is too large. */
+const RESERVED_EVENT_BYTES = 448 * 1024;
 /** CBOR heads of `[topic, payload]`. */
 const EVENT_HEADS = 16;
 const CORE_BUSY_MS = 5;

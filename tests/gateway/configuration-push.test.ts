@@ -41,6 +41,7 @@ const UPLINK = (topic: string): string => `  uplink:
     envelope: uplink.envelope
     partition: services
     memory: 1MiB
+    settings: { prefix: site/7 }
     grants:
       log: { log: {} }
       north: { mqtt: { publish: ["${topic}"] } }

@@ -450,6 +450,24 @@ describe("roots at the broker", () => {
     expect(await gateway.code(thief)).toBe("E_REVOKED");
   });
 
+  it("end the lock-out by a maximal sequence number of a thief of the release key, and keep old releases out", async () => {
+    const gateway = bench();
+    const maximal = makeModule("threshold", 0xffff_ffff, { claims: { version: "9.0.0" } });
+    expect(await gateway.code(gateway.push(1, [maximal]))).toBe("OK");
+    expect(await gateway.code(gateway.push(2, [third]))).toBe("E_ROLLBACK");
+    const newRelease = key("release", 2);
+    const roles = { ...rootDocument().roles, release: { threshold: 1, keys: publicKeys(newRelease) } };
+    const revokedDigests = [Uint8Array.fromHex(maximal.digest)];
+    const floors = new Map([["threshold", 3]]);
+    gateway.broker.retain(topics.root(2), rootBytesOf(2, { roles, floors, revokedKeys: [release.id], revokedDigests }));
+    await rootVersion(gateway, 2);
+    const old = makeModule("threshold", 2, { keys: [newRelease] });
+    expect(await gateway.code(gateway.push(3, [old]))).toBe("E_ROLLBACK");
+    const honest = makeModule("threshold", 3, { keys: [newRelease] });
+    expect(await gateway.code(gateway.push(4, [honest]))).toBe("OK");
+    expect(gateway.runtime.running.get("threshold")).toBe(honest.digest);
+  });
+
   it("may come after the plan that was made under them", async () => {
     const gateway = bench();
     const plan = gateway.push(1, [second]);
