@@ -9,6 +9,9 @@ export class Bytes {
   /** Keeps the memory of a buffer alive; null for a view. */
   protected owner: StaticArray<u8> | null = null;
 
+  /** For the editor, which does not know the operators below. */
+  [key: number]: u8;
+
   /** A zeroed buffer. Make it once, as a field of the driver, and use it for ever. */
   static allocate(length: i32): Bytes {
     const bytes = new Bytes();

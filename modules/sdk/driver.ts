@@ -43,8 +43,7 @@ export abstract class Driver {
 
   /** Takes a state back that a module of schema `schema` saved; false refuses it. May not block. */
   restore(reader: Reader, schema: u32): bool {
-    reader.skip();
-    return true;
+    return reader.nil();
   }
 
   /** 0 is well. Asked only while nothing runs. May not block. */

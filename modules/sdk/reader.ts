@@ -235,6 +235,12 @@ export class Reader {
     return least;
   }
 
+  /** For generated code: the bit of the key that was read, 0 for none, added to those seen before; each comes once. */
+  once(seen: u32, bit: u32): u32 {
+    if (bit == 0 || (seen & bit) != 0) this.fail(Fault.contract);
+    return seen | bit;
+  }
+
   private string(major: i32, into: Bytes): void {
     const length = this.head(major);
     if (length > <u64>(this.end - this.at)) {

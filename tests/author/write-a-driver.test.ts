@@ -78,7 +78,7 @@ describe("docs/write-a-driver.md", () => {
     edit("gateway.yaml", ":1883", `:${port}`);
     const table = [...page.matchAll(/^\| `([\w./-]+)` \| .*$/gm)].map(([, name]) => name ?? "");
     const named = table.filter((name) => /[./]/.test(name));
-    expect(named).toHaveLength(7);
+    expect(named).toHaveLength(8);
     for (const name of named) expect({ name, exists: existsSync(file(name)) }).toEqual({ name, exists: true });
     expect(statSync(join(folder, "build/modules/air-sensor.wasm")).size).toBeLessThan(12_000);
   }, 120_000);

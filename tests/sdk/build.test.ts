@@ -130,16 +130,33 @@ function withStatements(inStart: string, inHelper: string): string {
     .replace("class Sample", HELPERS.replace("DROPPED_IN_HELPER", inHelper));
 }
 
+/** The expressions that the build names, in the order of the source. */
+async function droppedExpressions(): Promise<string[]> {
+  const { message } = await refusal();
+  return [...message.matchAll(/index\.ts:\d+:\d+: the result of (.+) is dropped/g)].map(([, text]) => text ?? "");
+}
+
 describe("a result that is dropped", () => {
   it("is refused, of an operation, of a function and of a method alike", async () => {
     const statements = "tick.every(1000); again(); this.more(); helper(out, this.bytes).ignore();";
     write("index.ts", withStatements(statements, "device.send(bytes);"));
-    const { message, detail } = await refusal();
-    const calls = [...message.matchAll(/index\.ts:\d+:\d+: the result of ([\w.]+)\(\) is dropped/g)].map(
-      ([, call]) => call,
-    );
-    expect(calls).toEqual(["device.send", "tick.every", "again", "this.more"]);
-    expect(detail.hint).toContain("ignore()");
+    expect(await droppedExpressions()).toEqual(["device.send(bytes)", "tick.every(1000)", "again()", "this.more()"]);
+    expect((await refusal()).detail.hint).toContain("ignore()");
+  });
+
+  it.each([
+    ["in brackets", "(tick.every(1000));", "tick.every(1000)"],
+    ["before a comma", "let a = (tick.cancel(), 1); log.debug(a.toString());", "tick.cancel()"],
+    ["in the head of a loop", "for (let i = 0; i < 2; tick.cancel()) i++;", "tick.cancel()"],
+    ["of a branch", "restored ? tick.cancel() : Result.of(0).ignore();", "tick.cancel()"],
+    ["of a slot under another name", "const other = tick; other.cancel();", "other.cancel()"],
+    ["in a name that nobody reads", "const set = tick.every(1000);", "tick.every(1000)"],
+    ["that was read before, in a name", "const set = tick.cancel(); set.ignore(); set;", "set"],
+    ["of an object's method", "new Sample().more();", "new Sample().more()"],
+    ["in a callback", "[1].forEach((each) => { tick.every(each); });", "tick.every(each)"],
+  ])("is refused %s", async (_, statements, expression) => {
+    write("index.ts", withStatements(statements, "device.send(bytes).ignore();").replace("private more", "more"));
+    expect(await droppedExpressions()).toEqual([expression]);
   });
 
   it("is none where the source looks at it or says that it does not matter", async () => {
@@ -147,6 +164,15 @@ describe("a result that is dropped", () => {
       'tick.every(1000).ignore(); again().must("x"); const set = this.more(); if (set.failed) return; log.debug("x");';
     write("index.ts", withStatements(statements, "if (device.send(bytes).ok) return device.send(bytes);"));
     expect((await build()).compiled).toBe(true);
+  });
+
+  it("is found in the module whose it is, where several are built at once", async () => {
+    const other = mkdtempSync(join(tmpdir(), "bulkhead-build-"));
+    cpSync(folder, other, { recursive: true });
+    write("index.ts", withStatements("tick.every(1000);", ""));
+    const [refused, good] = await Promise.allSettled([build(), buildModule(other, { output: join(other, "out") })]);
+    expect([refused.status, good.status]).toEqual(["rejected", "fulfilled"]);
+    rmSync(other, { recursive: true });
   });
 });
 

@@ -4,8 +4,8 @@ import { createRequire } from "node:module";
 import { basename, join, relative, resolve } from "node:path";
 import { Refusal } from "../../kernel/index.ts";
 import { PACKAGE_ROOT } from "../root.ts";
-import { findDroppedResults } from "./dropped-results.ts";
-import type { DroppedResult, SyntaxSource } from "./dropped-results.ts";
+import { findDroppedResults, watchResults } from "./dropped-results.ts";
+import type { CompiledProgram, DroppedResult } from "./dropped-results.ts";
 import { generateEntry, generateSlots } from "./generate.ts";
 import type { ManifestDocument } from "./module-file.ts";
 import { SETTINGS_FILE } from "./settings-source.ts";
@@ -40,12 +40,14 @@ interface Compiler {
       readFile(name: string, base: string): Promise<string | null>;
       listFiles(name: string, base: string): Promise<string[] | null>;
       writeFile(name: string, content: Uint8Array | string): Promise<void>;
-      readonly transforms: readonly { afterParse(parser: { readonly sources: readonly SyntaxSource[] }): void }[];
+      readonly transforms: readonly { afterInitialize(program: CompiledProgram): void }[];
     },
   ) => Promise<{ readonly error: Error | null }>;
 }
 
 const COMPILER: string = "assemblyscript/asc";
+/** What `asc` drives; it shares this instance of the module. */
+const CORE: string = "assemblyscript";
 const ENTRY_FILE = "generated/entry.ts";
 const SLOTS_FILE = "generated/slots.ts";
 const OUTPUT_FILE = "module.wasm";
@@ -78,10 +80,11 @@ export function requireCompiler(): void {
 export async function compileModule(request: CompileRequest): Promise<Compiled> {
   // SAFETY: the shape of the package's export, pinned in the lock file; the module tests compile through it.
   const { main } = (await import(COMPILER)) as Compiler;
+  const { Compiler } = (await import(CORE)) as { readonly Compiler: Parameters<typeof watchResults>[1] };
   const files = new VirtualFiles(request);
   const messages: string[] = [];
   const collect = { write: (chunk: string | Uint8Array) => messages.push(String(chunk)) };
-  const dropped: DroppedResult[] = [];
+  const programs: CompiledProgram[] = [];
   const { error } = await main(compilerArguments(request), {
     stdout: collect,
     stderr: collect,
@@ -91,7 +94,14 @@ export async function compileModule(request: CompileRequest): Promise<Compiled> 
       files.outputs.set(name, content);
       return Promise.resolve();
     },
-    transforms: [{ afterParse: ({ sources }) => void dropped.push(...findDroppedResults(sources, request.manifest)) }],
+    transforms: [
+      {
+        afterInitialize(program) {
+          programs.push(program);
+          watchResults(program, Compiler);
+        },
+      },
+    ],
   });
   if (error !== null) {
     throw new Refusal(
@@ -99,6 +109,7 @@ export async function compileModule(request: CompileRequest): Promise<Compiled> 
       `${relative(process.cwd(), request.folder)} does not compile\n${withPlaces(messages.join("").trim(), request.folder)}`,
     );
   }
+  const dropped = programs.flatMap(findDroppedResults);
   if (dropped.length > 0) throw droppedResults(request.folder, dropped);
   return {
     binary: files.outputs.get(OUTPUT_FILE) as Uint8Array,
@@ -116,9 +127,9 @@ function withPlaces(text: string, folder: string): string {
 }
 
 function droppedResults(folder: string, dropped: readonly DroppedResult[]): Refusal {
-  const places = dropped.map(({ file, line, column, call }) => {
+  const places = dropped.map(({ file, line, column, expression }) => {
     const path = relative(process.cwd(), join(folder, file));
-    return `${path}:${line}:${column}: the result of ${call}() is dropped`;
+    return `${path}:${line}:${column}: the result of ${expression} is dropped`;
   });
   const hint = "look at `ok`, take `value`, end with `must(text)`, or say `ignore()`";
   return new Refusal("E_WASM", places.join("\n"), { hint });

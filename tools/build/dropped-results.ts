@@ -1,91 +1,153 @@
 /** Finds results that a module's source drops: the compiler has no such rule, and a failure must not vanish silently. */
-import { SLOT_CLASSES, variable } from "./generate.ts";
-import type { ManifestDocument } from "./module-file.ts";
 
 /** A statement whose result nobody looks at. */
 export interface DroppedResult {
   readonly file: string;
   readonly line: number;
   readonly column: number;
-  readonly call: string;
+  readonly expression: string;
 }
 
-/** What is used of the compiler's syntax tree (`NodeKind` of assemblyscript 0.28). */
-const KIND = Object.freeze({ parameter: 6, identifier: 7, call: 10, propertyAccess: 22, this: 25 });
-const STATEMENT_KIND = Object.freeze({ expression: 39, function: 56, method: 59 });
+/** The class in `modules/sdk/result.ts`, as the compiler calls it. */
+const RESULT = "~lib/bulkhead/sdk/result/Result";
+/** `TypeKind.Void` of assemblyscript 0.28. */
+const VOID = 25;
+/** What is used of its syntax tree (`NodeKind`). */
+const KIND = Object.freeze({ identifier: 7, ternary: 23, function: 56, method: 59, variable: 62 });
 
 interface SyntaxNode {
   readonly kind: number;
-  readonly range: { readonly start: number; readonly end: number };
+  readonly range: { readonly start: number; readonly end: number; readonly source: SyntaxSource };
 }
 
 /** A source file of the compiler's parser. */
-export interface SyntaxSource extends SyntaxNode {
+interface SyntaxSource extends SyntaxNode {
   readonly normalizedPath: string;
   readonly text: string;
-  readonly statements: readonly SyntaxNode[];
 }
 
-/** Interfaces whose operations cannot fail in a way that matters: log and clock. */
-const WITHOUT_RESULT = ["Log", "Clock"];
+/** A program of the compiler. */
+export interface CompiledProgram {
+  readonly sources: readonly SyntaxSource[];
+}
+
+interface CompiledType {
+  readonly kind: number;
+  readonly classReference: { readonly internalName: string } | null;
+}
+
+type Convert = (
+  expression: unknown,
+  from: CompiledType,
+  to: CompiledType,
+  explicit: boolean,
+  node: SyntaxNode,
+) => unknown;
+type CompileExpression = (node: SyntaxNode, wanted: CompiledType, ...rest: unknown[]) => unknown;
+
+/** The compiler's class of that name; both methods are called once for every expression, with its type found. */
+interface CompilerPrototype {
+  convertExpression: Convert;
+  compileExpression: CompileExpression;
+}
+
+interface RunningCompiler {
+  readonly program: CompiledProgram;
+  readonly currentType: CompiledType;
+}
+
+/** What a compilation tells about its expressions. */
+interface Seen {
+  /** Results that became nothing: statements, operands of `void` and of the comma, the ends of a `for`. */
+  readonly dropped: Set<SyntaxNode>;
+  /** Every expression that is a result. */
+  readonly results: WeakSet<SyntaxNode>;
+}
+
+const watched = new WeakMap<CompiledProgram, Seen>();
+const patched = new WeakSet<CompilerPrototype>();
 
 /**
- * Looks through the module's own sources. A result counts as dropped where a statement is nothing but a call of a slot's
- * operation, on the slot or on a parameter of its class, or of a function of the module that is declared to return one.
+ * From now on what this program's compilation does with results is noted. The compiler itself says what is a result, so
+ * that no way of writing it escapes: a helper's, a field's, one in brackets.
  */
-export function findDroppedResults(sources: readonly SyntaxSource[], manifest: ManifestDocument): DroppedResult[] {
-  const own = sources.filter(({ normalizedPath: file }) => !file.startsWith("~lib/") && !file.startsWith("generated/"));
-  const fallible = Object.entries(manifest.slots).filter(([, slot]) => isFallible(SLOT_CLASSES[slot.interface]));
-  const objects = new Set(fallible.map(([name]) => variable(name)));
-  const functions = new Set<string>();
-  for (const source of own) collectNames(source, objects, functions);
-  return own.flatMap((source) => findIn(source, objects, functions));
+export function watchResults(program: CompiledProgram, compiler: { readonly prototype: CompilerPrototype }): void {
+  watched.set(program, { dropped: new Set(), results: new WeakSet() });
+  const { prototype } = compiler;
+  if (patched.has(prototype)) return;
+  patched.add(prototype);
+  const { convertExpression, compileExpression } = prototype;
+  prototype.convertExpression = function (this: RunningCompiler, expression, from, to, explicit, node) {
+    if (to.kind === VOID && isResult(from)) watched.get(this.program)?.dropped.add(node);
+    return convertExpression.call(this, expression, from, to, explicit, node);
+  };
+  prototype.compileExpression = function (this: RunningCompiler, node, wanted, ...rest) {
+    const compiled = compileExpression.call(this, node, wanted, ...rest);
+    const seen = watched.get(this.program);
+    if (isResult(this.currentType)) seen?.results.add(node);
+    else if (node.kind === KIND.ternary && wanted.kind === VOID) noteBranches(node, seen);
+    return compiled;
+  };
 }
 
-function isFallible(slotClass: string | undefined): boolean {
-  return slotClass !== undefined && !WITHOUT_RESULT.includes(slotClass);
+/** The compiler drops the branches of `a ? b : c;` without a conversion. */
+function noteBranches(ternary: SyntaxNode, seen: Seen | undefined): void {
+  for (const branch of Object.values(ternary)) {
+    if (isNode(branch) && seen?.results.has(branch) === true) seen.dropped.add(branch);
+  }
 }
 
-/** Adds the names of functions that return a `Result`, and of parameters that are slots. */
-function collectNames(source: SyntaxSource, objects: Set<string>, functions: Set<string>): void {
-  walk(source, (node) => {
-    if (node.kind === STATEMENT_KIND.function || node.kind === STATEMENT_KIND.method) {
-      const name = textAt(node, "name", "text");
-      if (name !== undefined && textAt(node, "signature", "returnType", "name", "identifier", "text") === "Result") {
-        functions.add(name);
+function isResult({ classReference }: CompiledType): boolean {
+  return classReference?.internalName === RESULT;
+}
+
+/** What the module's own sources drop, once the program is compiled; in the order of files and lines. */
+export function findDroppedResults(program: CompiledProgram): DroppedResult[] {
+  const seen = watched.get(program);
+  if (seen === undefined) return [];
+  const own = program.sources.filter(isOwn);
+  const nodes = [
+    ...[...seen.dropped].filter(({ range }) => isOwn(range.source)),
+    ...own.flatMap((source) => unread(source, seen)),
+  ];
+  // A function that is compiled for several types is seen several times.
+  const places = new Map(
+    nodes.map((node) => [`${node.range.source.normalizedPath}:${node.range.start}`, describe(node)]),
+  );
+  return [...places.values()].sort(
+    (left, right) => left.file.localeCompare(right.file) || left.line - right.line || left.column - right.column,
+  );
+}
+
+function isOwn({ normalizedPath }: SyntaxSource): boolean {
+  return !normalizedPath.startsWith("~lib/") && !normalizedPath.startsWith("generated/");
+}
+
+/** Results that are given a name which nothing in the same function mentions again. */
+function unread(source: SyntaxSource, { results }: Seen): SyntaxNode[] {
+  const found: SyntaxNode[] = [];
+  walk(source, (scope) => {
+    if (scope.kind !== KIND.function && scope.kind !== KIND.method) return;
+    const mentions = new Map<string, number>();
+    const named: { readonly name: string; readonly value: SyntaxNode }[] = [];
+    walk(scope, (node) => {
+      const fields = node as Partial<Readonly<Record<string, unknown>>>;
+      if (node.kind === KIND.identifier)
+        mentions.set(String(fields["text"]), (mentions.get(String(fields["text"])) ?? 0) + 1);
+      const { initializer: value, name } = fields;
+      if (node.kind === KIND.variable && isNode(value) && isNode(name) && results.has(value)) {
+        named.push({ name: String((name as Partial<Readonly<Record<string, unknown>>>)["text"]), value });
       }
-    } else if (node.kind === KIND.parameter) {
-      const name = textAt(node, "name", "text");
-      const slotClass = textAt(node, "type", "name", "identifier", "text");
-      const isSlot = Object.values(SLOT_CLASSES).includes(slotClass ?? "") && isFallible(slotClass);
-      if (name !== undefined && isSlot) objects.add(name);
-    }
-  });
-}
-
-function findIn(source: SyntaxSource, objects: ReadonlySet<string>, functions: ReadonlySet<string>): DroppedResult[] {
-  const found: DroppedResult[] = [];
-  walk(source, (node) => {
-    if (node.kind !== STATEMENT_KIND.expression) return;
-    const call = child(node, "expression");
-    const callee = call?.kind === KIND.call ? child(call, "expression") : undefined;
-    if (callee === undefined || !isDropped(callee, objects, functions)) return;
-    found.push({ ...placeOf(source, node.range.start), call: source.text.slice(callee.range.start, callee.range.end) });
+    });
+    found.push(...named.filter(({ name }) => mentions.get(name) === 1).map(({ value }) => value));
   });
   return found;
 }
 
-function isDropped(callee: SyntaxNode, objects: ReadonlySet<string>, functions: ReadonlySet<string>): boolean {
-  if (callee.kind === KIND.identifier) return functions.has(textAt(callee, "text") ?? "");
-  if (callee.kind !== KIND.propertyAccess) return false;
-  const object = child(callee, "expression");
-  if (object?.kind === KIND.this) return functions.has(textAt(callee, "property", "text") ?? "");
-  return object?.kind === KIND.identifier && objects.has(textAt(object, "text") ?? "");
-}
-
-function placeOf({ normalizedPath, text }: SyntaxSource, offset: number): Omit<DroppedResult, "call"> {
-  const before = text.slice(0, offset).split("\n");
-  return { file: normalizedPath, line: before.length, column: (before.at(-1)?.length ?? 0) + 1 };
+function describe({ range: { start, end, source } }: SyntaxNode): DroppedResult {
+  const before = source.text.slice(0, start).split("\n");
+  const expression = source.text.slice(start, end).replace(/\s+/g, " ");
+  return { file: source.normalizedPath, line: before.length, column: (before.at(-1)?.length ?? 0) + 1, expression };
 }
 
 /** Visits every node below one; the tree's links upward (`parent`, `source` and `range`) are not followed. */
@@ -99,19 +161,4 @@ function walk(node: SyntaxNode, visit: (node: SyntaxNode) => void): void {
 
 function isNode(value: unknown): value is SyntaxNode {
   return typeof value === "object" && value !== null && "kind" in value && "range" in value;
-}
-
-function child(node: SyntaxNode, key: string): SyntaxNode | undefined {
-  const value = (node as unknown as Readonly<Record<string, unknown>>)[key];
-  return isNode(value) ? value : undefined;
-}
-
-/** The text at the end of a path of properties, or undefined. */
-function textAt(node: SyntaxNode, ...path: readonly string[]): string | undefined {
-  let value: unknown = node;
-  for (const key of path) {
-    if (typeof value !== "object" || value === null) return undefined;
-    value = (value as Readonly<Record<string, unknown>>)[key];
-  }
-  return typeof value === "string" ? value : undefined;
 }

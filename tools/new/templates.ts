@@ -163,6 +163,8 @@ function commonFiles(
 ): [string, string][] {
   return [
     ["README.md", readme(name, kind)],
+    // `.bulkhead` holds development keys.
+    [".gitignore", "/.bulkhead/\n/build/\nnode_modules/\n"],
     ["gateway.yaml", gateway],
     ["asconfig.json", `${JSON.stringify({ extends: `${paths.bulkhead}/asconfig.json` }, null, 2)}\n`],
     ["tsconfig.json", editorConfig(paths)],
@@ -228,7 +230,7 @@ function driverSource(name: string, template: BusTemplate): string {
     'import { Source } from "bulkhead/sdk/source";',
     `import { ${slots.join(", ")} } from "./generated/slots";`,
     "",
-    `class ${className(name)} extends Driver {`,
+    `class ${className(name, "Driver")} extends Driver {`,
     "  private source: Source = new Source(MODULE_NAME, 1000);",
     ...indented(template.fields),
     '  private quantity: Bytes = Bytes.fromText("value");',
@@ -255,7 +257,7 @@ function driverSource(name: string, template: BusTemplate): string {
     "  }",
     "}",
     "",
-    `register(new ${className(name)}());`,
+    `register(new ${className(name, "Driver")}());`,
   );
 }
 
@@ -297,7 +299,7 @@ function serviceSource(name: string): string {
     'import { Code, Driver, Message, none, refuse, register, Reply } from "bulkhead/sdk";',
     'import { log } from "./generated/slots";',
     "",
-    `class ${className(name)} extends Driver {`,
+    `class ${className(name, "Service")} extends Driver {`,
     "  private reading: Reading = new Reading();",
     "",
     "  message(port: i32, message: Message): Reply {",
@@ -307,7 +309,7 @@ function serviceSource(name: string): string {
     "  }",
     "}",
     "",
-    `register(new ${className(name)}());`,
+    `register(new ${className(name, "Service")}());`,
   );
 }
 
@@ -332,6 +334,9 @@ function serviceTest(name: string): string {
     "});",
   );
 }
+
+/** Modules that run on the desk's gateway beside the author's, and the folder of the binaries: no module is called so. */
+export const TAKEN_NAMES: readonly string[] = ["build", "system-monitor", "tap", "uplink"];
 
 /** The gateway of the author's desk. `devices` is what is simulated, `modules` what runs beside uplink. */
 function deskGateway(devices: readonly string[], modules: readonly string[]): string {
@@ -395,11 +400,12 @@ function readme(name: string, kind: "driver" | "service"): string {
     `# ${name}`,
     "",
     "```sh",
-    "bulkhead build .        # AssemblyScript to build/modules",
-    "bulkhead test .         # build, then the tests, without hardware",
-    "bulkhead dev .          # build at each edit, and swap into the gateway of gateway.yaml",
+    `npx bulkhead build ${name}   # AssemblyScript to build/modules`,
+    `npx bulkhead test ${name}    # build, then the tests, without hardware`,
+    `npx bulkhead dev ${name}     # build at each edit, and swap into the gateway of gateway.yaml`,
     "```",
     "",
+    "Run them in the folder above this one.",
     `\`gateway.yaml\` is a gateway for the desk; its part \`modules.${name}\` is what an operator of this ${kind} copies.`,
   );
 }
@@ -421,11 +427,10 @@ function editorConfig({ bulkhead, assembly }: EditorPaths): string {
   return `${JSON.stringify(config, null, 2)}\n`;
 }
 
-function className(name: string): string {
-  return name
-    .split("-")
-    .map((word) => word.charAt(0).toUpperCase() + word.slice(1))
-    .join("");
+/** With its kind at the end, so that no module's name gives a class that the SDK or the compiler has. */
+function className(name: string, kind: "Driver" | "Service"): string {
+  const words = name.split("-").map((word) => word.charAt(0).toUpperCase() + word.slice(1));
+  return `${words.join("")}${kind}`;
 }
 
 function indented(texts: readonly string[], depth = 2): string[] {

@@ -1,6 +1,5 @@
 /** `bulkhead new`: makes the folder of a module that builds and passes its test at once. */
-import { existsSync } from "node:fs";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join, relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -9,7 +8,7 @@ import { buildModule } from "../build/build.ts";
 import { requireCompiler } from "../build/compile.ts";
 import type { Command, Io } from "../command.ts";
 import { PACKAGE_ROOT } from "../root.ts";
-import { BUSES, driverFiles, serviceFiles } from "./templates.ts";
+import { BUSES, driverFiles, serviceFiles, TAKEN_NAMES } from "./templates.ts";
 import type { Bus, Files } from "./templates.ts";
 
 const HELP = `bulkhead new driver <name> [--bus i2c|spi|gpio|uart|onewire]
@@ -18,10 +17,10 @@ bulkhead new service <name>
 Makes a folder of that name with a module in AssemblyScript, its module.yaml, a test and a gateway for the desk, and builds it.
 
   --bus <bus>   what the driver talks over (i2c)
-  --json        one JSON object: name, folder, files
+  --json        one JSON object: name, folder
   --help        this text
 
-Next: bulkhead test <name>, then bulkhead dev <name>
+Next: npx bulkhead test <name>, then npx bulkhead dev <name>
 `;
 
 export const newCommand: Command = {
@@ -44,7 +43,7 @@ export const newCommand: Command = {
     io.stdout(
       values.json
         ? `${JSON.stringify({ name, folder })}\n`
-        : `${name} is in ${written}/ and builds\nnext: bulkhead test ${written}, then bulkhead dev ${written}\n`,
+        : `${name} is in ${written}/ and builds\nnext: npx bulkhead test ${written}, then npx bulkhead dev ${written}\n`,
     );
     return 0;
   },
@@ -55,19 +54,38 @@ async function make(kind: "driver" | "service", name: string, bus: string): Prom
   if (!isName(name) || name.endsWith("-") || name.includes("--")) {
     throw new Refusal("E_CONFIG", `${name} cannot be a module's name`, { expected: "lower-case words joined by `-`" });
   }
+  if (TAKEN_NAMES.includes(name)) {
+    throw new Refusal("E_CONFIG", `${name} is another module on your desk's gateway, or the folder of what is built`, {
+      hint: "take another name",
+    });
+  }
   if (!isBus(bus)) {
     throw new Refusal("E_CONFIG", `there is no bus ${bus}`, { expected: BUSES.join(", ") });
   }
   const folder = resolve(name);
-  if (existsSync(folder)) {
-    throw new Refusal("E_CONFIG", `${name} is there already`, { hint: "take another name, or remove the folder" });
-  }
   requireCompiler();
+  await makeFolder(folder, name);
   const assembly = createRequire(import.meta.url).resolve("assemblyscript/std/assembly.json");
   const paths = { bulkhead: relative(folder, PACKAGE_ROOT), assembly: relative(folder, assembly) };
-  await writeFiles(folder, kind === "driver" ? driverFiles(name, bus, paths) : serviceFiles(name, paths));
-  await buildModule(folder);
+  try {
+    await writeFiles(folder, kind === "driver" ? driverFiles(name, bus, paths) : serviceFiles(name, paths));
+    await buildModule(folder);
+  } catch (error) {
+    // Half a module would be in the way of the next attempt.
+    await rm(folder, { recursive: true, force: true });
+    throw error;
+  }
   return folder;
+}
+
+/** Fails where anything of that name is there, a link that leads nowhere included. */
+async function makeFolder(folder: string, name: string): Promise<void> {
+  try {
+    await mkdir(folder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    throw new Refusal("E_CONFIG", `${name} is there already`, { hint: "take another name, or remove the folder" });
+  }
 }
 
 function isBus(bus: string): bus is Bus {
@@ -75,6 +93,5 @@ function isBus(bus: string): bus is Bus {
 }
 
 async function writeFiles(folder: string, files: Files): Promise<void> {
-  await mkdir(folder, { recursive: true });
   for (const [name, text] of files) await writeFile(join(folder, name), text);
 }

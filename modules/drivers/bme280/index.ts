@@ -83,16 +83,16 @@ class Bme280 extends Driver {
     const forced = sensor.writeRegister(CONTROL_MEASURE, FORCED_ONCE);
     if (forced.failed) return forced;
     const done = this.waitForMeasurement();
-    return done.failed ? done : whole(sensor.readRegisters(DATA, this.data), this.data);
+    return done.failed ? done : readWhole(DATA, this.data);
   }
 
   private calibrate(): Result {
-    const id = whole(sensor.readRegisters(ID, this.one), this.one);
+    const id = readWhole(ID, this.one);
     if (id.failed) return id;
     if (this.one[0] != CHIP_ID) return Result.of(Code.notFound);
-    const low = whole(sensor.readRegisters(CALIBRATION_LOW, this.low), this.low);
+    const low = readWhole(CALIBRATION_LOW, this.low);
     if (low.failed) return low;
-    const high = whole(sensor.readRegisters(CALIBRATION_HIGH, this.high), this.high);
+    const high = readWhole(CALIBRATION_HIGH, this.high);
     if (high.failed) return high;
     this.compensation.calibrate(this.low, this.high);
     this.isCalibrated = true;
@@ -103,7 +103,7 @@ class Bme280 extends Driver {
     const slept = tick.sleep(MEASUREMENT_MS);
     if (slept.failed) return slept;
     for (let poll = 0; poll < POLLS; poll++) {
-      const status = whole(sensor.readRegisters(STATUS, this.one), this.one);
+      const status = readWhole(STATUS, this.one);
       if (status.failed || (this.one[0] & MEASURING) == 0) return status;
       const waited = tick.sleep(POLL_MS);
       if (waited.failed) return waited;
@@ -135,7 +135,8 @@ class Bme280 extends Driver {
 }
 
 /** A read that gave fewer bytes than asked for is a failure. */
-function whole(result: Result, buffer: Bytes): Result {
+function readWhole(register: u8, buffer: Bytes): Result {
+  const result = sensor.readRegisters(register, buffer);
   return result.ok && result.value != buffer.length ? Result.of(Code.io) : result;
 }
 

@@ -78,9 +78,7 @@ function decoder(rule: string, fields: readonly Field[]): string[] {
     "    let seen: u32 = 0;",
     "    for (let left = reader.map(); left > 0 && reader.ok; left--) {",
     "      reader.text(key);",
-    "      const bit = this.entry(reader);",
-    "      if (bit == 0 || (seen & bit) != 0) reader.fail(Fault.contract);",
-    "      seen |= bit;",
+    "      seen = reader.once(seen, this.entry(reader));",
     "    }",
     ...check,
     ...fields.flatMap(({ name, isOptional }, index) =>

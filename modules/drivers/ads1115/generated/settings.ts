@@ -14,9 +14,7 @@ export class Settings {
     let seen: u32 = 0;
     for (let left = reader.map(); left > 0 && reader.ok; left--) {
       reader.text(key);
-      const bit = this.entry(reader);
-      if (bit == 0 || (seen & bit) != 0) reader.fail(Fault.contract);
-      seen |= bit;
+      seen = reader.once(seen, this.entry(reader));
     }
     this.hasPeriod = (seen & 1) != 0;
   }

@@ -16,9 +16,7 @@ export class Limit {
     let seen: u32 = 0;
     for (let left = reader.map(); left > 0 && reader.ok; left--) {
       reader.text(key);
-      const bit = this.entry(reader);
-      if (bit == 0 || (seen & bit) != 0) reader.fail(Fault.contract);
-      seen |= bit;
+      seen = reader.once(seen, this.entry(reader));
     }
     if ((seen & 7) != 7) reader.fail(Fault.contract);
   }
@@ -50,9 +48,7 @@ export class Settings {
     let seen: u32 = 0;
     for (let left = reader.map(); left > 0 && reader.ok; left--) {
       reader.text(key);
-      const bit = this.entry(reader);
-      if (bit == 0 || (seen & bit) != 0) reader.fail(Fault.contract);
-      seen |= bit;
+      seen = reader.once(seen, this.entry(reader));
     }
   }
 
