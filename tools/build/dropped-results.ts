@@ -131,17 +131,26 @@ function unread(source: SyntaxSource, { results }: Seen): SyntaxNode[] {
     const mentions = new Map<string, number>();
     const named: { readonly name: string; readonly value: SyntaxNode }[] = [];
     walk(scope, (node) => {
-      const fields = node as Partial<Readonly<Record<string, unknown>>>;
-      if (node.kind === KIND.identifier)
-        mentions.set(String(fields["text"]), (mentions.get(String(fields["text"])) ?? 0) + 1);
-      const { initializer: value, name } = fields;
-      if (node.kind === KIND.variable && isNode(value) && isNode(name) && results.has(value)) {
-        named.push({ name: String((name as Partial<Readonly<Record<string, unknown>>>)["text"]), value });
+      if (node.kind === KIND.identifier) {
+        const name = textOf(node);
+        mentions.set(name, (mentions.get(name) ?? 0) + 1);
+      } else if (node.kind === KIND.variable) {
+        const { initializer: value, name } = fieldsOf(node);
+        if (isNode(value) && isNode(name) && results.has(value)) named.push({ name: textOf(name), value });
       }
     });
     found.push(...named.filter(({ name }) => mentions.get(name) === 1).map(({ value }) => value));
   });
   return found;
+}
+
+/** The fields that one kind of node has more than others. */
+function fieldsOf(node: SyntaxNode): Readonly<Record<string, unknown>> {
+  return node as unknown as Readonly<Record<string, unknown>>;
+}
+
+function textOf(identifier: SyntaxNode): string {
+  return String(fieldsOf(identifier)["text"]);
 }
 
 function describe({ range: { start, end, source } }: SyntaxNode): DroppedResult {
