@@ -31,6 +31,8 @@ export function auditNote(event: GatewayEvent): AuditNote | undefined {
       return note("finding", "trust", "boot", { text: event.text });
     case "gateway":
       return note("gateway", "core", event.state, { text: event.text });
+    case "operator":
+      return note(event.action, event.by, event.module, {});
     case "simulated":
       return note("simulated", "owner", `${event.device} ${event.quantity}`, { script: event.script });
     case "update":

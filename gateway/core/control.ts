@@ -7,6 +7,7 @@ import type { CborInput } from "../../kernel/index.ts";
 import { CONTROL_SOCKET, parseControlRequest } from "../wire/control.ts";
 import type { ControlRequest } from "../wire/control.ts";
 import { FrameReader, writeFrame } from "../wire/frames.ts";
+import type { OperatorRequest } from "../wire/operator.ts";
 import { parseSimulators } from "../wire/parse.ts";
 import { toRefusal } from "../wire/trust-protocol.ts";
 import type { GatewayEvent } from "./events.ts";
@@ -22,6 +23,8 @@ const PROBE_MS = 1000;
 /** What the socket reaches of the gateway. */
 export interface Controlled {
   top(): Promise<readonly object[]>;
+  /** @throws Refusal as the answer */
+  operate(request: OperatorRequest): Promise<unknown>;
   /** Undefined where there is no device process. */
   simulators(): Promise<Uint8Array | undefined>;
   simulate(device: string, quantity: string, script: CborInput): Promise<number | undefined>;
@@ -131,6 +134,9 @@ export class Control {
       case "events":
         client.wantsEvents = true;
         return null;
+      case "operator":
+        // SAFETY: what the operator sees is plain data.
+        return (await this.#gateway.operate(request.request)) as CborInput;
       case "simulators":
         return await this.#simulators();
       case "simulate":

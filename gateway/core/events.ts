@@ -1,5 +1,7 @@
 /** What a gateway says of itself while it runs: one line an event, as text for people or as JSON for programs. */
 import type { KernelEvent } from "../../kernel/index.ts";
+import type { Action } from "../wire/operator.ts";
+import { LEVELS } from "../wire/operator.ts";
 
 /** An event of the kernel, of a host process, of an update, or of the gateway as a whole. */
 export type GatewayEvent =
@@ -10,6 +12,10 @@ export type GatewayEvent =
   | { readonly type: "finding" | "warning"; readonly text: string }
   /** The owner turned a simulated quantity. */
   | { readonly type: "simulated"; readonly device: string; readonly quantity: string; readonly script: string }
+  /** The console's token, told once to whoever starts the gateway, and to nobody else. */
+  | { readonly type: "token"; readonly token: string; readonly file: string }
+  /** Somebody at the page or at the command line did something to a module. */
+  | { readonly type: "operator"; readonly action: Action; readonly module: string; readonly by: string }
   | {
       readonly type: "update";
       readonly plan: string;
@@ -18,8 +24,6 @@ export type GatewayEvent =
       readonly code: string;
       readonly reason: string;
     };
-
-const LEVELS = ["error", "warning", "information", "debug"] as const;
 
 /** One line without its end. Control characters of modules and brokers are shown, never obeyed. */
 export function eventText(event: GatewayEvent): string {
@@ -74,6 +78,10 @@ function describe(event: GatewayEvent): string {
       return `${event.type}: ${event.text}`;
     case "simulated":
       return `${event.device}: ${event.quantity} is now ${event.script}`;
+    case "token":
+      return `console: log in with the token ${event.token}; it is kept in ${event.file} and not shown again`;
+    case "operator":
+      return `${event.module}: ${event.action} by ${event.by}`;
     case "update":
       return `update ${event.plan.slice(0, 12)}: ${event.state} ${event.percent}%${event.code === "" ? "" : ` ${event.code}`} ${event.reason}`;
   }

@@ -5,11 +5,12 @@ import { setFlagsFromString } from "node:v8";
 import { Worker } from "node:worker_threads";
 import type { CborInput, ModuleSpec, SavedState } from "../../kernel/index.ts";
 import { inspectModule, Kernel, LIMITS, Refusal } from "../../kernel/index.ts";
-import type { GatewayConfiguration, Problem } from "../config/index.ts";
+import type { ConsoleSettings, GatewayConfiguration, Problem } from "../config/index.ts";
 import { checkAgainstManifests, ConfigurationError, describeProblem } from "../config/index.ts";
 import type { HostPermissions } from "../wire/child.ts";
 import { hostEntry, HostProcess } from "../wire/child.ts";
 import { coversPermissions, devicePermissions, linkPermissions } from "../wire/permissions.ts";
+import type { OperatorRequest } from "../wire/operator.ts";
 import { TrustClient } from "../wire/trust-client.ts";
 import type { BootedModule, BootReply } from "../wire/trust-protocol.ts";
 import { refusalFrom } from "../wire/trust-protocol.ts";
@@ -19,8 +20,10 @@ import { deviceNeeds } from "./device-needs.ts";
 import { eventText, type GatewayEvent } from "./events.ts";
 import { Hosts, type StoreService } from "./hosts.ts";
 import { watchForUnkillable } from "./last-resort.ts";
-import { linkSettings, linkSettingsAlone } from "./link-settings.ts";
+import { consoleToken } from "./console-token.ts";
+import { consoleSettings, linkSettings, linkSettingsAlone } from "./link-settings.ts";
 import { ModuleStates } from "./module-states.ts";
+import { Operator } from "./operator.ts";
 import { ServiceManager } from "./service-manager.ts";
 import { UpdateLink } from "./update-link.ts";
 import type { RunningModule } from "./updates.ts";
@@ -50,6 +53,7 @@ export class Gateway {
   readonly #updateLink: UpdateLink;
   readonly #updates: UpdateRuntime;
   readonly #control: Control;
+  readonly #operator: Operator;
   readonly kernel: Kernel;
   /** The simulators that the device process has been told of. */
   #devices: GatewayConfiguration["devices"] = {};
@@ -66,6 +70,7 @@ export class Gateway {
       const note = auditNote(event);
       if (note !== undefined) this.#trust.audit(note);
       options.onEvent(event);
+      this.#operator.observe(event);
       this.#control.tell(event);
       watchForUnkillable(event);
       if (event.type === "held" || event.type === "update") this.#manager?.status(eventText(event));
@@ -81,9 +86,15 @@ export class Gateway {
         return await this.#trust.store(operation, binding, key, value);
       },
     };
-    this.#hosts = new Hosts(store, (binding, operation, result) => {
-      this.#trust.audit(useNote(binding, operation, result));
-    });
+    const watchers = {
+      used: (binding: ResourceBinding, operation: string, result: number) => {
+        this.#trust.audit(useNote(binding, operation, result));
+      },
+      published: (module: string, topic: Uint8Array, payload: Uint8Array) => {
+        this.#operator.published(module, topic, payload);
+      },
+    };
+    this.#hosts = new Hosts(store, watchers);
     this.#states = new ModuleStates((module, state) => {
       this.#trust.keepState(module, state);
     });
@@ -95,8 +106,15 @@ export class Gateway {
         this.#states.keep(module, state);
       },
     });
+    this.#operator = new Operator({
+      kernel: this.kernel,
+      configuration: () => this.#updates.configuration,
+      audit: (query) => this.#trust.auditPage(query),
+      emit: this.#emit,
+    });
     this.#control = new Control({
       top: () => this.kernel.top(),
+      operate: (request) => this.#operator.answer(request.kind === "act" ? { ...request, by: "owner" } : request),
       simulators: async () => (await this.#device?.simulators())?.bytes,
       simulate: async (device, quantity, script) => await this.#device?.simulate(device, quantity, script),
       simulated: (device, quantity, script) => {
@@ -163,6 +181,7 @@ export class Gateway {
     await this.#control.open(dataFolder);
     const boot = await this.#boot();
     const configuration = boot.configuration ?? this.#own;
+    this.#operator.booted(boot);
     for (const problem of configuration.warnings) this.#warn(problem);
     const { system } = configuration;
     const modules = this.#inspect(boot, configuration);
@@ -268,8 +287,9 @@ export class Gateway {
     if (deviceBindings.length > 0) {
       starting.push(this.#startDevice(configuration, devicePermissions(deviceBindings)));
     }
-    const { broker } = this.#own;
-    if (broker !== null || this.#hosts.bindingsOf("link").length > 0) starting.push(this.#startLink(broker));
+    const { broker, console } = this.#own;
+    const isLinkNeeded = broker !== null || console !== null || this.#hosts.bindingsOf("link").length > 0;
+    if (isLinkNeeded) starting.push(this.#startLink(this.#own));
     await Promise.all(starting);
   }
 
@@ -281,8 +301,7 @@ export class Gateway {
     await process.start(this.#hosts.bindingsOf("device"));
   }
 
-  async #startLink(broker: GatewayConfiguration["broker"]): Promise<void> {
-    const { dataFolder, gateway } = this.#own;
+  async #startLink({ broker, console, dataFolder, gateway }: GatewayConfiguration): Promise<void> {
     // The link's own folder: it must not be able to touch the trust state beside it.
     const folder = join(dataFolder, "link");
     prepareFolder(folder);
@@ -290,9 +309,17 @@ export class Gateway {
       broker === null
         ? linkSettingsAlone(gateway.id)
         : linkSettings(broker, this.#updateLink.will(gateway.id), join(folder, "outbox.sqlite"));
-    this.#link = this.#process("link", settings, linkPermissions(folder, []));
+    const page = console === null ? {} : { console: this.#consoleSettings(console) };
+    this.#link = this.#process("link", { ...settings, ...page }, linkPermissions(folder, []));
     this.#hosts.attach("link", this.#link);
     await this.#link.start([...this.#hosts.bindingsOf("link"), ...this.#updateLink.bindings()]);
+  }
+
+  #consoleSettings(settings: ConsoleSettings): CborInput {
+    const { digest, file, shown } = consoleToken(settings.tokenFile, this.#own.dataFolder);
+    // Not an event like others: those are kept, and seen by whoever looks.
+    if (shown !== undefined) this.#options.onEvent({ type: "token", token: shown, file });
+    return consoleSettings(settings, digest);
   }
 
   /** An update may bring the first device, a file that the process may not open yet, or other simulators. */
@@ -330,8 +357,13 @@ export class Gateway {
       onLog: (level, text) => {
         this.#emit({ type: "log", module: name, level, text });
       },
+      ...(name === "link" && { onAsk: this.#asked }),
     });
   }
+
+  /** The link parses the network and may have been taken over: it can look and act, and what it says of who asks is its word. */
+  readonly #asked = (request: OperatorRequest): Promise<unknown> =>
+    this.#operator.answer(request.kind === "act" ? { ...request, by: `console (${request.by})` } : request);
 
   #refuse(module: string, refusal: Refusal): void {
     this.#emit({ type: "refused", module, code: refusal.code, text: refusal.describe() });

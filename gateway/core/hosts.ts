@@ -15,18 +15,23 @@ export interface StoreService {
   request(owner: string, binding: HostBinding, operation: string, bytes: readonly Uint8Array[]): Promise<HostReply>;
 }
 
-/** Told of each use of an interface of which the audit log keeps every one. */
-export type OnUse = (binding: ResourceBinding, operation: string, result: number) => void;
+/** Who is told of what goes through. */
+export interface Watchers {
+  /** Of each use of an interface of which the audit log keeps every one. */
+  used(binding: ResourceBinding, operation: string, result: number): void;
+  /** Of what a module publishes, on its way out. */
+  published(module: string, topic: Uint8Array, payload: Uint8Array): void;
+}
 
 export class Hosts implements KernelHost {
   readonly #bindings = new Map<number, ResourceBinding>();
   readonly #processes = new Map<AnsweredBy, HostProcess>();
   readonly #store: StoreService;
-  readonly #onUse: OnUse;
+  readonly #watchers: Watchers;
 
-  constructor(store: StoreService, onUse: OnUse) {
+  constructor(store: StoreService, watchers: Watchers) {
     this.#store = store;
-    this.#onUse = onUse;
+    this.#watchers = watchers;
   }
 
   /** The bindings that a process must be started with, or is asked to take. */
@@ -65,7 +70,7 @@ export class Hosts implements KernelHost {
     const right = findOperation(binding.interface, operation)?.right;
     if (right === undefined || !binding.rights.includes(right)) return { result: RESULT.denied, bytes: NOTHING };
     const reply = await this.#answer(binding, operation, numbers, bytes, capacity);
-    if (interfaceDefinition(binding.interface).audited === "every-use") this.#onUse(binding, operation, reply.result);
+    if (interfaceDefinition(binding.interface).audited === "every-use") this.#watchers.used(binding, operation, reply.result);
     return reply;
   }
 
@@ -78,6 +83,10 @@ export class Hosts implements KernelHost {
   ): Promise<HostReply> {
     const answeredBy = answering(binding.interface);
     if (answeredBy === "trust") return await this.#store.request(binding.module, toHost(binding), operation, bytes);
+    const [topic, payload] = bytes;
+    if (binding.interface === "mqtt" && topic !== undefined && payload !== undefined) {
+      this.#watchers.published(binding.module, topic, payload);
+    }
     const process = this.#processes.get(answeredBy);
     if (process === undefined) return { result: RESULT.unsupported, bytes: NOTHING };
     // The guest names how long it will wait for an answer over HTTP; its own limit comes first.

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import type { CborInput } from "../../kernel/index.ts";
 import { Refusal } from "../../kernel/index.ts";
-import type { BrokerSettings } from "../config/index.ts";
+import type { BrokerSettings, ConsoleSettings } from "../config/index.ts";
 
 export interface Will {
   readonly topic: string;
@@ -10,13 +10,17 @@ export interface Will {
   readonly retain: boolean;
 }
 
-/** Without a broker the link carries requests over HTTP only. */
-export function linkSettingsAlone(clientId: string): CborInput {
+/** Without a broker the link carries requests over HTTP, and the console. */
+export function linkSettingsAlone(clientId: string): { readonly [key: string]: CborInput } {
   return { broker: null, clientId };
 }
 
 /** @throws Refusal E_CONFIG for a file that cannot be read. */
-export function linkSettings(broker: BrokerSettings, will: Will, storePath: string): CborInput {
+export function linkSettings(
+  broker: BrokerSettings,
+  will: Will,
+  storePath: string,
+): { readonly [key: string]: CborInput } {
   const { url, clientId, username, keepAliveMs, bufferBytes } = broker;
   const tls = {
     ca: readSecret(broker.caFile),
@@ -30,6 +34,12 @@ export function linkSettings(broker: BrokerSettings, will: Will, storePath: stri
     will: { ...will },
     store: { path: storePath, bytes: bufferBytes },
   };
+}
+
+/** @throws Refusal E_CONFIG for a file that cannot be read. */
+export function consoleSettings(console: ConsoleSettings, tokenDigest: Uint8Array): CborInput {
+  const { address, port, certificateFile, keyFile } = console;
+  return { address, port, tokenDigest, tls: { cert: readSecret(certificateFile), key: readSecret(keyFile) } };
 }
 
 function readSecret(path: string | null): string | null {

@@ -57,6 +57,11 @@ export class UpdateRuntime implements RuntimeHandlers {
     this.#configuration = configuration;
   }
 
+  /** The one in force. */
+  get configuration(): GatewayConfiguration {
+    return this.#configuration;
+  }
+
   /** What the boot has loaded, before it runs. */
   begin(configuration: GatewayConfiguration, modules: readonly RunningModule[]): void {
     this.#configuration = configuration;

@@ -36,6 +36,15 @@ export interface LinkSettings {
   readonly clientId: string;
   readonly will: WillSettings | null;
   readonly store: StoreSettings;
+  readonly console: ConsoleSettings | null;
+}
+
+/** The page: where it is served, and to whoever shows a token of this SHA-256. */
+export interface ConsoleSettings {
+  readonly address: string;
+  readonly port: number;
+  readonly tokenDigest: Uint8Array;
+  readonly tls: TlsSettings;
 }
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -45,13 +54,14 @@ const DAY_MS = 24 * 60 * 60 * 1000;
 
 /** @throws Refusal E_CONFIG */
 export function parseLinkSettings(value: unknown): LinkSettings {
-  const settings = fields(value, "settings", ["broker", "clientId", "will", "store"]);
-  const { broker = null, clientId, will = null, store = {} } = settings;
+  const settings = fields(value, "settings", ["broker", "clientId", "will", "store", "console"]);
+  const { broker = null, clientId, will = null, store = {}, console = null } = settings;
   return {
     broker: broker === null ? null : parseBroker(fields(broker, "broker", BROKER_FIELDS)),
     clientId: text(clientId, "clientId"),
     will: will === null ? null : parseWill(fields(will, "will", ["topic", "payload", "retain"])),
     store: parseStore(fields(store, "store", ["path", "bytes", "ageMs"])),
+    console: console === null ? null : parseConsole(fields(console, "console", CONSOLE_FIELDS)),
   };
 }
 
@@ -77,6 +87,21 @@ function parseWill(will: Fields): WillSettings {
   if (!(payload instanceof Uint8Array)) throw bad("will.payload is not a byte string");
   if (typeof retain !== "boolean") throw bad("will.retain is neither true nor false");
   return { topic: text(will["topic"], "will.topic"), payload, retain };
+}
+
+const CONSOLE_FIELDS = ["address", "port", "tokenDigest", "tls"];
+const DIGEST_BYTES = 32;
+
+function parseConsole({ address, port, tokenDigest, tls }: Fields): ConsoleSettings {
+  if (!(tokenDigest instanceof Uint8Array) || tokenDigest.length !== DIGEST_BYTES) {
+    throw bad("console.tokenDigest is not a SHA-256");
+  }
+  return {
+    address: text(address, "console.address"),
+    port: integer(port, "console.port", 0, 65_535),
+    tokenDigest,
+    tls: texts(fields(tls ?? {}, "console.tls", ["cert", "key"]), "console.tls", ["cert", "key"]),
+  };
 }
 
 function parseStore(store: Fields): StoreSettings {

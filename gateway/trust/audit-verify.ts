@@ -3,6 +3,8 @@ import { existsSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { Refusal } from "../../kernel/index.ts";
 import { equalBytes, toHex } from "../envelopes/index.ts";
+import type { AuditPage, ChainStatus } from "../wire/operator.ts";
+import type { AuditPageQuery } from "../wire/trust-protocol.ts";
 import { type AuditEntry, type AuditHead, hashEntry, openHead } from "./audit-chain.ts";
 
 /** The first entry that is not what it was, or is not there. */
@@ -91,7 +93,7 @@ export function readAudit(path: string, { kind, source, since, limit }: AuditQue
 }
 
 class Walk {
-  readonly #head: AuditHead;
+  #head: AuditHead;
   readonly #kept: readonly AuditHead[];
   #previous: Uint8Array;
   #next: number;
@@ -101,6 +103,17 @@ class Walk {
     this.#kept = kept;
     this.#previous = head.baseHash;
     this.#next = head.baseSequence + 1;
+  }
+
+  get verified(): number {
+    return this.#next - 1;
+  }
+
+  /** The log has grown meanwhile. @returns false where it is another, or has lost what comes next: walk it from its base. */
+  follow(head: AuditHead): boolean {
+    if (!equalBytes(head.log, this.#head.log) || head.baseSequence >= this.#next) return false;
+    this.#head = head;
+    return true;
   }
 
   /** What is wrong with the next entry, if anything. */
@@ -190,6 +203,78 @@ export function verifyAudit(path: string, publicKey: Uint8Array, kept: readonly 
     broken ??= walk?.end();
     return { ok: broken === undefined, entries, first, last, broken: broken ?? null, hash };
   });
+}
+
+/** Entries that one look of `AuditWatch` hashes: some 30 ms. */
+const WATCH_ENTRIES = 2000;
+/** A log that is whole is walked again from its base after this: whoever changed old entries is found. */
+const WATCH_AGAIN_MS = 600_000;
+/** The newest so many are searched for a text. */
+const SEARCHED_ENTRIES = 20_000;
+
+/** Shows the newest entries, and walks the chain a piece at each look, so that no look takes long. */
+export class AuditWatch {
+  readonly #path: string;
+  readonly #publicKey: Uint8Array;
+  readonly #now: () => number;
+  #walk: Walk | undefined;
+  #begunAt = 0;
+  #broken: BrokenLink | undefined;
+
+  constructor(path: string, publicKey: Uint8Array, now: () => number) {
+    this.#path = path;
+    this.#publicKey = publicKey;
+    this.#now = now;
+  }
+
+  /** @throws Refusal E_STORE where there is no log to read */
+  page({ limit, about }: AuditPageQuery): AuditPage {
+    return reading(this.#path, (database) => {
+      database.exec("BEGIN");
+      const rows = database
+        .prepare(
+          "SELECT sequence, time, kind, source, subject, detail FROM entry WHERE ?1 = '' OR (sequence > " +
+            "(SELECT MAX(sequence) - ?3 FROM entry) AND instr(lower(concat_ws(' ', kind, source, subject, detail)), " +
+            "lower(?1)) > 0) ORDER BY sequence DESC LIMIT ?2",
+        )
+        .all(about, limit, SEARCHED_ENTRIES);
+      const entries = rows.map((row) => {
+        const { hash: _, ...entry } = storedEntry(row);
+        return entry;
+      });
+      return { entries: entries.toReversed(), chain: this.#look(database) };
+    });
+  }
+
+  #look(database: DatabaseSync): ChainStatus {
+    const head = signedHead(database, this.#publicKey);
+    const last = "log" in head ? head.sequence : 0;
+    if ("reason" in head) this.#broken ??= head;
+    else this.#broken ??= this.#walkOn(database, head);
+    const verified = this.#walk?.verified ?? 0;
+    if (this.#broken !== undefined) {
+      const { sequence, reason } = this.#broken;
+      return { state: "broken", verified, last, reason: `entry ${sequence}: ${reason}` };
+    }
+    return { state: verified === last ? "whole" : "walking", verified, last, reason: "" };
+  }
+
+  #walkOn(database: DatabaseSync, head: AuditHead): BrokenLink | undefined {
+    const isOld = this.#walk?.verified === head.sequence && this.#now() - this.#begunAt > WATCH_AGAIN_MS;
+    if (this.#walk?.follow(head) !== true || isOld) {
+      this.#walk = new Walk(head, []);
+      this.#begunAt = this.#now();
+    }
+    const walk = this.#walk;
+    const rows = database
+      .prepare("SELECT * FROM entry WHERE sequence > ? ORDER BY sequence LIMIT ?")
+      .all(walk.verified, WATCH_ENTRIES);
+    for (const row of rows) {
+      const broken = walk.step(storedEntry(row));
+      if (broken !== undefined) return broken;
+    }
+    return rows.length < WATCH_ENTRIES ? walk.end() : undefined;
+  }
 }
 
 /** The newest signed head, as it is kept; undefined in a log without one. */

@@ -4,8 +4,10 @@ import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { admitModule, Refusal } from "../../kernel/index.ts";
 import type { AdmittedModule, SavedState } from "../../kernel/index.ts";
+import type { AuditPage } from "../wire/operator.ts";
 import { answerOf, Questions, refusalData, refusalFrom, toRefusal } from "../wire/trust-protocol.ts";
 import type {
+  AuditPageQuery,
   BootReply,
   CoreToTrust,
   MessageChannelEnd,
@@ -18,6 +20,7 @@ import type {
 import { UpdateAgent } from "./agent.ts";
 import { AUDIT_FILE, AuditLog } from "./audit.ts";
 import { AUDIT_HEAD_TYPE } from "./audit-chain.ts";
+import { AuditWatch } from "./audit-verify.ts";
 import { bootVerify } from "./boot.ts";
 import { configurationsOf } from "./configurations.ts";
 import type { BootResult } from "./boot.ts";
@@ -37,6 +40,7 @@ interface Booted {
   readonly keyValues: KeyValueStore | undefined;
   readonly states: ModuleStateStore | undefined;
   readonly audit: AuditLog | undefined;
+  readonly watch: AuditWatch;
 }
 
 export class TrustService {
@@ -76,6 +80,8 @@ export class TrustService {
         return this.#keepState(message.module, message.state);
       case "audit":
         return this.#booted?.audit?.record(message.note);
+      case "audit-page":
+        return this.#answer(message.id, () => this.#auditPage(message.query));
       case "stop":
         return this.#answer(message.id, () => this.#stop());
     }
@@ -126,7 +132,9 @@ export class TrustService {
     );
     const states = openDatabase(() => new ModuleStateStore(join(dataFolder, "states.sqlite")));
     const found = states.database?.load();
-    this.#booted = { agent, keyValues: keyValues.database, states: states.database, audit: audit.database };
+    const watch = new AuditWatch(join(dataFolder, AUDIT_FILE), key.publicKey, () => this.#clock.now());
+    const databases = { keyValues: keyValues.database, states: states.database, audit: audit.database };
+    this.#booted = { agent, ...databases, watch };
     const findings = [...keyValues.findings, ...audit.findings, ...states.findings, ...(found?.findings ?? [])];
     return { ...bootReply(boot, key.publicKey, findings), states: found?.states ?? new Map() };
   }
@@ -135,6 +143,13 @@ export class TrustService {
     const keyValues = this.#booted?.keyValues;
     if (keyValues === undefined) throw new Refusal("E_STORE", "there is no database for the modules' stores");
     return keyValues.carryOut(message);
+  }
+
+  #auditPage(query: AuditPageQuery): AuditPage {
+    const watch = this.#booted?.watch;
+    if (watch === undefined) throw new Refusal("E_STORE", "there is no audit log");
+    this.#booted?.audit?.flush();
+    return watch.page(query);
   }
 
   #keepState(module: string, state: SavedState | undefined): void {

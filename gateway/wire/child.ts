@@ -9,7 +9,9 @@ import { LIMITS, Refusal, RESULT } from "../../kernel/index.ts";
 import type { CborInput } from "../../kernel/index.ts";
 import { FrameReader, isEventPayload, writeFrame } from "./frames.ts";
 import { parseHostToCore, printable } from "./parse.ts";
+import type { OperatorRequest } from "./operator.ts";
 import type { HostBinding, HostToCore } from "./protocol.ts";
+import { toRefusal } from "./trust-protocol.ts";
 
 /** No frame for so long, and the process is taken for dead. */
 const SILENCE_MILLISECONDS = 5000;
@@ -29,6 +31,8 @@ const BACKLOG_BYTES = 4 * LIMITS.frameBytes;
 const LOG_LINES = LIMITS.logLinesPerSecond;
 /** Changes of status a second; of more, the last one is reported when the second is over. */
 const STATUSES = 20;
+/** Questions of an operator that are being answered. */
+const ASKS_AT_ONCE = 8;
 /** Frames that the core takes in one window; a process that sends more waits, and the core's thread stays its own. */
 const WINDOW_FRAMES = 2000;
 const WINDOW_MILLISECONDS = 100;
@@ -63,6 +67,8 @@ export interface HostProcessOptions {
   readonly onStatus: (state: string, text: string) => void;
   /** Level 0 error, 1 warning, 2 information, 3 debug; the text is printable and may be believed no further. */
   readonly onLog: (level: number, text: string) => void;
+  /** Answers what an operator asks through the process; without it, asking breaks the protocol. @throws Refusal as the answer */
+  readonly onAsk?: (request: OperatorRequest) => Promise<unknown>;
   /** True when the process has become ready, false when it died: its callers learn of the outage and its end. */
   readonly onAvailable?: (isAvailable: boolean) => void;
 }
@@ -135,6 +141,7 @@ export class HostProcess {
   #heldStatus: readonly [state: string, text: string] | undefined;
   #logLines = 0;
   #logLost = 0;
+  #asks = 0;
   #watch: NodeJS.Timeout | undefined;
   #retry: NodeJS.Timeout | undefined;
   #logWindow: NodeJS.Timeout | undefined;
@@ -364,6 +371,10 @@ export class HostProcess {
       case "log":
         this.#log(message.level, message.text);
         return;
+      case "ask":
+        if (this.#options.onAsk === undefined) throw new Refusal("E_CBOR", "this process has nothing to ask");
+        void this.#answer(message.id, message.request);
+        return;
       case "heartbeat":
     }
   }
@@ -384,6 +395,26 @@ export class HostProcess {
       throw new Refusal("E_SIZE", "a reply is longer than the room given, or than it says");
     }
     this.#settle(id, { result, bytes });
+  }
+
+  /** The process waits for its answers, so what it asks at once is what the core must hold for it: little. */
+  async #answer(id: number, request: OperatorRequest): Promise<void> {
+    const child = this.#child;
+    // An answer to a process that is gone must not reach its successor, which counts its questions anew.
+    const send = (message: CborInput): void => {
+      if (this.#child === child) this.#send(message);
+    };
+    try {
+      if (++this.#asks > ASKS_AT_ONCE) throw new Refusal("E_BUSY", "too many questions at once");
+      // SAFETY: what the operator sees is plain data.
+      send({ kind: "answer", id, value: (await this.#options.onAsk?.(request)) as CborInput });
+    } catch (error) {
+      const { code, message, detail } = toRefusal(error);
+      const short = (text: string): string => text.slice(0, LIMITS.logBytes).toWellFormed();
+      send({ kind: "refused", id, code, message: short(message), hint: short(detail.hint ?? "") });
+    } finally {
+      this.#asks--;
+    }
   }
 
   #settle(id: number, result: HostResult): void {

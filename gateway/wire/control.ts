@@ -1,9 +1,11 @@
 /**
- * What the owner of a gateway may ask it through its socket: to look, and to turn simulated values. Nothing here changes what
- * runs or what it may do: that takes a signed document.
+ * What the owner of a gateway may ask it through its socket: to look, to stop and start what is placed, and to turn simulated
+ * values. Nothing here changes what is placed or what it may do: that takes a signed document.
  */
 import { expectKeys, expectMap, expectText, expectUnsigned, Refusal } from "../../kernel/index.ts";
 import type { CborValue } from "../../kernel/index.ts";
+import { parseOperatorRequest } from "./operator.ts";
+import type { OperatorRequest } from "./operator.ts";
 import { parseCoreToHost } from "./parse.ts";
 import type { CoreToHost } from "./protocol.ts";
 
@@ -16,6 +18,7 @@ export const CONTROL_SOCKET = "control.sock";
  */
 export type ControlRequest =
   | { readonly kind: "top" | "events"; readonly id: number }
+  | { readonly kind: "operator"; readonly id: number; readonly request: OperatorRequest }
   | Extract<CoreToHost, { readonly kind: "simulate" | "simulators" }>;
 
 const KIND_CHARACTERS = 16;
@@ -30,6 +33,13 @@ export function parseControlRequest(value: CborValue): ControlRequest {
     case "events":
       expectKeys(map, ["kind", "id"], "request");
       return { kind, id: expectUnsigned(map.get("id"), "id", U32) };
+    case "operator":
+      expectKeys(map, ["kind", "id", "request"], "request");
+      return {
+        kind,
+        id: expectUnsigned(map.get("id"), "id", U32),
+        request: parseOperatorRequest(map.get("request")),
+      };
     case "simulate":
     case "simulators":
       // SAFETY: the kind has just been compared, and decides what comes back.

@@ -1,15 +1,19 @@
 /** What both host processes share: they read frames from the core, hand requests to interface hosts, and end with the core. */
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { encodeCbor, findOperation, FloodGate, LIMITS, Refusal, RESULT } from "../../kernel/index.ts";
-import type { CborInput, InterfaceName, Operation, ResultName } from "../../kernel/index.ts";
+import { encodeCbor, findOperation, FloodGate, LIMITS, Refusal, REFUSAL_CODES, RESULT } from "../../kernel/index.ts";
+import type { CborInput, InterfaceName, Operation, RefusalCode, ResultName } from "../../kernel/index.ts";
 import { FrameReader, writeFrame } from "./frames.ts";
 import { parseCoreToHost, printable } from "./parse.ts";
+import type { OperatorRequest } from "./operator.ts";
 import type { CoreToHost, HostBinding, HostToCore, Simulators } from "./protocol.ts";
 
 /** The descriptor of the socket pair whose other end the core holds. */
 const CORE_DESCRIPTOR = 3;
 const HEARTBEAT_MILLISECONDS = 1000;
+/** Fewer than the core answers at once: those that have timed out here may still be with it. */
+const ASKS_AT_ONCE = 6;
+const ASK_MILLISECONDS = 3000;
 /** Events wait in this process up to here when the core does not read; then the interface host is told to hold or drop. */
 const EVENT_BACKLOG_BYTES = 2 * LIMITS.frameBytes;
 /** What the interface hosts get to close files and queues in, before the process ends all the same. */
@@ -49,6 +53,8 @@ export interface HostPort {
   status(state: string, text: string): void;
   /** Level 0 error, 1 warning, 2 information, 3 debug. */
   log(level: number, text: string): void;
+  /** Asks the core on behalf of an operator. @throws Refusal as the core gives it; E_TIMEOUT, E_BUSY */
+  ask(request: OperatorRequest): Promise<unknown>;
   /** Says why, and ends this process, so that the core replaces it: for what only a new process can mend. */
   fail(reason: unknown): void;
 }
@@ -111,6 +117,8 @@ export class HostServer implements HostPort {
   /** Messages are handled in the order of arrival; only configuring takes time. */
   #order: Promise<void> = Promise.resolve();
   #isStopping = false;
+  readonly #asking = new Map<number, PromiseWithResolvers<unknown>>();
+  #asked = 0;
 
   constructor(stream: Duplex, configure: Configure, exit: (code: number) => void) {
     this.#stream = stream;
@@ -139,6 +147,25 @@ export class HostServer implements HostPort {
 
   log(level: number, text: string): void {
     this.#send({ kind: "log", level, text: printable(text) });
+  }
+
+  async ask(request: OperatorRequest): Promise<unknown> {
+    if (this.#asking.size >= ASKS_AT_ONCE) throw new Refusal("E_BUSY", "too many questions wait for the core");
+    const id = ++this.#asked;
+    const waiting = Promise.withResolvers<unknown>();
+    const timer = setTimeout(() => {
+      waiting.reject(
+        new Refusal("E_TIMEOUT", "the core does not answer", { expected: `within ${ASK_MILLISECONDS} ms` }),
+      );
+    }, ASK_MILLISECONDS);
+    this.#asking.set(id, waiting);
+    this.#send({ kind: "ask", id, request });
+    try {
+      return await waiting.promise;
+    } finally {
+      clearTimeout(timer);
+      this.#asking.delete(id);
+    }
   }
 
   /** Gives up: says why, once, and ends the process with a code that the core reports. */
@@ -205,6 +232,12 @@ export class HostServer implements HostPort {
         return;
       case "simulators":
         this.#listSimulators(message.id);
+        return;
+      case "answer":
+        this.#asking.get(message.id)?.resolve(message.value);
+        return;
+      case "refused":
+        this.#asking.get(message.id)?.reject(refusalOf(message));
         return;
       case "stop":
         void this.stop(0);
@@ -292,6 +325,11 @@ export class HostServer implements HostPort {
   #send(message: HostToCore): void {
     if (this.#stream.writable) writeFrame(this.#stream, message);
   }
+}
+
+function refusalOf({ code, message, hint }: Extract<CoreToHost, { kind: "refused" }>): Refusal {
+  const known = Object.hasOwn(REFUSAL_CODES, code) ? (code as RefusalCode) : "E_ABORTED";
+  return new Refusal(known, message, hint === "" ? {} : { hint });
 }
 
 /** The parameters are those of the operation: as many numbers and byte strings, and a capacity only where it has a buffer. */

@@ -15,6 +15,7 @@ import {
 } from "../../kernel/index.ts";
 import type { CborMap, CborValue, GrantParameter } from "../../kernel/index.ts";
 import { FRAME_CBOR } from "./frames.ts";
+import { parseOperatorRequest } from "./operator.ts";
 import type { CoreToHost, HostBinding, HostToCore, SimulatedPart, Simulators } from "./protocol.ts";
 
 const U32 = 0xffff_ffff;
@@ -66,6 +67,18 @@ export function parseCoreToHost(value: CborValue): CoreToHost {
     case "simulators":
       only(map, ["id"]);
       return { kind, id: expectUnsigned(map.get("id"), "id", U32) };
+    case "answer":
+      only(map, ["id", "value"]);
+      return { kind, id: expectUnsigned(map.get("id"), "id", U32), value: plain(map.get("value"), "value") };
+    case "refused":
+      only(map, ["id", "code", "message", "hint"]);
+      return {
+        kind,
+        id: expectUnsigned(map.get("id"), "id", U32),
+        code: expectText(map.get("code"), "code", STATE_CHARACTERS),
+        message: expectText(map.get("message"), "message", LIMITS.logBytes),
+        hint: expectText(map.get("hint"), "hint", LIMITS.logBytes),
+      };
     case "stop":
       only(map, []);
       return { kind };
@@ -105,6 +118,13 @@ export function parseHostToCore(value: CborValue): HostToCore {
         kind,
         level: expectUnsigned(map.get("level"), "level", 3),
         text: printable(expectText(map.get("text"), "text", LIMITS.logBytes)),
+      };
+    case "ask":
+      only(map, ["id", "request"]);
+      return {
+        kind,
+        id: expectUnsigned(map.get("id"), "id", U32),
+        request: parseOperatorRequest(map.get("request")),
       };
     default:
       throw unknownKind(kind);

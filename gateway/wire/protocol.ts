@@ -1,6 +1,8 @@
 /** The messages between the core and a host process (device or link): one shape for every interface. */
 import type { GrantParameter, InterfaceName } from "../../kernel/index.ts";
 
+import type { OperatorRequest } from "./operator.ts";
+
 /** One bound slot as the host process sees it; `id` is a number of the core's choosing, never reused in a process's life. */
 export interface HostBinding {
   readonly id: number;
@@ -55,6 +57,15 @@ export type CoreToHost =
     }
   /** Asks for the simulated devices. Answered by a reply whose bytes are the CBOR of a `Simulators`. */
   | { readonly kind: "simulators"; readonly id: number }
+  /** Answers an `ask`: a value, or the code and message of the refusal. */
+  | { readonly kind: "answer"; readonly id: number; readonly value: unknown }
+  | {
+      readonly kind: "refused";
+      readonly id: number;
+      readonly code: string;
+      readonly message: string;
+      readonly hint: string;
+    }
   | { readonly kind: "stop" };
 
 /**
@@ -68,4 +79,6 @@ export type HostToCore =
   | { readonly kind: "event"; readonly binding: number; readonly payload: Uint8Array }
   | { readonly kind: "status"; readonly state: string; readonly text: string }
   | { readonly kind: "log"; readonly level: number; readonly text: string }
+  /** What an operator asks for, at the page that the process serves: the link process only. */
+  | { readonly kind: "ask"; readonly id: number; readonly request: OperatorRequest }
   | { readonly kind: "heartbeat" };

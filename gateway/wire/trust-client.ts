@@ -2,9 +2,11 @@
 
 import type { AdmittedModule, ModuleSpec, SavedState } from "../../kernel/index.ts";
 import { Refusal } from "../../kernel/index.ts";
+import type { AuditPage } from "./operator.ts";
 import { answerOf, Questions, refusalData } from "./trust-protocol.ts";
 import type {
   AuditNote,
+  AuditPageQuery,
   BootReply,
   CoreToTrust,
   MessageChannelEnd,
@@ -91,6 +93,12 @@ export class TrustClient {
   /** Hands a record to the audit log; what comes before `boot` is lost. */
   audit(note: AuditNote): void {
     this.#send({ kind: "audit", note });
+  }
+
+  /** The newest entries of the audit log, and how its chain stands. */
+  async auditPage({ limit, about }: AuditPageQuery): Promise<AuditPage> {
+    const query = { limit, about };
+    return (await this.#questions.ask((id) => this.#send({ kind: "audit-page", id, query }))) as AuditPage;
   }
 
   /** Lets the agent end what it does; what is stored stays as it is. */

@@ -133,7 +133,15 @@ export type CoreToTrust =
   | { readonly kind: "state"; readonly module: string; readonly state: SavedState | undefined }
   /** Something that the audit log keeps. */
   | { readonly kind: "audit"; readonly note: AuditNote }
+  /** Answer: `AuditPage`. */
+  | { readonly kind: "audit-page"; readonly id: number; readonly query: AuditPageQuery }
   | { readonly kind: "stop"; readonly id: number };
+
+/** The newest so many that hold this text in some field; an empty one is in all. */
+export interface AuditPageQuery {
+  readonly limit: number;
+  readonly about: string;
+}
 
 /** A record of the audit log: what kind of event, who caused it, what it was about. */
 export interface AuditNote {

@@ -1,6 +1,7 @@
 /** Puts gates behind the calls of this partition: made at a link's first use, taken away when either end changes. */
 import { ENDPOINT_RIGHT } from "../abi.ts";
 import { rightBits } from "../ipc/capability.ts";
+import type { Edge } from "../ipc/mailbox.ts";
 import type { Policy } from "../ipc/policy.ts";
 import type { WasmCounter, WasmFunction, WasmImports, WasmTable } from "../wasm/engine.ts";
 import { compileOwn, instantiateModule, makeCounter, makeTable, suspending } from "../wasm/engine.ts";
@@ -26,8 +27,8 @@ export interface GatedEntry {
   /** Not 0 keeps callers out. */
   readonly busy: WasmCounter;
   isBusy: boolean;
-  /** What its gates import, by port. */
-  readonly ports: Map<number, WasmImports[string]>;
+  /** What its gates import. */
+  end: WasmImports[string] | undefined;
   readonly links: Set<GateLink>;
 }
 
@@ -41,6 +42,7 @@ export interface GateSurroundings {
   readonly sliceFuel: number;
   readonly policy: Policy;
   readonly isRevoked: (edge: number) => boolean;
+  readonly edge: (id: number) => Edge | undefined;
   readonly fault: (cell: ModuleCell, error: unknown) => void;
 }
 
@@ -100,7 +102,8 @@ export class Gates {
     if ((rightBits(bound.rights as ("send" | "call" | "pass")[]) & ENDPOINT_RIGHT.call) === 0) return;
     const callee = cells.get(edge.module);
     if (callee?.incarnation === undefined || !this.#mayBeGated(callee, edge.port)) return;
-    this.#open(link, callee, callee.incarnation, edge.port, bound.badge);
+    const route = this.#surroundings.edge(edge.edge);
+    if (route !== undefined) this.#open(link, callee, callee.incarnation, edge.port, bound.badge, route);
   }
 
   /** A module with checkpoints is called through its mailbox, which counts its messages. */
@@ -112,12 +115,24 @@ export class Gates {
     );
   }
 
-  #open(link: GateLink, callee: ModuleCell, target: Incarnation, port: number, badge: number): void {
+  #open(link: GateLink, callee: ModuleCell, target: Incarnation, port: number, badge: number, route: Edge): void {
     const entry = (target.entry ??= makeEntry());
     const { cell: caller, instance } = link.caller;
     const { fuel, stack } = callee.order.ports[port] ?? { fuel: 0, stack: 0 };
-    const end = entry.ports.get(port) ?? this.#makeEnd(callee, target.instance, port, entry.busy);
-    entry.ports.set(port, end);
+    const end = (entry.end ??= this.#makeEnd(callee, target.instance, entry.busy));
+    const { activate } = target.instance;
+    const { fault } = this.#surroundings;
+    /** The JavaScript frame in between: a trap unwinds no further than to there. */
+    const invoke = (length: number): number => {
+      callee.activations++;
+      route.sent++;
+      try {
+        return activate(fuel, stack, port, length);
+      } catch (error) {
+        fault(callee, error);
+        return 1;
+      }
+    };
     const shape = gateShape({
       inbox: target.instance.inbox,
       payloadRoom: target.instance.payloadRoom,
@@ -127,7 +142,7 @@ export class Gates {
       senderGeneration: caller.generation,
       badge,
     });
-    const imports = { caller: instance.forGates, callee: end, shape };
+    const imports = { caller: instance.forGates, callee: { ...end, invoke }, shape };
     const { call } = instantiateModule(GATE, imports).exports as { call: WasmFunction };
     link.callee = entry;
     entry.links.add(link);
@@ -135,24 +150,13 @@ export class Gates {
     this.update(callee);
   }
 
-  /** The callee's end of its gates. `invoke` is the JavaScript frame in between: a trap unwinds no further than to there. */
-  #makeEnd(callee: ModuleCell, instance: ModuleInstance, port: number, busy: WasmCounter): WasmImports[string] {
-    const { activate } = instance;
+  /** The callee's end of its gates. */
+  #makeEnd(callee: ModuleCell, instance: ModuleInstance, busy: WasmCounter): WasmImports[string] {
     const { fault } = this.#surroundings;
-    const { fuel, stack } = callee.order.ports[port] ?? { fuel: 0, stack: 0 };
-    const invoke = (length: number): number => {
-      callee.activations++;
-      try {
-        return activate(fuel, stack, port, length);
-      } catch (error) {
-        fault(callee, error);
-        return 1;
-      }
-    };
     const misbehaved = (): undefined => {
       fault(callee, new GuestStopped("contract", "a kernel result or an unreadable reply came out of a handler"));
     };
-    return { ...instance.forGates, busy, invoke, misbehaved };
+    return { ...instance.forGates, busy, misbehaved };
   }
 }
 
@@ -163,5 +167,5 @@ function close(link: GateLink): void {
 }
 
 function makeEntry(): GatedEntry {
-  return { busy: makeCounter(), isBusy: false, ports: new Map(), links: new Set() };
+  return { busy: makeCounter(), isBusy: false, end: undefined, links: new Set() };
 }

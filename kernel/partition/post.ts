@@ -11,7 +11,7 @@ import { LIMITS } from "../limits.ts";
 import type { GuestLength, GuestMemory, GuestPointer } from "../memory.ts";
 import { copyBytes } from "../memory.ts";
 import type { Incarnation, ModuleCell } from "./cell.ts";
-import type { ChannelOrder, PartitionData } from "./protocol.ts";
+import type { ChannelOrder, EdgeStatistics, PartitionData } from "./protocol.ts";
 import type { CancelTimer, Timers } from "./timers.ts";
 
 /** What a sender may say of a message; the rest of the header is the kernel's knowledge. */
@@ -102,6 +102,17 @@ export class PostOffice {
     const known = this.#edges.get(edge);
     if (known === undefined) this.#edges.set(edge, makeEdge(edge, depth, overflow));
     else reviseEdge(known, depth, overflow);
+  }
+
+  /** A route that leads to a module of this partition, or from one. */
+  edge(id: number): Edge | undefined {
+    return this.#edges.get(id);
+  }
+
+  statistics(): EdgeStatistics[] {
+    return Array.from(this.#edges, ([edge, { sent, refused, dropped, queued }]) => {
+      return { edge, sent, refused, dropped, queued };
+    });
   }
 
   readonly isRevoked = (edge: number): boolean => this.#revocations.load(edge) !== 0;

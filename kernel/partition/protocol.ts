@@ -170,6 +170,15 @@ export interface ModuleStatistics {
   readonly memoryBytes: number;
 }
 
+/** Counts of one route at its receiver, since that partition started. */
+export interface EdgeStatistics {
+  readonly edge: number;
+  readonly sent: number;
+  readonly refused: number;
+  readonly dropped: number;
+  readonly queued: number;
+}
+
 export type Report =
   | { readonly type: "up" }
   | { readonly type: "loaded"; readonly module: number; readonly generation: number; readonly restored: boolean }
@@ -237,4 +246,9 @@ export type Report =
       /** Denials of this module that were not told since the last that was. */
       readonly untold: number;
     }
-  | { readonly type: "statistics"; readonly request: number; readonly modules: readonly ModuleStatistics[] };
+  | {
+      readonly type: "statistics";
+      readonly request: number;
+      readonly modules: readonly ModuleStatistics[];
+      readonly edges: readonly EdgeStatistics[];
+    };

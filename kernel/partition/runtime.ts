@@ -63,6 +63,7 @@ export class PartitionRuntime {
       policy: this.#post.policy,
       sliceFuel: data.sliceFuel,
       isRevoked: this.#post.isRevoked,
+      edge: (id) => this.#post.edge(id),
       fault: (cell, error) => {
         this.#runner.fault(cell, error);
       },
@@ -171,6 +172,7 @@ export class PartitionRuntime {
           type: "statistics",
           request: order.request,
           modules: [...this.#cells.values()].map((cell) => statistics(cell, performance.now())),
+          edges: this.#post.statistics(),
         });
         return;
       case "stop":

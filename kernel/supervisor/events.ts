@@ -1,6 +1,6 @@
 /** What the kernel tells the gateway: events for logs, audit and the console, and requests to the outside. */
-import type { FaultCause, FaultInput, ModuleStatistics } from "../partition/protocol.ts";
-import type { GrantParameter } from "../system.ts";
+import type { EdgeStatistics, FaultCause, FaultInput, ModuleStatistics } from "../partition/protocol.ts";
+import type { GrantParameter, PartitionSpec } from "../system.ts";
 import type { InterfaceName } from "../interfaces.ts";
 
 /** A slot bound to one resource outside the partitions. Numbers are never used twice. */
@@ -93,4 +93,19 @@ export interface ModuleRow extends ModuleStatistics {
   readonly version: string;
   readonly partition: string;
   readonly restarts: number;
+}
+
+/** A route: from a module's slot to a port. Its counts begin anew with the partition of its receiver. */
+export interface RouteRow extends Omit<EdgeStatistics, "edge"> {
+  readonly from: string;
+  readonly slot: string;
+  /** `module.port` */
+  readonly to: string;
+}
+
+export interface Inspection {
+  /** One that does not answer is stuck, or so busy that it soon will be taken for it; its modules are left out. */
+  readonly partitions: readonly (PartitionSpec & { readonly answers: boolean })[];
+  readonly modules: ModuleRow[];
+  readonly routes: RouteRow[];
 }

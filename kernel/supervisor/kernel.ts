@@ -7,15 +7,16 @@ import { Refusal } from "../errors.ts";
 import { interfaceDefinition } from "../interfaces.ts";
 import { Ring, SharedCounters } from "../ipc/shared.ts";
 import { LIMITS } from "../limits.ts";
-import type { Freeze, ModuleStatistics, Order, Report, SavedState, SlotLink } from "../partition/protocol.ts";
+import type { Freeze, Order, Report, SavedState, SlotLink } from "../partition/protocol.ts";
 import type { Grant, ModuleSpec, PartitionSpec } from "../system.ts";
-import type { HostReply, KernelEvent, KernelHost, ModuleRow, ResourceBinding } from "./events.ts";
+import type { HostReply, Inspection, KernelEvent, KernelHost, ModuleRow, ResourceBinding } from "./events.ts";
 import {
   Counter,
   edgeKeys,
   moduleOrder,
   ModuleRecord,
   resourceBindings,
+  routeRows,
   slotLinks,
   targets,
   calleesFirst,
@@ -40,6 +41,8 @@ export interface KernelOptions {
   readonly spare?: boolean;
 }
 
+type Statistics = Extract<Report, { type: "statistics" }>;
+
 const WATCH_MS = 10;
 const DEFAULT_STUCK_MS = 500;
 /** A spare is made when what has just started, or been replaced, has had its time. */
@@ -60,7 +63,7 @@ export class Kernel {
   readonly #requests = new Counter();
   readonly #lives = new Counter();
   readonly #revocations = new SharedCounters(LIMITS.edges);
-  readonly #inspections = new Map<number, (rows: readonly ModuleStatistics[]) => void>();
+  readonly #inspections = new Map<number, (answer: Statistics) => void>();
   readonly #swaps: SwapCoordinator;
   readonly #timers = new Set<NodeJS.Timeout>();
   #watch: NodeJS.Timeout | undefined = undefined;
@@ -265,16 +268,35 @@ export class Kernel {
     this.#order(record, { type: "host-event", module: record.id, slot: bound.slot, payload });
   }
 
-  /** Statistics of every module, from the partitions that answer within a second. */
+  /** Statistics of every module. */
   async top(): Promise<ModuleRow[]> {
+    return (await this.inspect()).modules;
+  }
+
+  /** What runs and what goes by its routes, from the partitions that answer within a second. */
+  async inspect(): Promise<Inspection> {
     const answers = await Promise.all(this.#partitions.map((partition) => this.#inspect(partition)));
-    return answers.flat().flatMap((row) => {
-      const record = this.#byId.get(row.module);
-      if (record === undefined) return [];
-      const { name, partition } = record.spec;
-      const state = record.status === "held" ? "held" : row.state;
-      return [{ ...row, state, name, partition, version: record.admitted.manifest.version, restarts: record.restarts }];
-    });
+    const modules = answers
+      .flatMap((answer) => answer?.modules ?? [])
+      .flatMap((row): ModuleRow[] => {
+        const record = this.#byId.get(row.module);
+        if (record === undefined) return [];
+        const { name, partition } = record.spec;
+        const state = record.status === "held" ? "held" : row.state;
+        return [
+          { ...row, state, name, partition, version: record.admitted.manifest.version, restarts: record.restarts },
+        ];
+      });
+    const counts = answers.flatMap((answer) => answer?.edges ?? []);
+    const routes = routeRows(this.#modules.values(), counts);
+    const partitions = this.#partitions.map(({ spec }, index) => ({ ...spec, answers: answers[index] !== undefined }));
+    return { partitions, modules, routes };
+  }
+
+  /** What a module may do now: its specification, and the grants in force. @throws Refusal E_UNKNOWN. */
+  authority(name: string): { readonly spec: ModuleSpec; readonly grants: readonly Grant[] } {
+    const { spec, grants, revoked } = this.#find(name);
+    return { spec, grants: [...grants.values()].filter(({ slot }) => !revoked.has(slot)) };
   }
 
   /** Ends every partition. Nothing of the kernel runs afterwards. */
@@ -461,7 +483,7 @@ export class Kernel {
 
   #onReport(index: number, report: Report): void {
     if (report.type === "statistics") {
-      this.#inspections.get(report.request)?.(report.modules);
+      this.#inspections.get(report.request)?.(report);
       return;
     }
     if (report.type === "up" || report.type === "host-cancel") return;
@@ -677,15 +699,15 @@ export class Kernel {
       .catch(() => undefined);
   }
 
-  #inspect(partition: PartitionHandle): Promise<readonly ModuleStatistics[]> {
+  #inspect(partition: PartitionHandle): Promise<Statistics | undefined> {
     return new Promise((resolve) => {
       const request = this.#requests.next();
-      const finish = (rows: readonly ModuleStatistics[]): void => {
+      const finish = (answer?: Statistics): void => {
         clearTimeout(timer);
         this.#inspections.delete(request);
-        resolve(rows);
+        resolve(answer);
       };
-      const timer = setTimeout(finish, INSPECT_MS, []);
+      const timer = setTimeout(finish, INSPECT_MS);
       this.#inspections.set(request, finish);
       partition.order({ type: "inspect", request });
     });

@@ -4,9 +4,9 @@ import { FloodGate } from "../flood.ts";
 import { Refusal } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { interfaceDefinition } from "../interfaces.ts";
-import type { EdgeLink, ModuleOrder, SavedState, SlotLink } from "../partition/protocol.ts";
+import type { EdgeLink, EdgeStatistics, ModuleOrder, SavedState, SlotLink } from "../partition/protocol.ts";
 import type { EndpointGrant, Grant, ModuleSpec } from "../system.ts";
-import type { ResourceBinding } from "./events.ts";
+import type { ResourceBinding, RouteRow } from "./events.ts";
 import { RestartHistory } from "./restart.ts";
 
 export type ModuleStatus = "loading" | "loaded" | "running" | "failed" | "held";
@@ -84,6 +84,30 @@ export function targets({ grants }: ModuleRecord): string[] {
 /** Who is called before who calls: levels go upward with each call. */
 export function calleesFirst(records: Iterable<ModuleRecord>): ModuleRecord[] {
   return [...records].sort((a, b) => b.level - a.level);
+}
+
+/** The routes of these modules with what their two ends have counted. */
+export function routeRows(records: Iterable<ModuleRecord>, counts: readonly EdgeStatistics[]): RouteRow[] {
+  const rows = new Map<number, { -readonly [Key in keyof RouteRow]: RouteRow[Key] }>();
+  for (const { spec, edges, grants, revoked } of records) {
+    for (const grant of grants.values()) {
+      if (grant.interface !== "endpoint" || revoked.has(grant.slot)) continue;
+      edgeKeys(grant).forEach((key, index) => {
+        const { module = "", port = "" } = grant.to[index] ?? {};
+        const row = { from: spec.name, slot: grant.slot, to: `${module}.${port}` };
+        rows.set(edges.get(key) ?? 0, { ...row, sent: 0, refused: 0, dropped: 0, queued: 0 });
+      });
+    }
+  }
+  for (const { edge, sent, refused, dropped, queued } of counts) {
+    const row = rows.get(edge);
+    if (row === undefined) continue;
+    row.sent += sent;
+    row.refused += refused;
+    row.dropped += dropped;
+    row.queued += queued;
+  }
+  return [...rows.values()];
 }
 
 /** Numbers that are given once: edges, bindings, lives. */

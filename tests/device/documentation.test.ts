@@ -14,6 +14,7 @@ function port(statuses: string[]): HostPort {
     event: () => true,
     status: (_state, text) => statuses.push(text),
     log: () => undefined,
+    ask: () => Promise.resolve(null),
     fail: (reason) => {
       throw new Error(String(reason));
     },

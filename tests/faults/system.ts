@@ -231,6 +231,7 @@ export class System {
         event: () => true,
         status: () => undefined,
         log: () => undefined,
+        ask: () => Promise.resolve(null),
         fail: (reason) => {
           throw new Error(String(reason));
         },
