@@ -294,6 +294,8 @@ export class Operator {
       memoryBytes: row?.memoryBytes ?? 0,
       memoryLimitBytes: (spec?.memoryPages ?? 0) * 65_536,
       queued: row?.queued ?? 0,
+      lost: row?.lost ?? 0,
+      isThrottled: row?.isThrottled ?? false,
       restarts: row?.restarts ?? 0,
       faults: known.faults,
       denials: known.denials,

@@ -58,6 +58,10 @@ export interface ModuleView {
   readonly memoryBytes: number;
   readonly memoryLimitBytes: number;
   readonly queued: number;
+  /** Messages lost to it: its mailbox was full, or they were dropped by a route's policy. */
+  readonly lost: number;
+  /** True where it has used up its fuel for now. */
+  readonly isThrottled: boolean;
   readonly restarts: number;
   readonly faults: number;
   readonly denials: number;

@@ -12,10 +12,15 @@ export interface Edge {
   queued: number;
   /** Their payloads' bytes. */
   queuedBytes: number;
+  /** Counts of the route: let in, refused to the sender, dropped by its policy. */
+  sent: number;
+  refused: number;
+  dropped: number;
 }
 
 export function makeEdge(id: number, depth: number, overflow: OverflowPolicy): Edge {
-  return reviseEdge({ id, depth, overflow, queued: 0, queuedBytes: 0 }, depth, overflow);
+  const counts = { queued: 0, queuedBytes: 0, sent: 0, refused: 0, dropped: 0 };
+  return reviseEdge({ id, depth, overflow, ...counts }, depth, overflow);
 }
 
 /** Gives a route other bounds, as a new grant does; what waits already stays. */
@@ -112,6 +117,7 @@ export class Mailbox {
     message.capabilities = NO_CAPABILITIES;
     this.#append(message);
     edge.queued++;
+    edge.sent++;
     this.counts.accepted++;
     edge.queuedBytes += length;
     return message;
@@ -172,10 +178,12 @@ export class Mailbox {
 
   #overflow(edge: Edge, port: number): "room" | "full" | "dropped" {
     if (edge.overflow === "refuse") {
+      edge.refused++;
       this.counts.refused++;
       return "full";
     }
     if (edge.overflow === "drop-newest" || edge.queued === 0) {
+      edge.dropped++;
       this.counts.dropped++;
       this.addLost(port, 1);
       return "dropped";
@@ -195,6 +203,7 @@ export class Mailbox {
       }
       this.#count--;
       this.#forget(message);
+      edge.dropped++;
       this.counts.dropped++;
       // A tick or level that is replaced is not lost: the newer one says all that it said.
       if (edge.overflow !== "latest") this.addLost(message.port, 1);

@@ -23,7 +23,9 @@ let told: GatewayEvent[];
 let operator: Operator;
 
 function row(name: string, changes: Partial<ModuleRow> = {}): ModuleRow {
-  const counts = { activations: 0, fuel: 0, queued: 0, lost: 0, memoryBytes: 65_536, restarts: 0 };
+  const messages = { queued: 0, accepted: 0, refused: 0, dropped: 0, lost: 0 };
+  const waits = { isThrottled: false, waitingMs: 0, longestWaitMs: 0 };
+  const counts = { activations: 0, fuel: 0, memoryBytes: 65_536, restarts: 0, ...messages, ...waits };
   return { name, module: 1, version: "1.0.0", partition: "main", state: "idle", generation: 1, ...counts, ...changes };
 }
 
