@@ -18,7 +18,7 @@ import { auditNote, useNote } from "./audited.ts";
 import { Control } from "./control.ts";
 import { deviceNeeds } from "./device-needs.ts";
 import { eventText, type GatewayEvent } from "./events.ts";
-import { Hosts, type StoreService } from "./hosts.ts";
+import { Hosts, type StoreService, type Watchers } from "./hosts.ts";
 import { watchForUnkillable } from "./last-resort.ts";
 import { consoleToken } from "./console-token.ts";
 import { consoleSettings, linkSettings, linkSettingsAlone } from "./link-settings.ts";
@@ -86,11 +86,11 @@ export class Gateway {
         return await this.#trust.store(operation, binding, key, value);
       },
     };
-    const watchers = {
-      used: (binding: ResourceBinding, operation: string, result: number) => {
+    const watchers: Watchers = {
+      used: (binding, operation, result) => {
         this.#trust.audit(useNote(binding, operation, result));
       },
-      published: (module: string, topic: Uint8Array, payload: Uint8Array) => {
+      published: (module, topic, payload) => {
         this.#operator.published(module, topic, payload);
       },
     };

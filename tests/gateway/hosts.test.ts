@@ -16,7 +16,10 @@ const hosts = new Hosts(
       return Promise.resolve({ result: RESULT.quota, bytes: NONE });
     },
   },
-  (binding, operation, result) => notes.push(useNote(binding, operation, result)),
+  {
+    used: (binding, operation, result) => notes.push(useNote(binding, operation, result)),
+    published: () => undefined,
+  },
 );
 
 async function ask(name: InterfaceName, operation: string, rights: readonly string[]): Promise<number> {
