@@ -184,6 +184,18 @@ function buildModule(name: string, located: Located<ModuleDraft>, around: Surrou
   return { draft: located, spec };
 }
 
+/** Who else speaks in the log and in the audit log: a module of that name could pass for it. */
+const SPEAKERS: ReadonlyMap<string, string> = new Map([
+  ["audit", "audit log"],
+  ["core", "core"],
+  ["device", "device process"],
+  ["kernel", "kernel"],
+  ["link", "link process"],
+  ["others", "audit log"],
+  ["owner", "owner"],
+  ["trust", "trust worker"],
+]);
+
 export function buildModules(
   draft: GatewayDraft,
   partitions: ReadonlyMap<string, PartitionInProgress>,
@@ -192,8 +204,8 @@ export function buildModules(
   const written = draft.modules?.value ?? new Map<string, Located<ModuleDraft>>();
   const around = { modules: new Set(written.keys()), partitions, problems };
   return [...written].map(([name, located]) => {
-    if (name.startsWith(RESERVED_PREFIX)) {
-      problems.add(located.keyAt, `the module name '${name}' is the kernel's own`, {
+    if (name.startsWith(RESERVED_PREFIX) || SPEAKERS.has(name)) {
+      problems.add(located.keyAt, `the module name '${name}' is the ${SPEAKERS.get(name) ?? "kernel"}'s own`, {
         hint: "name the module otherwise",
       });
     }

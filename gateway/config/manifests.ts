@@ -29,6 +29,8 @@ export interface ManifestView {
   readonly fuel: number;
   /** Its contract of settings, as the manifest has it; null, or absent, where it takes none. */
   readonly settings?: Uint8Array | null;
+  /** Slots that it asks for and its binary never imports, where the binary was looked at. */
+  readonly unused?: readonly string[];
 }
 
 export interface PortView {
@@ -116,7 +118,10 @@ class ManifestCheck {
     this.#settings(spec.name, manifest.settings ?? null);
     const grants = new Map(spec.grants.map((grant) => [grant.slot, grant]));
     for (const [slot, wanted] of manifest.slots) this.#slot(spec.name, slot, wanted, grants);
-    for (const grant of spec.grants) if (!manifest.slots.has(grant.slot)) this.#excess(spec.name, grant, manifest);
+    for (const grant of spec.grants) {
+      if (!manifest.slots.has(grant.slot)) this.#excess(spec.name, grant, manifest);
+      else if (manifest.unused?.includes(grant.slot) === true) this.#unused(spec.name, grant);
+    }
   }
 
   /** What the operator set, by the contract of the module. */
@@ -194,6 +199,12 @@ class ManifestCheck {
     const hint = "remove the grant";
     const message = `excess privilege: ${module} has no slot '${slot}' (${name})`;
     this.#warnings.add(this.#grantPosition(module, slot), message, { code: "E_CAP", nearest, hint });
+  }
+
+  #unused(module: string, { slot, interface: name }: Grant): void {
+    const hint = "build the module without the slot, then remove the grant";
+    const message = `excess privilege: ${module} asks for '${slot}' (${name}) and never uses it`;
+    this.#warnings.add(this.#grantPosition(module, slot), message, { code: "E_CAP", hint });
   }
 
   #targets(spec: ModuleSpec, grant: Grant): void {

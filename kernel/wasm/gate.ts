@@ -329,7 +329,8 @@ export function gateShape(shape: GateShape): Record<string, number> {
  * The binary of a link: what the caller is given as its import `call`, for the life of the caller. It calls through the
  * one entry of a table, so that the kernel can take the gate away or put another there at no cost to the fast path. Where
  * what is left of the slice does not cover the port's fuel, the slice ends first. Where the gate cannot serve the call now
- * (`busy`, `no-fuel`), the call goes by `slow` and waits its turn.
+ * (`busy`, `no-fuel`), the call goes by `slow` and waits its turn; so does one that the audit log is to hear of
+ * (`bad-address`).
  *
  * | import | type | meaning |
  * | --- | --- | --- |
@@ -354,7 +355,8 @@ export function makeLink(): Uint8Array<ArrayBuffer> {
   const result = 5;
   const code = new Assembly().raw(1, 1, I32, 0x02, 0x40, 0x03, 0x40);
   code.raw(...parameters, 0x41, 0, 0x11, 0, 0, 0x22, result);
-  code.constant(RESULT.busy).raw(0x46, 0x0d, 1);
+  code.constant(0).raw(0x4e, 0x04, 0x40).get(result).raw(0x0f, 0x0b);
+  for (const each of [RESULT.busy, RESULT["bad-address"]]) code.get(result).constant(each).raw(0x46, 0x0d, 1);
   code.get(result).constant(RESULT["no-fuel"]).raw(0x47, 0x04, 0x40).get(result).raw(0x0f, 0x0b);
   code.raw(0x10, 1, 0x45, 0x0d, 0, 0x0b, 0x0b, ...parameters, 0x10, 0, 0x0b);
   const gone = new ByteWriter().raw(0, 0x41).s32(RESULT.busy).byte(0x0b);

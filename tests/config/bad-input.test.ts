@@ -428,6 +428,20 @@ const BAD_INPUT: readonly BadInput[] = [
     says: "E_CONFIG: the module name 'bulkhead-x' is the kernel's own; name the module otherwise",
   },
   {
+    title: "a module that would speak as the trust worker",
+    piece: "  bme280:\n    env",
+    becomes: "  trust:\n    env",
+    at: "17:3",
+    says: "E_CONFIG: the module name 'trust' is the trust worker's own; name the module otherwise",
+  },
+  {
+    title: "a module that would speak as the link process",
+    piece: "  bme280:\n    env",
+    becomes: "  link:\n    env",
+    at: "17:3",
+    says: "E_CONFIG: the module name 'link' is the link process's own; name the module otherwise",
+  },
+  {
     title: "a slot named __proto__",
     piece: "tick: { timer: {} }",
     becomes: "__proto__: { timer: {} }",

@@ -206,13 +206,16 @@ class Model {
   readonly grants = new Map<string, Grant>();
   readonly passing: Passing[] = Array.from({ length: MODULES }, () => ({ isRevoked: false }));
   readonly handles = Array.from({ length: MODULES }, () => new Map<number, Held>());
+  readonly #ever = Array.from({ length: MODULES }, () => new Set<number>());
   /** Every number that was ever a handle of anybody. */
   readonly known: number[] = [];
   /** Handles that are on their way, and messages on each route. */
   waiting: { readonly to: number; readonly held: Held | undefined; readonly grant: Grant }[] = [];
 
   add(module: number, handle: number, held: Held): void {
-    expect(this.handles[module]?.has(handle)).toBe(false);
+    // Never a number that this module has had before, also before a restart: a stale one would be somebody else's.
+    expect(this.#ever[module]?.has(handle)).toBe(false);
+    this.#ever[module]?.add(handle);
     this.handles[module]?.set(handle, held);
     this.known.push(handle);
   }
@@ -359,7 +362,6 @@ const commands: fc.Arbitrary<Command>[] = [
           const expected = isLost ? [] : waiting.filter((message) => message.to === to && message.held !== undefined);
           expect(came[to]?.length).toBe(expected.length);
           // In the order of each sender; two senders' messages may change places, so each handle is told by its use.
-          for (const handle of came[to] ?? []) model.known.push(handle);
           arrive(
             model,
             to,
@@ -377,7 +379,7 @@ function fullOf(from: number, { to }: Grant): number {
 }
 
 function arrive(model: Model, to: number, handles: readonly number[], held: readonly Held[]): void {
-  for (const [index, handle] of handles.entries()) model.handles[to]?.set(handle, held[index] as Held);
+  for (const [index, handle] of handles.entries()) model.add(to, handle, held[index] as Held);
 }
 
 test("real capabilities do what the model says, over thousands of sequences", () => {

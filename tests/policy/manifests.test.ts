@@ -109,6 +109,13 @@ describe("a configuration beside the manifests of its modules", () => {
     expect(warnings[0]).toContain("22:7: E_CAP: excess privilege: bme280 has no slot 'net' (http)");
   });
 
+  it("is warned of for a grant that the module asks for and its binary never imports", () => {
+    const { errors, warnings } = findings(VALID, { ...BME280, unused: ["sensor"] });
+    expect(errors).toEqual([]);
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]).toContain("E_CAP: excess privilege: bme280 asks for 'sensor' (i2c-device) and never uses it");
+  });
+
   it("is warned of, and not refused, for what a rule withdrew", () => {
     const { errors, warnings } = findings(`${VALID}rules:\n  - deny: bme280 -> i2c-device\n`);
     expect(errors).toEqual([]);

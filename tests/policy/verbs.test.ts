@@ -8,6 +8,7 @@ import { ConfigurationError } from "../../gateway/config/index.ts";
 import type { Command, Io } from "../../tools/command.ts";
 import { graphCommand, planCommand, whyCommand } from "../../tools/policy/index.ts";
 import { broken, VALID } from "../config/support.ts";
+import { ECHO, manifestFields, moduleBinary, watModule } from "../support/modules.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "bulkhead-policy-"));
 afterAll(() => {
@@ -93,6 +94,15 @@ describe("bulkhead plan", () => {
     const { code, errors } = await call(planCommand, file, "--config", local);
     expect(code).toBe(1);
     expect(errors).toContain("bme280.tick would gain 'request' on http:http://a.example");
+  });
+
+  it("takes a module's binary, and warns of a slot that it asks for and never imports", async () => {
+    const slots = { tick: { interface: "timer", rights: ["use"], port: null } };
+    const wasm = moduleBinary(watModule("", ECHO), manifestFields("bme280", { slots, memory: 4 }));
+    const file = write("bme280.wasm", wasm);
+    const { out } = await call(planCommand, file, "--config", IN_FORCE);
+    expect(out).toContain("~ module   bme280: swapped; version none -> 1.0.0");
+    expect(out).toContain("excess privilege: bme280 asks for 'tick' (timer) and never uses it");
   });
 
   it("refuses a proposal that is not valid with every place in it", async () => {

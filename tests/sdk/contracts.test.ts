@@ -70,6 +70,14 @@ describe("a contract", () => {
     );
   });
 
+  it("that is not there is said so", async () => {
+    const reading = readContract(join(folder, "absent.cddl"));
+    await expect(reading).rejects.toMatchObject({
+      code: "E_CONFIG",
+      message: expect.stringContaining("no file") as string,
+    });
+  });
+
   it.each([
     ["a rule that is no map", "s = text"],
     ["a field that repeats", "s = { * a: uint }"],

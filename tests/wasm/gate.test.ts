@@ -247,9 +247,10 @@ describe("a gate", () => {
     expect(linked(0, 4, 64, 64, 1000)).toBe(4);
     client["bulkhead:arm"](50, 200_000);
     expect(linked(0, 4, 64, 64, 1000)).toBe(77);
-    // Any other refusal is the caller's own.
+    // An address outside the memory is told where the slow way leads; any other refusal is the caller's own.
     client["bulkhead:arm"](1_000_000, 200_000);
-    expect(linked(0, 4, 0xffff_ffff, 64, 1000)).toBe(RESULT["bad-address"]);
+    expect(linked(0, 4, 0xffff_ffff, 64, 1000)).toBe(77);
+    expect(linked(0, 4, 64, 64, 0)).toBe(RESULT.invalid);
   });
 
   it("tries again with each new slice that it gets, and goes the slow way where there is none", async () => {

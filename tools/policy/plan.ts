@@ -13,8 +13,8 @@ const HELP = `usage: bulkhead plan <new gateway.yaml | envelope> [--config gatew
 Compares what is proposed with the configuration in force: grants gained and lost, rules, restarts, contracts, totals of
 memory and fuel. The assertions under 'tests:' of the proposal are checked. Nothing is changed.
 
-A proposal is a gateway.yaml (with its gateway.d/), the envelope of a configuration, or the envelope of a module that
-would take the place of the one that runs. Signatures are not checked here: 'bulkhead verify' does that.
+A proposal is a gateway.yaml (with its gateway.d/), the envelope of a configuration, or a module (its envelope or its
+.wasm) that would take the place of the one that runs. Signatures are not checked here: 'bulkhead verify' does that.
 
   --config <file>   the configuration in force (default gateway.yaml)
   --json            print one JSON object

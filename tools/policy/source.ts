@@ -22,8 +22,17 @@ async function readBytes(file: string): Promise<Uint8Array> {
   }
 }
 
+const WASM_MAGIC = [0x00, 0x61, 0x73, 0x6d];
+
+function manifestOf(wasm: Uint8Array): ManifestView {
+  const { manifest, imports } = inspectModule(wasm);
+  const imported = new Set(imports.map(({ slot }) => slot));
+  const unused = [...manifest.slots].filter(([slot, { port }]) => port === null && !imported.has(slot));
+  return { ...manifest, unused: unused.map(([slot]) => slot) };
+}
+
 function manifestIn({ kind, wasm }: UnverifiedEnvelope, file: string): ManifestView {
-  if (kind === "module" && wasm !== undefined) return inspectModule(wasm).manifest;
+  if (kind === "module" && wasm !== undefined) return manifestOf(wasm);
   throw new Refusal("E_UNKNOWN", `${file} holds no module`, {
     expected: "a module envelope with its wasm",
     found: kind,
@@ -56,14 +65,16 @@ export type Proposal =
   | { readonly kind: "module"; readonly manifest: ManifestView };
 
 /**
- * Reads a `gateway.yaml`, or an envelope of a configuration or module. Signatures are not checked here: `bulkhead verify`
+ * Reads a `gateway.yaml`, a module's binary, or an envelope of a configuration or module. Signatures are not checked here: `bulkhead verify`
  * does. Paths in a received configuration start at the folder of the one in force.
  */
 export async function readProposal(file: string, inForce: string): Promise<Proposal> {
   if ([".yaml", ".yml"].includes(extname(file))) {
     return { kind: "configuration", configuration: await loadConfiguration(file), isReceived: false };
   }
-  const envelope = decodeAnyEnvelope(await readBytes(file));
+  const bytes = await readBytes(file);
+  if (WASM_MAGIC.every((byte, index) => bytes[index] === byte)) return { kind: "module", manifest: manifestOf(bytes) };
+  const envelope = decodeAnyEnvelope(bytes);
   if (envelope.kind !== "configuration") return { kind: "module", manifest: manifestIn(envelope, file) };
   const { content } = decodeConfiguration(envelope.payload);
   const configuration = parseConfiguration(content, file, { folder: dirname(resolve(inForce)) });

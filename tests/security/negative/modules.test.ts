@@ -125,6 +125,24 @@ describe("memory", () => {
     expect(running.calls.filter(({ binding }) => binding.slot === slot)).toEqual([]);
   });
 
+  it("an address of a call that a gate would carry is told as any other", async () => {
+    const running = await watched();
+    await loadModule(running, "echo", watModule("", ECHO), { manifest: { fuel: 10_000 } });
+    const bad = "(call $call (i32.const -8) (i32.const 3) (i32.const 9000) (i32.const 8) (i32.const 2000))";
+    const reply = "(call $call (i32.const 8192) (i32.const 3) (i32.const 65532) (i32.const 8) (i32.const 2000))";
+    const got = await evaluate(running, "probe", CALL, [callOf(2000), callOf(2000), callOf(2000), bad, reply], {
+      grants: [endpoint("echo.in")],
+      slots: OUT,
+    });
+    expect(got).toEqual([3, 3, 3, RESULT["bad-address"], RESULT["bad-address"]]);
+    await running.line("denied", "probe");
+    const told = running.lines("probe").filter(({ kind }) => kind === "denied");
+    expect(told.map(({ subject, detail }) => [subject, detail["result"]])).toEqual([
+      ["out.call", "bad-address"],
+      ["out.call", "bad-address"],
+    ]);
+  });
+
   it("a message of 64 KiB + 1 is too-large: a mistake, and no denial", async () => {
     const running = await watched();
     await echo(running);

@@ -1,4 +1,5 @@
 /** Reads a contract in CDDL (RFC 8610) into what code can be generated from: a map of fields, each of a simple type. */
+import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import { Refusal } from "../../../kernel/index.ts";
 
@@ -53,6 +54,7 @@ const FIELD_NAME = /^[a-z][a-z0-9]*$/;
 export async function readContract(path: string): Promise<Contract> {
   const name = basename(path, ".cddl");
   const { parse } = await import("cddl");
+  if (!existsSync(path)) throw new Refusal("E_CONFIG", `there is no file ${path}`, { hint: "name a contract: *.cddl" });
   let rules: readonly Tree[];
   try {
     rules = parse(path);
