@@ -64,3 +64,9 @@ export function grantTargets(grant: Grant): readonly Target[] {
   if (grant.interface === "mqtt") return [...filters(grant, "publish"), ...filters(grant, "subscribe")];
   return [{ text: `${grant.interface}:${resourceText(grant)}`, rights: grant.rights }];
 }
+
+/** All that a grant reaches in one line: `i2c-device:1/0x76 (read, write)`, `clock (use)`. */
+export function reachText(grant: Grant): string {
+  const one = ({ text, rights }: Target): string => `${text.replace(/:$/, "")} (${rights.join(", ")})`;
+  return grantTargets(grant).map(one).join("; ");
+}

@@ -1,5 +1,6 @@
 /** Which events the audit log keeps, and under whose name. */
 import { type ResourceBinding, resultName } from "../../kernel/index.ts";
+import { reachText } from "../config/resource.ts";
 import type { AuditNote } from "../wire/trust-protocol.ts";
 import type { GatewayEvent } from "./events.ts";
 
@@ -8,7 +9,10 @@ export function auditNote(event: GatewayEvent): AuditNote | undefined {
   switch (event.type) {
     case "granted":
     case "revoked":
-      return note(event.type, event.module, event.slot, { interface: event.interface });
+      return note(event.type, event.module, event.slot, {
+        interface: event.grant.interface,
+        reaches: reachText(event.grant),
+      });
     case "admitted":
       return note("admitted", event.module, event.version, { sha256: event.sha256 });
     case "denied":

@@ -1,5 +1,6 @@
 /** What a gateway says of itself while it runs: one line an event, as text for people or as JSON for programs. */
 import type { KernelEvent } from "../../kernel/index.ts";
+import { reachText } from "../config/resource.ts";
 import type { Action } from "../wire/operator.ts";
 import { LEVELS } from "../wire/operator.ts";
 
@@ -50,7 +51,7 @@ function describe(event: GatewayEvent): string {
       return `${event.module}: its final message ${event.isSent ? "was sent" : "could not be sent"} to ${event.to}`;
     case "granted":
     case "revoked":
-      return `${event.module}: ${event.type} ${event.slot} (${event.interface})`;
+      return `${event.module}: ${event.type} ${event.slot}: ${reachText(event.grant)}`;
     case "denied":
       return `${event.module}: ${event.slot}.${event.operation} refused: ${event.result}${event.text === "" ? "" : `: ${event.text}`}`;
     case "log":

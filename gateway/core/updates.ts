@@ -241,7 +241,7 @@ export class UpdateRuntime implements RuntimeHandlers {
   }
 
   #tell(type: "granted" | "revoked", module: string, grants: ModuleSpec["grants"]): void {
-    for (const { slot, interface: name } of grants) this.#environment.emit({ type, module, slot, interface: name });
+    for (const grant of grants) this.#environment.emit({ type, module, slot: grant.slot, grant });
   }
 
   async #activations(names: readonly string[]): Promise<Map<string, number>> {

@@ -1,6 +1,6 @@
 /** What the kernel tells the gateway: events for logs, audit and the console, and requests to the outside. */
 import type { EdgeStatistics, FaultCause, FaultInput, ModuleStatistics } from "../partition/protocol.ts";
-import type { GrantParameter, PartitionSpec } from "../system.ts";
+import type { Grant, GrantParameter, PartitionSpec } from "../system.ts";
 import type { InterfaceName } from "../interfaces.ts";
 
 /** A slot bound to one resource outside the partitions. Numbers are never used twice. */
@@ -60,7 +60,7 @@ export type KernelEvent =
       readonly type: "granted" | "revoked";
       readonly module: string;
       readonly slot: string;
-      readonly interface: InterfaceName;
+      readonly grant: Grant;
     }
   | {
       readonly type: "denied";

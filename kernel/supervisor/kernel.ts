@@ -717,8 +717,8 @@ export class Kernel {
     this.#options.onEvent({ type: "admitted", module: manifest.name, version: manifest.version, sha256 });
   }
 
-  #emitGrant(type: "granted" | "revoked", module: string, { slot, interface: interfaceName }: Grant): void {
-    this.#options.onEvent({ type, module, slot, interface: interfaceName });
+  #emitGrant(type: "granted" | "revoked", module: string, grant: Grant): void {
+    this.#options.onEvent({ type, module, slot: grant.slot, grant });
   }
 
   #after(milliseconds: number, action: () => void): void {

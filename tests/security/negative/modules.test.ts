@@ -658,7 +658,9 @@ describe("what the operator does", () => {
       "granted out",
       "revoked out",
     ]);
-    expect(String(running.lines("probe")[0]?.detail["sha256"])).toMatch(/^[0-9a-f]{64}$/);
+    const [admitted, granted] = running.lines("probe");
+    expect(String(admitted?.detail["sha256"])).toMatch(/^[0-9a-f]{64}$/);
+    expect(granted?.detail).toEqual({ interface: "endpoint", reaches: "a.in (send, call, pass)" });
   });
 
   it("ends a call in flight: denied, before the callee answers", async () => {
