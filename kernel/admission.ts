@@ -38,6 +38,8 @@ export interface ModuleInspection {
 /** A module ready to instantiate: holding one proves that every check of this file has passed. */
 export interface AdmittedModule extends ModuleInspection {
   readonly compiled: CompiledModule;
+  /** Digest of the binary as it was rewritten, hexadecimal: a replay must run the same. */
+  readonly metered: string;
 }
 
 /**
@@ -61,7 +63,7 @@ export function inspectModule(binary: Uint8Array): ModuleInspection {
     exports,
     foreignExports: found.map(({ name }) => name).filter((name) => !ABI_EXPORTS.some((known) => known.name === name)),
     bytes: binary.length,
-    sha256: createHash("sha256").update(binary).digest("hex"),
+    sha256: digest(binary),
   };
 }
 
@@ -73,7 +75,12 @@ export function inspectModule(binary: Uint8Array): ModuleInspection {
 export async function admitModule(binary: Uint8Array, spec: ModuleSpec): Promise<AdmittedModule> {
   const inspection = inspectModule(binary);
   checkGrants(spec, inspection);
-  return { ...inspection, compiled: await compileModule(meter(binary, meterOptions(inspection.manifest))) };
+  const metered = meter(binary, meterOptions(inspection.manifest));
+  return { ...inspection, compiled: await compileModule(metered), metered: digest(metered) };
+}
+
+function digest(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
 }
 
 /** The quotas with which an admitted module is rewritten. Its grant covers its memory: `checkGrants`. */

@@ -289,6 +289,11 @@ const WASM_TYPES: Readonly<Record<ParameterKind, string>> = {
   i64: "i64",
 };
 
+/** How many values a guest passes to the operation. */
+export function argumentCount({ parameters }: Operation): number {
+  return parameters.reduce((count, { kind }) => count + (kind === "i32" || kind === "i64" ? 1 : 2), 0);
+}
+
 /** The Wasm type of an operation, written `(i32,i32)->i32`. */
 export function operationType({ parameters, result }: Operation): string {
   return `(${parameters.map(({ kind }) => WASM_TYPES[kind]).join(",")})->${result}`;

@@ -82,6 +82,8 @@ export interface ModuleSpec {
   /** State is saved so often at least, in milliseconds, where messages have come; 0 or absent never. */
   readonly checkpointMs?: number;
   readonly restart: RestartRule;
+  /** What goes into it is recorded, and becomes a capsule where it fails. Default: not. */
+  readonly record?: boolean;
   /** The operator's settings, CBOR: part of the start notice of each instance. */
   readonly settings?: Uint8Array;
   readonly grants: readonly Grant[];

@@ -81,6 +81,6 @@ function finish(
   }
   if (bytes.length === 0) return result;
   chargeBytes(context, bytes.length);
-  const written = context.incarnation.instance.memory.write(guestPointer(call.address), bytes);
+  const written = context.incarnation.instance.give(guestPointer(call.address), bytes);
   return written ? result : RESULT["bad-address"];
 }

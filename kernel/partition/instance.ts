@@ -2,12 +2,14 @@
 import { ABI_VERSION, ABORT_RECORD, HEADER } from "../abi.ts";
 import { Refusal } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import type { MessageHeader } from "../memory.ts";
+import type { GuestPointer, MessageHeader } from "../memory.ts";
 import { GuestMemory, guestLength, guestPointer } from "../memory.ts";
-import type { WasmCounter, WasmFunction, WasmImports } from "../wasm/engine.ts";
+import type { WasmCounter, WasmFunction, WasmGlobal, WasmImports, WasmInstance } from "../wasm/engine.ts";
 import { compileOwn, instantiateModule, isMemory, promising } from "../wasm/engine.ts";
 import { makeTurn } from "../wasm/turn.ts";
 import type { ModuleOrder, SavedState } from "./protocol.ts";
+import { ENTRY } from "./recording.ts";
+import type { Recording } from "./recording.ts";
 
 /** Result of `bulkhead:enter`: address * 2^20 + length. See kernel/wasm/meter.ts. */
 const LENGTH_RADIX = 2 ** 20;
@@ -32,6 +34,10 @@ export function decodeResult(result: number): HandlerResult {
 export class ModuleInstance {
   readonly order: ModuleOrder;
   readonly memory: GuestMemory;
+  /** Where it is recorded: all that goes into it. */
+  readonly recording: Recording | undefined;
+  /** The mutable globals, where they and the memory are all that can change. */
+  readonly globals: readonly WasmGlobal[] | undefined;
   readonly enter: Entry;
   /** Enters under JSPI and stays there from message to message; see kernel/wasm/turn.ts. */
   readonly enterBlocking: AsyncEntry;
@@ -48,9 +54,10 @@ export class ModuleInstance {
   #spent = 0;
 
   /** @throws whatever instantiation throws; no guest code has run yet. */
-  constructor(order: ModuleOrder, imports: WasmImports, next: (result: number) => number) {
+  constructor(order: ModuleOrder, imports: WasmImports, next: (result: number) => number, recording?: Recording) {
     const instance = instantiateModule(order.compiled, imports);
     this.order = order;
+    this.recording = recording;
     // SAFETY: admission has checked the name and type of every export used here; the rewriter made the others.
     this.#exports = instance.exports as unknown as WebAssemblyExports;
     const { memory } = instance.exports;
@@ -69,6 +76,8 @@ export class ModuleInstance {
     this.remaining = this.#exports["bulkhead:remaining"];
     this.refuel = this.#exports["bulkhead:refuel"];
     this.#arm = this.#exports["bulkhead:arm"];
+    const count = this.#exports["bulkhead:globals"]?.();
+    this.globals = count === undefined ? undefined : Array.from({ length: count }, (_, at) => globalAt(instance, at));
   }
 
   has(exportName: string): boolean {
@@ -80,6 +89,7 @@ export class ModuleInstance {
    * @throws Refusal E_ABI for an inbox that is not wholly inside the memory or not aligned; a trap as it is.
    */
   initialize(): void {
+    this.recording?.entered(ENTRY.initialize);
     this.#armOnce();
     this.#exports["bulkhead:initialize"]();
     this.#armOnce();
@@ -105,14 +115,30 @@ export class ModuleInstance {
   }
 
   /** Puts a message into the inbox; `payload` has at most `payloadRoom` bytes. The inbox stays inside: memories never shrink. */
-  deliver(header: MessageHeader, payload: Uint8Array, handles: readonly number[], words?: DataView, lost = 0): void {
+  deliver(
+    port: number,
+    header: MessageHeader,
+    payload: Uint8Array,
+    handles: readonly number[],
+    words?: DataView,
+    lost = 0,
+  ): void {
+    this.recording?.message(port, header, payload, handles, words, lost);
     this.memory.writeHeader(this.#inbox, ABI_VERSION, header, handles, lost);
     this.memory.write(guestPointer(this.#inbox + HEADER.size), payload, header.length, words);
+  }
+
+  /** Puts what the host answers into the memory. @returns false where it is not wholly inside */
+  give(address: GuestPointer, bytes: Uint8Array): boolean {
+    if (!this.memory.write(address, bytes)) return false;
+    this.recording?.wrote(address, bytes);
+    return true;
   }
 
   /** @returns a copy of the state, or undefined where the module has none to save. @throws Refusal E_STATE; a trap as it is. */
   save(): SavedState | undefined {
     if (!this.has("bulkhead_save")) return undefined;
+    this.recording?.entered(ENTRY.save);
     this.#armOnce();
     const packed = BigInt.asUintN(64, this.#exports.bulkhead_save());
     if (packed >> 63n === 1n) throw new Refusal("E_STATE", `${this.order.name} failed to save its state`);
@@ -131,9 +157,10 @@ export class ModuleInstance {
   /** Hands a state to the module. @throws Refusal E_STATE where it has no place for it or refuses it; a trap as it is. */
   restore(state: SavedState): void {
     if (!this.has("bulkhead_restore")) throw new Refusal("E_STATE", `${this.order.name} takes no state`);
+    this.recording?.entered(ENTRY.restore, state.schema, state.bytes.length);
     this.#armOnce();
     const address = guestPointer(this.#exports.bulkhead_state(state.bytes.length));
-    if (!this.memory.write(address, state.bytes)) {
+    if (!this.give(address, state.bytes)) {
       throw new Refusal("E_STATE", `${this.order.name} names no usable place for its state`);
     }
     this.#armOnce();
@@ -165,6 +192,7 @@ export class ModuleInstance {
   /** 0 is well. A trap as it is. */
   health(): number {
     if (!this.has("bulkhead_health")) return 0;
+    this.recording?.entered(ENTRY.health);
     this.#armOnce();
     return this.#exports.bulkhead_health();
   }
@@ -194,7 +222,13 @@ export class ModuleInstance {
 /** The counter is an i32; more is granted by the slice. */
 export const MAXIMUM_COUNTER = 1_000_000_000;
 
+function globalAt({ exports }: WasmInstance, at: number): WasmGlobal {
+  // SAFETY: the rewriter exports as many of them as it says.
+  return exports[`bulkhead:global${at}`] as WasmGlobal;
+}
+
 interface WebAssemblyExports {
+  "bulkhead:globals"?: () => number;
   "bulkhead:enter": Entry;
   "bulkhead:activate": (fuel: number, depth: number, port: number, length: number) => number;
   "bulkhead:fuel": WasmCounter;

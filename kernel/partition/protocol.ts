@@ -6,6 +6,7 @@ import type { RouteGuard } from "../ipc/policy.ts";
 import type { SharedBuffer } from "../ipc/shared.ts";
 import type { OverflowPolicy } from "../system.ts";
 import type { CompiledModule } from "../wasm/engine.ts";
+import type { RecordedEvents } from "./recording.ts";
 
 /** What a worker thread starts with: it then waits for its first message, a `PartitionData`. */
 export interface PartitionSeat {
@@ -86,6 +87,11 @@ export interface ModuleOrder {
   readonly activationMs: number;
   readonly checkpointMessages: number;
   readonly checkpointMs: number;
+  /** True where what goes into its instances is recorded, for a capsule should one fail. */
+  readonly record: boolean;
+  /** Digests, hexadecimal: of the binary as it was admitted, and as it was rewritten. */
+  readonly sha256: string;
+  readonly metered: string;
   /** CBOR, empty where there are none. */
   readonly settings: Uint8Array;
 }
@@ -150,6 +156,24 @@ export interface FaultInput {
   readonly payload: Uint8Array;
 }
 
+/** A failure with all that led to it: what a capsule is made of. */
+export interface RecordedFailure {
+  readonly name: string;
+  readonly generation: number;
+  readonly sha256: string;
+  readonly metered: string;
+  /** In the order of the binary; recorded calls name an import by its place here. */
+  readonly imports: readonly ImportedOperation[];
+  readonly cause: FaultCause;
+  readonly text: string;
+  readonly trace: string | undefined;
+  /** Fuel left at the failure. */
+  readonly fuel: number;
+  readonly sliceFuel: number;
+  readonly memoryBytes: number;
+  readonly events: RecordedEvents;
+}
+
 export interface ModuleStatistics {
   readonly module: number;
   readonly state: string;
@@ -195,6 +219,7 @@ export type Report =
       readonly justRestored: boolean;
     }
   | { readonly type: "checkpoint"; readonly module: number; readonly state: SavedState }
+  | { readonly type: "failure"; readonly module: number; readonly failure: RecordedFailure }
   /** Reports of a swap carry the generation of the new version: those of an earlier set are late news. */
   | { readonly type: "swap-prepared"; readonly module: number; readonly generation: number }
   | {

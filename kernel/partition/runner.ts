@@ -9,6 +9,7 @@ import type { MessageHeader } from "../memory.ts";
 import { guestLength, guestPointer } from "../memory.ts";
 import type { CellState, Incarnation, ModuleCell, Wait } from "./cell.ts";
 import { MAXIMUM_LENGTH, packInput } from "../wasm/turn.ts";
+import type { FaultDescription } from "./fault.ts";
 import { describeFault, GuestStopped, isSuspension } from "./fault.ts";
 import { buildImports } from "./imports.ts";
 import type { HandlerResult } from "./instance.ts";
@@ -17,6 +18,7 @@ import { decodeResult, MAXIMUM_COUNTER, ModuleInstance } from "./instance.ts";
 import type { Gates } from "./gates.ts";
 import type { PostOffice } from "./post.ts";
 import type { FaultCause, ModuleOrder, Report, SlotLink } from "./protocol.ts";
+import { Recording } from "./recording.ts";
 import type { Timers } from "./timers.ts";
 
 /** What the runner needs of its partition. */
@@ -107,9 +109,11 @@ export class Runner {
       if (cell.incarnation === incarnation) this.fault(cell, error);
     };
     const { post, gates, timers, now, report } = this.#environment;
+    const recording = order.record ? new Recording() : undefined;
     const imports = buildImports({
       incarnation,
       isDirect: incarnation.isDirect,
+      recording,
       post,
       gates,
       timers,
@@ -126,7 +130,7 @@ export class Runner {
       },
       request: (...parameters) => this.#environment.request(cell, ...parameters),
     });
-    incarnation.instance = new ModuleInstance(order, imports, (result) => this.#goOn(incarnation, result));
+    incarnation.instance = new ModuleInstance(order, imports, (result) => this.#goOn(incarnation, result), recording);
     return incarnation;
   }
 
@@ -255,7 +259,9 @@ export class Runner {
   /** A module is at fault: the old version takes over where it is on probation, else the supervisor decides. */
   fault(cell: ModuleCell, error: unknown): void {
     const instance = cell.incarnation?.instance;
-    const { cause, text, trace } = describeFault(error, instance);
+    const description = describeFault(error, instance);
+    this.reportFailure(cell, description);
+    const { cause, text, trace } = description;
     const { port } = cell.activation;
     const input = cell.isActive ? { port, payload: instance?.lastInput(LIMITS.faultInputBytes) ?? NOTHING } : undefined;
     if (cell.incarnation !== undefined && cell.isActive) this.#account(cell, cell.incarnation);
@@ -278,6 +284,24 @@ export class Runner {
     });
     // A swap that waited for this handler to end can go on with the last good state.
     this.onIdle(cell);
+  }
+
+  /** Hands on what led to a failure, where it has been recorded. */
+  reportFailure({ id, incarnation }: ModuleCell, { cause, text, trace }: FaultDescription): void {
+    const { order, instance } = incarnation ?? {};
+    if (order === undefined || instance?.recording === undefined) return;
+    const { name, generation, sha256, metered, imports } = order;
+    this.#environment.report({
+      type: "failure",
+      module: id,
+      failure: {
+        ...{ name, generation, sha256, metered, imports, cause, text, trace },
+        fuel: instance.remaining(),
+        sliceFuel: this.#environment.sliceFuel,
+        memoryBytes: instance.memory.size,
+        events: instance.recording.events(),
+      },
+    });
   }
 
   #start(cell: ModuleCell): void {
@@ -352,7 +376,7 @@ export class Runner {
   }
 
   #deliverNotice({ cell, instance }: Incarnation, payload: Uint8Array): number {
-    instance.deliver(kernelHeader(KIND.notice, payload.length), payload, NO_HANDLES);
+    instance.deliver(KERNEL_PORT, kernelHeader(KIND.notice, payload.length), payload, NO_HANDLES);
     Object.assign(cell.activation, { kind: KIND.notice, port: KERNEL_PORT, correlation: 0, senderModule: 0 });
     return payload.length;
   }
@@ -387,7 +411,8 @@ export class Runner {
     activation.senderPartition = message.senderPartition;
     activation.senderModule = message.senderModule;
     const handles = message.capabilities.length === 0 ? NO_HANDLES : receiveHandles(cell, message.capabilities);
-    instance.deliver(message, message.payload, handles, message.words, cell.mailbox.takeLost(message.port));
+    const { port, payload, words } = message;
+    instance.deliver(port, message, payload, handles, words, cell.mailbox.takeLost(port));
     const { length } = message;
     cell.mailbox.recycle(message);
     return length;
@@ -396,6 +421,7 @@ export class Runner {
   #resume(cell: ModuleCell): void {
     const { wait, incarnation, activation } = cell;
     if (wait?.result === undefined || incarnation === undefined) return;
+    const { recording } = incarnation.instance;
     cell.wait = undefined;
     cell.state = "running";
     this.running = cell;
@@ -405,7 +431,8 @@ export class Runner {
       activation.fuelLeft -= slice;
       activation.granted += slice;
       incarnation.instance.refuel(activation.granted);
-    }
+      recording?.refuelled(slice, activation.granted);
+    } else recording?.returned(wait.result);
     wait.resolve(wait.result);
   }
 
@@ -477,6 +504,7 @@ export class Runner {
   /** Answers the caller. @returns false where what the handler returned was its module's fault. */
   #settle(cell: ModuleCell, incarnation: Incarnation, packed: number): boolean {
     const { activation } = cell;
+    incarnation.instance.recording?.settled(packed, activation.granted, incarnation.instance);
     if (packed < 0 && packed > FIRST_MODULE_ERROR) {
       const name = resultName(packed);
       this.fault(cell, new GuestStopped("contract", `the handler returned ${name}, a result that is the kernel's own`));
@@ -557,7 +585,7 @@ function deliverTick(cell: ModuleCell, { instance }: Incarnation): number {
   const [port, expirations] = cell.ticks.entries().next().value ?? [0, 0];
   cell.ticks.delete(port);
   const payload = encodeCbor(expirations);
-  instance.deliver(kernelHeader(KIND.event, payload.length), payload, NO_HANDLES);
+  instance.deliver(port, kernelHeader(KIND.event, payload.length), payload, NO_HANDLES);
   Object.assign(cell.activation, { kind: KIND.event, port, correlation: 0, senderModule: 0 });
   return payload.length;
 }

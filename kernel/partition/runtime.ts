@@ -266,12 +266,14 @@ export class PartitionRuntime {
       this.#runner.instantiate(cell);
       this.#report({ type: "loaded", module: cell.id, generation, restored: cell.justRestored });
     } catch (error) {
+      const description = describeFault(error, cell.incarnation?.instance);
+      this.#runner.reportFailure(cell, description);
       cell.state = "dead";
       this.#report({
         type: "fault",
         module: cell.id,
         generation,
-        ...describeFault(error, cell.incarnation?.instance),
+        ...description,
         fuel: 0,
         justRestored: cell.lastState !== undefined,
       });

@@ -7,7 +7,7 @@ import { Refusal } from "../errors.ts";
 import { interfaceDefinition } from "../interfaces.ts";
 import { Ring, SharedCounters } from "../ipc/shared.ts";
 import { LIMITS } from "../limits.ts";
-import type { Freeze, Order, Report, SavedState, SlotLink } from "../partition/protocol.ts";
+import type { Freeze, Order, RecordedFailure, Report, SavedState, SlotLink } from "../partition/protocol.ts";
 import type { Grant, ModuleSpec, PartitionSpec } from "../system.ts";
 import type { HostReply, Inspection, KernelEvent, KernelHost, ModuleRow, ResourceBinding } from "./events.ts";
 import {
@@ -33,6 +33,8 @@ export interface KernelOptions {
   readonly onEvent: (event: KernelEvent) => void;
   /** Each new last good state of a module, to be kept for the next process; undefined where it is to be forgotten. */
   readonly onState?: (module: string, state: SavedState | undefined) => void;
+  /** What led to each failure of a module that is recorded. */
+  readonly onFailure?: (failure: RecordedFailure) => void;
   /** Fuel of one slice. */
   readonly sliceFuel?: number;
   /** A partition that is awake and silent for so long is stuck, also where it can't be asked for its processor time. */
@@ -501,6 +503,9 @@ export class Kernel {
       case "checkpoint":
         record.state = report.state;
         this.#options.onState?.(module, report.state);
+        return;
+      case "failure":
+        this.#options.onFailure?.(report.failure);
         return;
       case "host-request":
         void this.#hostRequest(record, report);

@@ -192,7 +192,7 @@ export function moduleOrder(
   slots: readonly SlotLink[],
   generation = record.generation,
 ): ModuleOrder {
-  const { manifest, compiled, imports, exports } = record.admitted;
+  const { manifest, compiled, imports, exports, sha256, metered } = record.admitted;
   const { spec } = record;
   return {
     id: record.id,
@@ -213,6 +213,9 @@ export function moduleOrder(
     activationMs: spec.activationMs,
     checkpointMessages: spec.checkpointMessages,
     checkpointMs: spec.checkpointMs ?? 0,
+    record: spec.record ?? false,
+    sha256,
+    metered,
     settings: spec.settings ?? new Uint8Array(0),
   };
 }

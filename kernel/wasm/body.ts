@@ -105,6 +105,8 @@ class BodyReader {
   controls = 0;
   loops = 0;
   usesVectors = false;
+  /** It may change a table or drop a segment. */
+  changesTables = false;
   readonly #shape: ModuleShape;
   readonly #reader: ByteReader;
   readonly #frames: Frame[] = [];
@@ -431,6 +433,7 @@ class BodyReader {
       case 0x25:
       case 0x26:
         reader.u32();
+        if (opcode === 0x26) this.changesTables = true;
         return this.#effect(opcode - 0x24, 0x26 - opcode, COST.table);
       case 0x3f:
         this.#zero();
@@ -470,6 +473,7 @@ class BodyReader {
     if (opcode > 17) refuseOpcode(0xfc, opcode, at);
     const entries = opcode === 12 || opcode === 14 || opcode === 15 || opcode === 17;
     const bytes = opcode === 8 || opcode === 10 || opcode === 11;
+    if (entries || opcode === 9 || opcode === 13) this.changesTables = true;
     if (bytes) this.#bulk(BULK.bytes, at);
     if (entries) this.#bulk(BULK.entries, at);
     // data.drop, elem.drop and table.size have one index and no length; memory.init, table.init and copies have two.

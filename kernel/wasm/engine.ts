@@ -50,6 +50,7 @@ export function isTrap(error: unknown): error is Error {
 export type WasmFunction = WebAssembly.ExportValue;
 export type WasmTable = WebAssembly.Table;
 export type WasmCounter = WebAssembly.Global<"i32">;
+export type WasmGlobal = WebAssembly.Global;
 
 /** Compiles a module that the kernel itself has made: small, so it may be done at once. */
 export function compileOwn(bytes: Uint8Array<ArrayBuffer>): CompiledModule {

@@ -27,6 +27,8 @@ export const METER_MODULE = "bulkhead:meter";
 
 const I64 = 0x7e;
 const F64 = 0x7c;
+/** i32, i64, f32, f64. */
+const NUMBERS: readonly number[] = [I32, I64, 0x7d, F64];
 const FUNCTION = 0;
 const GLOBAL = 3;
 /** The rewriter's own imports stand behind the guest's. */
@@ -118,7 +120,7 @@ function code(...locals: number[]): ByteWriter {
   return new ByteWriter(64).raw(...(locals.length === 0 ? [0] : [1, 1, ...locals]));
 }
 
-function addControls(layout: Layout, entryFee: EntryFee): void {
+function addControls(layout: Layout, { fee: entryFee, changesTables }: Entries): void {
   const { fuel, depth, result, shape } = layout;
   const add = (name: string, parameters: readonly number[], results: readonly number[], body: ByteWriter): void => {
     layout.export(name, FUNCTION, layout.helper(parameters, results, body.byte(OP.end)));
@@ -140,12 +142,22 @@ function addControls(layout: Layout, entryFee: EntryFee): void {
     if (index !== undefined) call(initialize, index);
   }
   add("initialize", [], [], initialize);
+  if (!changesTables) exportGlobals(layout);
   const handler = exportedFunction(shape, "bulkhead_handle", [I32, I32], [I64]);
   if (handler === undefined) return;
   const handle = (out: ByteWriter): ByteWriter => call(arm(out).raw(OP.localGet, 2, OP.localGet, 3), handler);
   add("enter", [I32, I32, I32, I32], [F64], toDouble(handle(code(I64)), 4));
   layout.export("result", GLOBAL, result);
   add("activate", [I32, I32, I32, I32], [I32], handle(code()).op(OP.globalSet, result).constant(0));
+}
+
+/** Where memory and numbers in globals are all that ever changes, an instance can be copied: the globals are then within reach. */
+function exportGlobals(layout: Layout): void {
+  const { importedGlobals, globals } = layout.shape;
+  const changing = [...globals.entries()].filter(([, { mutable }]) => mutable);
+  if (importedGlobals > 0 || changing.some(([, { type }]) => !NUMBERS.includes(type))) return;
+  for (const [at, [index]] of changing.entries()) layout.export(`global${at}`, GLOBAL, index);
+  layout.export("globals", FUNCTION, layout.helper([], [I32], code().constant(changing.length).byte(OP.end)));
 }
 
 /** The handler's i64 as an exact double, so that JavaScript needs no BigInt; `local` is an i64 to work with. */
@@ -178,18 +190,22 @@ function exportedFunction(
 interface Entries {
   readonly twins: ReadonlyMap<number, Appended>;
   readonly fee: EntryFee;
+  /** Some function changes a table or drops a segment. */
+  readonly changesTables: boolean;
 }
 
 /** Plans are made, used and dropped one by one, here and when bodies are rewritten: kept, they are many times the binary. */
 function planEntries(layout: Layout): Entries {
   const { shape } = layout;
   const twins = new Map<number, Appended>();
+  let changesTables = false;
   const fees = shape.bodies.map((_, body) => {
-    const { index, entryFee, twinned } = new BodyPlan(shape, body);
+    const { index, entryFee, twinned, scan } = new BodyPlan(shape, body);
+    changesTables ||= scan.changesTables;
     if (twinned) twins.set(index, layout.append(shape.functions[index] ?? 0, new ByteWriter(64)));
     return entryFee;
   });
-  return { twins, fee: (index) => fees[index - shape.importedFunctions] ?? 0 };
+  return { twins, changesTables, fee: (index) => fees[index - shape.importedFunctions] ?? 0 };
 }
 
 function rewriteBodies(layout: Layout, entries: Entries, onCopy: CopyListener | undefined): ByteWriter {
@@ -339,6 +355,8 @@ class ModuleWriter {
  * | `bulkhead:enter` | (fuel, depth, port, length) -> f64 | sets both and calls `bulkhead_handle`, if that is exported |
  * | `bulkhead:activate` | (fuel, depth, port, length) -> i32 | the same; 0, with the i64 in `bulkhead:result`, for gates |
  * | `bulkhead:result` | mutable i64 | what the handler gave, where it is exported |
+ * | `bulkhead:globals` | () -> i32 | how many mutable globals there are; only where they and the memory are all that can change |
+ * | `bulkhead:global0`, ... | mutable | each of them |
  *
  * When fuel falls below 0, `exhausted` is called, again and again until it leaves fuel at 0 or above, or throws: the
  * guest then goes on as if nothing had been. What is below 0 is debt; a host that adds a slice to `bulkhead:fuel`
@@ -359,6 +377,6 @@ export function meter(
   checkNames(shape);
   const layout = new Layout(shape);
   const entries = planEntries(layout);
-  addControls(layout, entries.fee);
+  addControls(layout, entries);
   return new ModuleWriter(layout).write(rewriteBodies(layout, entries, onCopy), options);
 }
