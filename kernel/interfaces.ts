@@ -9,6 +9,8 @@ export type ParameterKind = "bytes" | "buffer" | "handles" | "i32" | "i64";
 export interface Parameter {
   readonly name: string;
   readonly kind: ParameterKind;
+  /** What it holds may be a credential or a key: it is shown to nobody, and kept in no capsule that anybody can open. */
+  readonly isSecret?: boolean;
 }
 
 export interface Operation {
@@ -39,6 +41,7 @@ export interface InterfaceDefinition {
 
 const bytes = (name: string): Parameter => ({ name, kind: "bytes" });
 const buffer = (name: string): Parameter => ({ name, kind: "buffer" });
+const secret = (parameter: Parameter): Parameter => ({ ...parameter, isSecret: true });
 const i32 = (name: string): Parameter => ({ name, kind: "i32" });
 const handle = i32("handle");
 const message = [bytes("message"), { name: "handles", kind: "handles" }] as const satisfies readonly Parameter[];
@@ -130,7 +133,7 @@ export const INTERFACES = Object.freeze({
     event: null,
     binding: {},
     audited: "denials",
-    operations: { fill: operation("use", false, [buffer("bytes")], "fills it with random bytes; the length") },
+    operations: { fill: operation("use", false, [secret(buffer("bytes"))], "fills it with random bytes; the length") },
   },
   log: {
     answeredBy: "partition",
@@ -154,8 +157,8 @@ export const INTERFACES = Object.freeze({
     binding: { prefix: "key prefix, the module's own", quota: "bytes" },
     audited: "denials",
     operations: {
-      get: operation("read", true, [bytes("key"), buffer("value")], "length of the value, or not-found, too-large"),
-      set: operation("write", true, [bytes("key"), bytes("value")], "0 once it is on disk, or quota"),
+      get: operation("read", true, [bytes("key"), secret(buffer("value"))], "length of the value, or not-found, too-large"),
+      set: operation("write", true, [bytes("key"), secret(bytes("value"))], "0 once it is on disk, or quota"),
       delete: operation("write", true, [bytes("key")], "0, or not-found"),
     },
   },
@@ -166,8 +169,8 @@ export const INTERFACES = Object.freeze({
     binding: { path: "one absolute path" },
     audited: "denials",
     operations: {
-      read: operation("read", true, [i32("offset"), buffer("bytes")], "bytes read from offset; 0 at the end"),
-      write: operation("write", true, [bytes("bytes")], "replaces the content; the bytes written"),
+      read: operation("read", true, [i32("offset"), secret(buffer("bytes"))], "bytes read from offset; 0 at the end"),
+      write: operation("write", true, [secret(bytes("bytes"))], "replaces the content; the bytes written"),
     },
   },
   "i2c-device": {
@@ -256,7 +259,7 @@ export const INTERFACES = Object.freeze({
       request: operation(
         "request",
         true,
-        [bytes("request"), buffer("response"), i32("timeoutMs")],
+        [secret(bytes("request")), secret(buffer("response")), i32("timeoutMs")],
         "request is CBOR [method, path, {header: value}, body]; response CBOR [status, {header: value}, body]; its length",
       ),
     },

@@ -29,6 +29,8 @@ export function guestLength(value: number): GuestLength {
   return (value >>> 0) as GuestLength;
 }
 
+const PAGE_BYTES = 65_536;
+
 export class GuestMemory {
   readonly #memory: LinearMemory;
   #bytes: Uint8Array;
@@ -48,6 +50,12 @@ export class GuestMemory {
   /** True where the whole range lies inside the memory. Both are below 2^32, so their sum is exact. */
   covers(address: GuestPointer, length: GuestLength): boolean {
     return address + length <= this.#current().length;
+  }
+
+  /** Grows to so many bytes, whole pages, if it is smaller. @throws RangeError where it cannot */
+  growTo(bytes: number): void {
+    const pages = Math.ceil((bytes - this.size) / PAGE_BYTES);
+    if (pages > 0) this.#memory.grow(pages);
   }
 
   /** A copy of the range, or undefined where it is not wholly inside. */

@@ -174,6 +174,7 @@ function buildModule(name: string, located: Located<ModuleDraft>, around: Surrou
       maximumBackoffMs: restart?.maximum?.value ?? DEFAULTS.restart.maximumBackoffMs,
       ...finalMessage(name, located, around),
     },
+    record: draft.record?.value ?? DEFAULTS.record,
     ...(draft.settings === undefined ? {} : { settings: draft.settings.value.bytes }),
     grants,
   };

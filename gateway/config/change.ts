@@ -101,6 +101,7 @@ function settings(spec: ModuleSpec): readonly (readonly [string, string])[] {
     ["fuel", `${spec.fuelPerPeriod} each ${formatDuration(spec.periodMs)}`],
     ["activation", formatDuration(spec.activationMs)],
     ["checkpoint", checkpointText(spec)],
+    ["record", spec.record === true ? "yes" : "no"],
     ["restart", `${restart.policy}, ${restart.intensity} in ${formatDuration(restart.windowMs)}, ${backoff}`],
     ["final message", finalText(restart.final)],
   ];

@@ -87,6 +87,8 @@ export interface GatewayConfiguration {
   /** Plain data, handed to the device process. */
   readonly devices: Readonly<Record<string, PlainData>>;
   readonly limits: { readonly memoryBytes: number; readonly cores: number; readonly spare: boolean };
+  /** The X25519 public key, hexadecimal, that capsules are sealed to. */
+  readonly capsules: { readonly recipient: string | null };
   readonly system: SystemSpec;
   /** Absolute path of the envelope that a module starts from; a module that comes with an update has none. */
   readonly envelopes: ReadonlyMap<string, string>;

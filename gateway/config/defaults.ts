@@ -31,6 +31,8 @@ export const DEFAULTS = Object.freeze({
   activationMs: LIMITS.activationMilliseconds,
   /** State is not saved unless asked: most drivers have none. */
   checkpointMessages: 0,
+  /** A failure that cannot be run again is a failure that comes back. */
+  record: true,
   /** A driver that meets a broken sensor fails again at once; five in a minute is not a passing disturbance. */
   restart: Object.freeze({
     policy: "restart" satisfies RestartPolicy,

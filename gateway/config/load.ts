@@ -71,7 +71,7 @@ function parseTree(files: readonly ConfigurationFile[]): ConfigurationNode | und
 }
 
 /** What describes the gateway and not what runs on it: a received document leaves it out, or says the same. */
-const OWN_SECTIONS = ["gateway", "data", "trust", "broker", "console", "limits", "devices"];
+const OWN_SECTIONS = ["gateway", "data", "trust", "broker", "console", "limits", "capsules", "devices"];
 
 /**
  * Reads a document that came over MQTT as the gateway's own file is read. What it does not say about the gateway itself is
@@ -216,6 +216,7 @@ function assemble(draft: GatewayDraft, around: Surroundings, problems: Problems)
     console: buildConsole(draft, folder, problems),
     devices: buildDevices(draft),
     limits: limitsOf(draft),
+    capsules: { recipient: draft.capsules?.value.recipient?.value ?? null },
     system: { partitions: [...partitions.values()].map(({ spec }) => spec), modules },
     envelopes: envelopePaths(inProgress, folder),
     ...policy,

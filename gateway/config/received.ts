@@ -80,6 +80,7 @@ function checkIdentity(local: GatewayConfiguration, received: GatewayConfigurati
     ["broker", local.broker, received.broker],
     ["console", local.console, received.console],
     ["limits", local.limits, received.limits],
+    ["capsules", local.capsules, received.capsules],
   ] as const;
   for (const [key, mine, theirs] of pairs) {
     if (text(mine) === text(theirs)) continue;

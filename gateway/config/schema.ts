@@ -147,6 +147,7 @@ const module = record("a module", {
     table("grants by slot", grantShape, { maximum: MAXIMUM_GRANTS }),
     "what the module may use; nothing else",
   ),
+  record: optional(boolean(), "what goes into it is recorded, for a capsule should it fail; default true"),
   "local-only": optional(boolean(), "a received configuration may not widen this module's grants"),
 });
 
@@ -156,6 +157,13 @@ const limits = record("bounds of the whole gateway", {
   spare: optional(
     boolean(),
     "a thread is kept ready for a partition that is lost: 7.5 MiB for some 50 ms less of outage; default true",
+  ),
+});
+
+const capsules = record("what is kept of a module's failure", {
+  recipient: optional(
+    text("an X25519 public key, 64 hexadecimal digits", { pattern: "^[0-9a-f]{64}$", maximumLength: 64 }),
+    "capsules are sealed to this key: `bulkhead keygen --role capsules` makes it; default: secrets are left out",
   ),
 });
 
@@ -192,6 +200,7 @@ const keys = {
   console: optional(console_, "the local web page; without it there is none"),
   devices: optional(devices, "buses and devices; all are on `auto` where nothing is said"),
   limits: optional(limits, "bounds of the whole gateway"),
+  capsules: optional(capsules, "what is kept of a module's failure, below `data`"),
   partitions: optional(
     table("partitions by name", partition, { maximum: 64 }),
     `default: one, named ${DEFAULTS.partition}`,

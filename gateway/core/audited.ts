@@ -37,6 +37,8 @@ export function auditNote(event: GatewayEvent): AuditNote | undefined {
       return note("gateway", "core", event.state, { text: event.text });
     case "operator":
       return note(event.action, event.by, event.module, {});
+    case "capsule":
+      return note("capsule", event.module, event.form, { path: event.path, bytes: event.bytes });
     case "simulated":
       return note("simulated", "owner", `${event.device} ${event.quantity}`, { script: event.script });
     case "update":

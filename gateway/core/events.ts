@@ -3,6 +3,7 @@ import type { KernelEvent } from "../../kernel/index.ts";
 import { reachText } from "../config/resource.ts";
 import type { Action } from "../wire/operator.ts";
 import { LEVELS } from "../wire/operator.ts";
+import type { CapsuleNotice } from "../wire/trust-protocol.ts";
 
 /** An event of the kernel, of a host process, of an update, or of the gateway as a whole. */
 export type GatewayEvent =
@@ -11,6 +12,8 @@ export type GatewayEvent =
   | { readonly type: "host"; readonly process: "device" | "link"; readonly state: string; readonly text: string }
   | { readonly type: "refused"; readonly module: string; readonly code: string; readonly text: string }
   | { readonly type: "finding" | "warning"; readonly text: string }
+  /** What led to a failure is on disk: `bulkhead replay` runs it again. */
+  | ({ readonly type: "capsule" } & CapsuleNotice)
   /** The owner turned a simulated quantity. */
   | { readonly type: "simulated"; readonly device: string; readonly quantity: string; readonly script: string }
   /** The console's token, told once to whoever starts the gateway, and to nobody else. */
@@ -77,6 +80,8 @@ function describe(event: GatewayEvent): string {
     case "finding":
     case "warning":
       return `${event.type}: ${event.text}`;
+    case "capsule":
+      return `${event.module}: capsule ${event.path} (${event.form}, ${event.bytes} bytes); \`bulkhead replay\` runs it again`;
     case "simulated":
       return `${event.device}: ${event.quantity} is now ${event.script}`;
     case "token":

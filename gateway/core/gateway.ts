@@ -102,6 +102,9 @@ export class Gateway {
       host: this.#hosts,
       onEvent: this.#emit,
       spare: configuration.limits.spare,
+      onFailure: (failure) => {
+        this.#trust.keepFailure(failure);
+      },
       onState: (module, state) => {
         this.#states.keep(module, state);
       },
@@ -149,6 +152,9 @@ export class Gateway {
       },
       finding: (text) => {
         this.#emit({ type: "finding", text });
+      },
+      capsule: (capsule) => {
+        this.#emit({ type: "capsule", ...capsule });
       },
       notice: ({ plan, state, percent, code, reason }) => {
         this.#emit({ type: "update", plan, state, percent, code: code ?? "", reason });

@@ -3,7 +3,7 @@
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { admitModule, Refusal } from "../../kernel/index.ts";
-import type { AdmittedModule, SavedState } from "../../kernel/index.ts";
+import type { AdmittedModule, RecordedFailure, SavedState } from "../../kernel/index.ts";
 import type { AuditPage } from "../wire/operator.ts";
 import { answerOf, Questions, refusalData, refusalFrom, toRefusal } from "../wire/trust-protocol.ts";
 import type {
@@ -17,11 +17,13 @@ import type {
   TrustSettings,
   TrustToCore,
 } from "../wire/trust-protocol.ts";
+import { CAPSULE_FOLDER } from "../wire/capsule.ts";
 import { UpdateAgent } from "./agent.ts";
 import { AUDIT_FILE, AuditLog } from "./audit.ts";
 import { AUDIT_HEAD_TYPE } from "./audit-chain.ts";
 import { AuditWatch } from "./audit-verify.ts";
 import { bootVerify } from "./boot.ts";
+import { CapsuleStore } from "./capsules.ts";
 import { configurationsOf } from "./configurations.ts";
 import type { BootResult } from "./boot.ts";
 import { systemClock } from "./effects.ts";
@@ -41,6 +43,7 @@ interface Booted {
   readonly states: ModuleStateStore | undefined;
   readonly audit: AuditLog | undefined;
   readonly watch: AuditWatch;
+  readonly capsules: CapsuleStore;
 }
 
 export class TrustService {
@@ -78,6 +81,8 @@ export class TrustService {
         return this.#answer(message.id, () => this.#store(message));
       case "state":
         return this.#keepState(message.module, message.state);
+      case "failure":
+        return this.#keepFailure(message.failure);
       case "audit":
         return this.#booted?.audit?.record(message.note);
       case "audit-page":
@@ -133,8 +138,11 @@ export class TrustService {
     const states = openDatabase(() => new ModuleStateStore(join(dataFolder, "states.sqlite")));
     const found = states.database?.load();
     const watch = new AuditWatch(join(dataFolder, AUDIT_FILE), key.publicKey, () => this.#clock.now());
+    const { recipient } = settings.configuration.capsules;
+    const sealing = recipient === null ? undefined : Uint8Array.fromHex(recipient);
+    const capsules = new CapsuleStore(nodeFileSystem, join(dataFolder, CAPSULE_FOLDER), sealing, Date.now);
     const databases = { keyValues: keyValues.database, states: states.database, audit: audit.database };
-    this.#booted = { agent, ...databases, watch };
+    this.#booted = { agent, ...databases, watch, capsules };
     const findings = [...keyValues.findings, ...audit.findings, ...states.findings, ...(found?.findings ?? [])];
     return { ...bootReply(boot, key.publicKey, findings), states: found?.states ?? new Map() };
   }
@@ -157,6 +165,16 @@ export class TrustService {
       this.#booted?.states?.keep(module, state);
     } catch (error) {
       this.#send({ kind: "finding", text: `the state of ${module} could not be kept: ${toRefusal(error).describe()}` });
+    }
+  }
+
+  #keepFailure(failure: RecordedFailure): void {
+    try {
+      const capsule = this.#booted?.capsules.keep(failure);
+      if (capsule !== undefined) this.#send({ kind: "capsule", capsule });
+    } catch (error) {
+      const reason = toRefusal(error).describe();
+      this.#send({ kind: "finding", text: `the failure of ${failure.name} could not be kept: ${reason}` });
     }
   }
 

@@ -1,6 +1,6 @@
 /** The core's end of the trust worker: boot, admission, module stores, and the update agent's questions. */
 
-import type { AdmittedModule, ModuleSpec, SavedState } from "../../kernel/index.ts";
+import type { AdmittedModule, ModuleSpec, RecordedFailure, SavedState } from "../../kernel/index.ts";
 import { Refusal } from "../../kernel/index.ts";
 import type { AuditPage } from "./operator.ts";
 import { answerOf, Questions, refusalData } from "./trust-protocol.ts";
@@ -8,6 +8,7 @@ import type {
   AuditNote,
   AuditPageQuery,
   BootReply,
+  CapsuleNotice,
   CoreToTrust,
   MessageChannelEnd,
   OfferedBinary,
@@ -32,6 +33,7 @@ export interface TrustHandlers {
   unsubscribe(topic: string): void;
   publish(topic: string, payload: Uint8Array, retain: boolean, qos: 0 | 1): void;
   notice(notice: UpdateNotice): void;
+  capsule(capsule: CapsuleNotice): void;
   finding(text: string): void;
 }
 
@@ -90,6 +92,11 @@ export class TrustClient {
     this.#send({ kind: "state", module, state });
   }
 
+  /** Keeps a module's failure as a capsule; `capsule` tells of it when it is on disk. */
+  keepFailure(failure: RecordedFailure): void {
+    this.#send({ kind: "failure", failure });
+  }
+
   /** Hands a record to the audit log; what comes before `boot` is lost. */
   audit(note: AuditNote): void {
     this.#send({ kind: "audit", note });
@@ -134,6 +141,9 @@ export class TrustClient {
         return;
       case "notice":
         this.#handlers.notice(message.notice);
+        return;
+      case "capsule":
+        this.#handlers.capsule(message.capsule);
         return;
       case "finding":
         this.#handlers.finding(message.text);

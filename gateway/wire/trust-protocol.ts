@@ -1,9 +1,10 @@
 /** The messages between the core's main thread and the trust worker. Both are the trusted core: what crosses is not parsed. */
 
 import { Refusal } from "../../kernel/index.ts";
-import type { ModuleSpec, RefusalCode, RefusalDetail, SavedState } from "../../kernel/index.ts";
+import type { ModuleSpec, RecordedFailure, RefusalCode, RefusalDetail, SavedState } from "../../kernel/index.ts";
 import type { GatewayConfiguration } from "../config/index.ts";
 import type { ModuleDocument } from "../envelopes/index.ts";
+import type { CapsuleForm } from "./capsule.ts";
 import type { ResultCode, UpdateState } from "./update-report.ts";
 
 /** A Refusal as it crosses between threads: errors of a class of ours do not survive structured cloning. */
@@ -131,6 +132,8 @@ export type CoreToTrust =
     }
   /** The last good state of a module, for the next process; undefined forgets it. */
   | { readonly kind: "state"; readonly module: string; readonly state: SavedState | undefined }
+  /** A module's failure, to be kept as a capsule. */
+  | { readonly kind: "failure"; readonly failure: RecordedFailure }
   /** Something that the audit log keeps. */
   | { readonly kind: "audit"; readonly note: AuditNote }
   /** Answer: `AuditPage`. */
@@ -165,8 +168,17 @@ export type TrustToCore =
       readonly qos: 0 | 1;
     }
   | { readonly kind: "notice"; readonly notice: UpdateNotice }
+  | { readonly kind: "capsule"; readonly capsule: CapsuleNotice }
   /** Something that the operator should know: a disk that refuses the audit log. */
   | { readonly kind: "finding"; readonly text: string };
+
+/** A capsule that was written. */
+export interface CapsuleNotice {
+  readonly module: string;
+  readonly path: string;
+  readonly bytes: number;
+  readonly form: CapsuleForm;
+}
 
 /** What happened to an update, for the log, the audit and the console; the same that is reported, in words. */
 export interface UpdateNotice {

@@ -9,7 +9,7 @@ import { compileOwn, instantiateModule, isMemory, promising } from "../wasm/engi
 import { makeTurn } from "../wasm/turn.ts";
 import type { ModuleOrder, SavedState } from "./protocol.ts";
 import { ENTRY } from "./recording.ts";
-import type { Recording } from "./recording.ts";
+import type { RecordedBase, Recording } from "./recording.ts";
 
 /** Result of `bulkhead:enter`: address * 2^20 + length. See kernel/wasm/meter.ts. */
 const LENGTH_RADIX = 2 ** 20;
@@ -100,6 +100,24 @@ export class ModuleInstance {
         expected: `${this.order.inboxBytes} bytes inside the memory, 8-byte aligned`,
         found: `address ${inbox}`,
       });
+    }
+    this.#inbox = inbox;
+  }
+
+  /** Goes on, in place of `initialize`, where another instance of the same binary was. @throws Refusal E_STATE where it cannot. */
+  become({ memory, globals, inbox }: RecordedBase): void {
+    const own = this.globals ?? [];
+    const fits = globals.length === own.length * 2 && memory.length >= inbox + this.order.inboxBytes;
+    if (!fits) throw new Refusal("E_STATE", "the image does not fit this binary");
+    try {
+      this.memory.growTo(memory.length);
+    } catch {
+      throw new Refusal("E_STATE", "the image is larger than the module's memory may be");
+    }
+    this.memory.write(guestPointer(0), memory);
+    const values = new DataView(globals.buffer, globals.byteOffset);
+    for (const [at, global] of own.entries()) {
+      global.value = typeof global.value === "bigint" ? values.getBigInt64(at * 8, true) : values.getFloat64(at * 8, true);
     }
     this.#inbox = inbox;
   }

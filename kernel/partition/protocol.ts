@@ -167,6 +167,8 @@ export interface RecordedFailure {
   readonly cause: FaultCause;
   readonly text: string;
   readonly trace: string | undefined;
+  /** True where every NaN that the module computed has the same bits on every processor. */
+  readonly canonicalNans: boolean;
   /** Fuel left at the failure. */
   readonly fuel: number;
   readonly sliceFuel: number;

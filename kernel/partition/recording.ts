@@ -35,6 +35,7 @@ export const ENTRY = Object.freeze({ initialize: 0, save: 1, restore: 2, health:
 
 /** The instance as it was between two activations. */
 export interface RecordedBase {
+  readonly inbox: number;
   readonly memory: Uint8Array;
   /** Two words for each mutable global, in order: an f64, or an i64 where it is one. */
   readonly globals: Int32Array;
@@ -186,7 +187,7 @@ export class Recording {
   /** A copy of what has been recorded. */
   events(): RecordedEvents {
     const isWhole = this.#isWhole && !this.#isTorn;
-    const base = this.#base && { memory: this.#base.memory.slice(), globals: this.#base.globals };
+    const base = this.#base && { ...this.#base, memory: this.#base.memory.slice() };
     const words = this.#words.slice(0, this.#at);
     return { words, before: this.#before, messages: this.#messages, base, isWhole };
   }
@@ -214,7 +215,7 @@ export class Recording {
   }
 
   /** Begins anew from the instance as it is. Where it cannot be copied, what follows can be looked at only. */
-  #restart({ memory, globals }: ModuleInstance): void {
+  #restart({ memory, globals, inbox }: ModuleInstance): void {
     this.#at = 0;
     this.#isTorn = false;
     this.#before = this.#messages;
@@ -231,6 +232,6 @@ export class Recording {
       if (typeof value === "bigint") values.setBigInt64(index * 8, value, true);
       else values.setFloat64(index * 8, Number(value), true);
     }
-    this.#base = { memory: kept, globals: new Int32Array(values.buffer) };
+    this.#base = { inbox, memory: kept, globals: new Int32Array(values.buffer) };
   }
 }

@@ -296,6 +296,7 @@ export class Runner {
       module: id,
       failure: {
         ...{ name, generation, sha256, metered, imports, cause, text, trace },
+        canonicalNans: false,
         fuel: instance.remaining(),
         sliceFuel: this.#environment.sliceFuel,
         memoryBytes: instance.memory.size,

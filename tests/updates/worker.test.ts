@@ -44,6 +44,7 @@ const handlers: TrustHandlers = {
   unsubscribe: () => undefined,
   publish: (topic) => calls.push(`publish ${topic}`),
   notice: (notice) => notices.push(notice),
+  capsule: ({ module }) => calls.push(`capsule ${module}`),
   finding: (text) => calls.push(`finding ${text}`),
 };
 

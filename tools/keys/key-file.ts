@@ -16,8 +16,8 @@ const KEY_BYTES = 32;
 const SALT_BYTES = 16;
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
-const MODE_PRIVATE = 0o600;
-const MODE_PUBLIC = 0o644;
+export const MODE_PRIVATE = 0o600;
+export const MODE_PUBLIC = 0o644;
 
 /** A public key with the role that its owner means it for. */
 export interface PublicKey {
@@ -27,7 +27,7 @@ export interface PublicKey {
 
 /** @throws an EEXIST system error: keys are never overwritten */
 export async function writePrivateKey(path: string, key: SigningKey, passphrase: string | undefined): Promise<void> {
-  const secret = passphrase === undefined ? { seed: toHex(key.seed) } : { encrypted: encrypt(key, passphrase) };
+  const secret = passphrase === undefined ? { seed: toHex(key.seed) } : { encrypted: encryptSeed(key, passphrase) };
   await writeNew(path, { ...publicPart(key), ...secret }, MODE_PRIVATE);
 }
 
@@ -42,7 +42,7 @@ export async function writePublicKey(path: string, key: PublicKey): Promise<void
 export async function readPrivateKey(path: string, passphrase: () => Promise<string>): Promise<SigningKey> {
   await refuseOpenMode(path);
   const file = await readKeyFile(path);
-  const seed = file["encrypted"] === undefined ? hexField(file, "seed", path) : decrypt(file, await passphrase(), path);
+  const seed = file["encrypted"] === undefined ? hexField(file, "seed", path) : decryptSeed(file, await passphrase(), path);
   const { role, publicKey } = publicFields(file, path);
   const key = keyFromSeed(role, seed);
   if (toHex(key.publicKey) === toHex(publicKey)) return key;
@@ -59,7 +59,7 @@ function publicPart(key: PublicKey): Record<string, unknown> {
   return { format: FORMAT, role: key.role, id, publicKey: toHex(key.publicKey) };
 }
 
-async function writeNew(path: string, content: Record<string, unknown>, mode: number): Promise<void> {
+export async function writeNew(path: string, content: Record<string, unknown>, mode: number): Promise<void> {
   const file = await open(path, "wx", mode);
   try {
     // The umask can only have taken bits away; a mode is set again so that it is exactly this one.
@@ -71,7 +71,7 @@ async function writeNew(path: string, content: Record<string, unknown>, mode: nu
   }
 }
 
-async function refuseOpenMode(path: string): Promise<void> {
+export async function refuseOpenMode(path: string): Promise<void> {
   const { mode } = await stat(path);
   if ((mode & 0o077) === 0) return;
   const found = `mode ${(mode & 0o777).toString(8)}`;
@@ -79,7 +79,7 @@ async function refuseOpenMode(path: string): Promise<void> {
   throw new Refusal("E_KEY", `${path} can be read by others`, { expected: "mode 600", found, hint });
 }
 
-async function readKeyFile(path: string): Promise<Readonly<Record<string, unknown>>> {
+export async function readKeyFile(path: string): Promise<Readonly<Record<string, unknown>>> {
   const text = await readFile(path, "utf8");
   try {
     const value: unknown = JSON.parse(text);
@@ -99,14 +99,14 @@ function publicFields(file: Readonly<Record<string, unknown>>, path: string): Pu
   return { role, publicKey };
 }
 
-function hexField(file: Readonly<Record<string, unknown>>, name: string, path: string): Uint8Array {
+export function hexField(file: Readonly<Record<string, unknown>>, name: string, path: string): Uint8Array {
   const text = file[name];
   if (typeof text !== "string" || !/^[0-9a-f]{64}$/.test(text)) throw notAKey(path, `its ${name} is not 64 hex digits`);
   return new Uint8Array(Buffer.from(text, "hex"));
 }
 
 /** salt, nonce, tag and ciphertext in one hexadecimal string; the public key is authenticated with it. */
-function encrypt(key: SigningKey, passphrase: string): string {
+export function encryptSeed(key: Pick<SigningKey, "publicKey" | "seed">, passphrase: string): string {
   const salt = randomBytes(SALT_BYTES);
   const nonce = randomBytes(NONCE_BYTES);
   const cipher = createCipheriv(CIPHER, scryptSync(passphrase, salt, KEY_BYTES, SCRYPT), nonce);
@@ -115,7 +115,7 @@ function encrypt(key: SigningKey, passphrase: string): string {
   return Buffer.concat([salt, nonce, cipher.getAuthTag(), ciphertext]).toString("hex");
 }
 
-function decrypt(file: Readonly<Record<string, unknown>>, passphrase: string, path: string): Uint8Array {
+export function decryptSeed(file: Readonly<Record<string, unknown>>, passphrase: string, path: string): Uint8Array {
   const text = file["encrypted"];
   const bytes = Buffer.from(typeof text === "string" ? text : "", "hex");
   const nonceAt = SALT_BYTES;

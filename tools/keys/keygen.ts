@@ -5,6 +5,7 @@ import type { Role } from "../../gateway/envelopes/index.ts";
 import { ROLES } from "../../gateway/envelopes/index.ts";
 import type { Arguments, Report } from "./command-line.ts";
 import { defineCommand, UsageError } from "./command-line.ts";
+import { CAPSULE_ROLE, makeCapsuleKey } from "./capsule-key.ts";
 import { generateKey, idOf } from "./key.ts";
 import { writePrivateKey, writePublicKey } from "./key-file.ts";
 import { newPassphrase, PASSPHRASE_HELP, PASSPHRASE_OPTIONS } from "./passphrase.ts";
@@ -19,9 +20,10 @@ Existing files are never overwritten. A key is for one role only:
   release   signs modules
   deploy    signs plans: which modules a gateway runs; the only one that may be online
   operator  signs configurations: what modules are granted
+  capsules  signs nothing: opens what gateways seal of their modules' failures (X25519)
 
 Options:
-  --role <role>             root, release, deploy or operator
+  --role <role>             root, release, deploy, operator or capsules
   --out <file>              where the private key goes
 ${PASSPHRASE_HELP}
   --json                    one JSON object: role, id, publicKey, files, encrypted
@@ -40,6 +42,7 @@ export const keygen = defineCommand({
 
 async function makeKey(args: Arguments): Promise<Report> {
   if (args.positionals.length > 0) throw new UsageError("keygen takes options only");
+  if (args.required("role") === CAPSULE_ROLE) return await makeCapsulePair(args);
   const role = parseRole(args.required("role"));
   const path = args.required("out");
   const passphrase = await newPassphrase(args);
@@ -65,6 +68,21 @@ async function makeKey(args: Arguments): Promise<Report> {
       `${role} key ${json.id}`,
       `  private  ${path} (mode 600${encrypted ? ", encrypted" : ""}): keep it where only its holder gets at it`,
       `  public   ${publicPath}: for the root document`,
+    ],
+  };
+}
+
+async function makeCapsulePair(args: Arguments): Promise<Report> {
+  const path = args.required("out");
+  const passphrase = await newPassphrase(args);
+  const publicKey = await makeCapsuleKey(path, passphrase);
+  const encrypted = passphrase !== undefined;
+  return {
+    json: { ok: true, role: CAPSULE_ROLE, publicKey, files: [path, `${path}.pub`], encrypted },
+    lines: [
+      `capsules key ${publicKey}`,
+      `  private  ${path} (mode 600${encrypted ? ", encrypted" : ""}): for bulkhead replay --key`,
+      `  gateway  capsules: { recipient: ${publicKey} }`,
     ],
   };
 }

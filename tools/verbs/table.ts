@@ -35,4 +35,5 @@ export const COMMANDS: ReadonlyMap<string, Load> = new Map<string, Load>([
   ["why", async () => (await import("../policy/index.ts")).whyCommand],
   ["graph", async () => (await import("../policy/index.ts")).graphCommand],
   ["audit", async () => (await import("../audit/index.ts")).auditCommand],
+  ["replay", async () => (await import("../replay/verb.ts")).replayVerb],
 ]);

@@ -1,0 +1,401 @@
+/** Runs a recording again: an instance of the module whose imports answer as they did, event by event. */
+import type { CapsuleEvent } from "../../gateway/wire/capsule-events.ts";
+import { readEvents } from "../../gateway/wire/capsule-events.ts";
+import type { Capsule } from "../../gateway/wire/capsule.ts";
+import type { FaultCause, ImportedOperation, ModuleInspection, ModuleOrder } from "../../kernel/index.ts";
+import {
+  describeFault,
+  findOperation,
+  GuestStopped,
+  guestLength,
+  guestPointer,
+  LIMITS,
+  METER_MODULE,
+  ModuleInstance,
+  Refusal,
+} from "../../kernel/index.ts";
+
+/** How one run ended. */
+export interface Ending {
+  readonly cause: FaultCause;
+  readonly text: string;
+  readonly trace: string;
+  readonly fuel: number;
+  readonly memoryBytes: number;
+}
+
+/** The first place at which a run was not as it had been. */
+export interface Divergence {
+  /** Of the recording, from 1. */
+  readonly event: number;
+  /** The message that was being handled; 0 before the first. */
+  readonly message: number;
+  readonly expected: string;
+  readonly found: string;
+}
+
+export interface ReplayState {
+  /** The message that comes next. */
+  readonly message: number;
+  readonly fuel: number;
+  readonly memoryBytes: number;
+  readonly globals: readonly string[];
+  /** What `bulkhead_save` gave, CBOR; undefined where the module has none, or needs an answer of the host for it. */
+  readonly state: Uint8Array | undefined;
+}
+
+export type RunResult =
+  | { readonly kind: "ended"; readonly ending: Ending }
+  | { readonly kind: "diverged"; readonly divergence: Divergence }
+  | { readonly kind: "stopped"; readonly state: ReplayState };
+
+export interface Program {
+  readonly capsule: Capsule;
+  readonly inspection: ModuleInspection;
+  readonly compiled: ModuleOrder["compiled"];
+  /** False where the binary is another than the one that failed: fuel and addresses may then differ. */
+  readonly isSame: boolean;
+  /** Stop before this message. */
+  readonly until?: number | undefined;
+}
+
+class Diverged extends Error {
+  readonly expected: string;
+  readonly found: string;
+
+  constructor(expected: string, found: string) {
+    super(`expected ${expected}, found ${found}`);
+    this.expected = expected;
+    this.found = found;
+  }
+}
+
+class StoppedBefore extends Error {}
+
+const NOTHING = new Uint8Array(0);
+/** Of the packed result of a handler: see `decodeResult` of the kernel. */
+const LENGTH_RADIX = 2 ** 20;
+/** Causes that strike while the module's own code runs, or waits. */
+const INSIDE: readonly FaultCause[] = ["trap", "budget", "stack", "timeout"];
+
+/** @throws Refusal E_STATE, E_CBOR for a recording that cannot have been made of this module */
+export function run(program: Program): RunResult {
+  return new Machine(program).run();
+}
+
+class Machine {
+  readonly #program: Program;
+  readonly #events: CapsuleEvent[];
+  readonly #instance: ModuleInstance;
+  readonly #order: ModuleOrder;
+  #at = 0;
+  #message: number;
+  /** What the module may still use, where it is another than the one that was recorded. */
+  #allowance: number;
+
+  constructor(program: Program) {
+    const { capsule, inspection } = program;
+    this.#program = program;
+    this.#events = readEvents(capsule.events.words, capsule.imports);
+    this.#message = capsule.events.before;
+    this.#order = orderOf(program);
+    this.#allowance = Math.min(inspection.manifest.fuel, LIMITS.activationFuel) * 10;
+    this.#instance = new ModuleInstance(this.#order, this.#imports(), () => -1);
+  }
+
+  run(): RunResult {
+    const { base } = this.#program.capsule.events;
+    try {
+      if (base !== undefined) this.#instance.become(base);
+      else this.#checkStart();
+      while (this.#at < this.#events.length) {
+        this.#step();
+      }
+    } catch (error) {
+      if (error instanceof StoppedBefore) return { kind: "stopped", state: this.#state() };
+      if (error instanceof Diverged) return this.#diverged(error.expected, error.found);
+      if (error instanceof Refusal && error.code !== "E_STATE" && error.code !== "E_ABI") throw error;
+      if (base !== undefined && this.#at === 0 && error instanceof Refusal) throw error;
+      return this.#ended(error);
+    }
+    return this.#ended(null);
+  }
+
+  #checkStart(): void {
+    const [first] = this.#events;
+    if (first?.kind === "entered" && first.entry === "initialize") return;
+    throw new Refusal("E_CBOR", "the recording does not begin with the module's start");
+  }
+
+  #diverged(expected: string, found: string): RunResult {
+    return { kind: "diverged", divergence: { event: this.#at + 1, message: this.#message, expected, found } };
+  }
+
+  /** @param error what ended it; null where nothing did */
+  #ended(error: unknown): RunResult {
+    const { capsule } = this.#program;
+    const instance = this.#instance;
+    const { cause, text, trace } =
+      error === null ? { cause: capsule.cause, text: capsule.text, trace: capsule.trace } : describeFault(error, instance);
+    const fuel = instance.remaining();
+    const found = `${cause}: ${text}`;
+    if (this.#at < this.#events.length) return this.#diverged(this.#describeNext(), found);
+    if (error === null && INSIDE.includes(capsule.cause))
+      return this.#diverged(`${capsule.cause}: ${capsule.text}`, "the handler ended, and nothing failed");
+    const ending = { cause, text, trace: trace ?? "", fuel, memoryBytes: instance.memory.size };
+    return { kind: "ended", ending };
+  }
+
+  #step(): void {
+    const event = this.#events[this.#at];
+    switch (event?.kind) {
+      case "entered":
+        this.#at++;
+        this.#enter(event);
+        return;
+      case "message":
+      case "gated":
+        this.#message++;
+        if (this.#program.until !== undefined && this.#message >= this.#program.until) throw new StoppedBefore();
+        this.#at++;
+        this.#settled(event.kind === "message" ? this.#handle(event) : this.#handleGated(event));
+        return;
+      default:
+        throw new Diverged(this.#describeNext(), "nothing of the kind: the recording is out of order");
+    }
+  }
+
+  #enter({ entry, schema, length }: Extract<CapsuleEvent, { kind: "entered" }>): void {
+    const instance = this.#instance;
+    if (entry === "initialize") instance.initialize();
+    else if (entry === "save") instance.save();
+    else if (entry === "health") instance.health();
+    else instance.restore({ schema, bytes: this.#stateBytes(length) });
+  }
+
+  /** Takes the state that is restored out of the events: it was written outside any call, somewhere behind. */
+  #stateBytes(length: number): Uint8Array {
+    let isOpen = false;
+    for (let at = this.#at; at < this.#events.length; at++) {
+      const event = this.#events[at];
+      if (event?.kind === "called") isOpen = true;
+      else if (event?.kind === "returned") isOpen = false;
+      else if (event?.kind === "wrote" && !isOpen) {
+        this.#events.splice(at, 1);
+        return event.bytes;
+      }
+      else if (event?.kind === "entered" || event?.kind === "message") break;
+    }
+    return new Uint8Array(length);
+  }
+
+  #handle(event: Extract<CapsuleEvent, { kind: "message" }>): number {
+    const { messageKind: kind, payload, port, handles, lost, ...sender } = event;
+    const { inboxBytes, fuel } = this.#order;
+    if (payload.length + 64 > inboxBytes) throw new Diverged(this.#describe(event), "its inbox is too small for it");
+    this.#instance.deliver(port, { ...sender, kind, length: payload.length }, payload, handles, undefined, lost);
+    const granted = Math.min(fuel, this.#program.capsule.sliceFuel);
+    return this.#instance.enter(granted, LIMITS.stackBytes, port, payload.length);
+  }
+
+  #handleGated({ port, payload, inbox }: Extract<CapsuleEvent, { kind: "gated" }>): number {
+    const declared = this.#order.ports[port];
+    if (declared === undefined || inbox.length > this.#order.inboxBytes)
+      throw new Diverged(`a call on port ${port}`, "it has no such port, or too small an inbox");
+    this.#instance.memory.write(guestPointer(this.#instance.inbox), inbox);
+    return this.#instance.activate(declared.fuel, declared.stack, port, payload.length);
+  }
+
+  #settled(result: number): void {
+    const event = this.#events[this.#at];
+    const fuel = this.#instance.remaining();
+    // The recording ends here, in the handler: it should not have returned.
+    if (event === undefined) return;
+    const found = `the handler ended with ${result}, ${fuel} fuel left`;
+    if (event.kind !== "settled") throw new Diverged(this.#describe(event), found);
+    const { isSame } = this.#program;
+    const isEqual = isSame
+      ? Object.is(event.result, result) && event.fuel === fuel
+      : Math.min(event.result, 0) === Math.min(result, 0) &&
+        Math.max(event.result, 0) % LENGTH_RADIX === Math.max(result, 0) % LENGTH_RADIX;
+    if (!isEqual) throw new Diverged(this.#describe(event), found);
+    this.#at++;
+  }
+
+  #imports(): ConstructorParameters<typeof ModuleInstance>[1] {
+    const imports: Record<string, Record<string, (...parameters: number[]) => unknown>> = Object.create(null) as never;
+    for (const item of this.#program.inspection.imports) {
+      imports[item.slot] ??= Object.create(null) as never;
+      // SAFETY: just made.
+      (imports[item.slot] as Record<string, unknown>)[item.operation] = (...parameters: number[]) =>
+        this.#called(item, parameters);
+    }
+    imports[METER_MODULE] = {
+      exhausted: () => {
+        this.#exhausted();
+      },
+      overflow: () => {
+        throw new GuestStopped("stack", "the stack allowance is used up");
+      },
+    };
+    return imports;
+  }
+
+  #called(item: ImportedOperation, parameters: readonly number[]): number | bigint {
+    const event = this.#events[this.#at];
+    const found = `${item.slot}.${item.operation}(${parameters.join(", ")})`;
+    if (event === undefined) throw new Diverged(this.#describeEnd(), found);
+    const isEqual = event.kind === "called" && sameOperation(event.operation, item);
+    if (event.kind !== "called" || !isEqual || !this.#sameParameters(event, parameters))
+      throw new Diverged(this.#describe(event), found);
+    this.#at++;
+    this.#takeWritten(event, parameters);
+    return this.#return(item);
+  }
+
+  /** Of another binary addresses may differ; what they point to is not recorded. */
+  #sameParameters({ operation, parameters }: Extract<CapsuleEvent, { kind: "called" }>, given: readonly number[]): boolean {
+    const addresses = this.#program.isSame ? [] : addressesOf(operation);
+    return parameters.every((value, at) => addresses.includes(at) || value === (given[at] ?? 0));
+  }
+
+  #takeWritten(call: Extract<CapsuleEvent, { kind: "called" }>, given: readonly number[]): void {
+    for (let event = this.#events[this.#at]; event?.kind === "wrote"; event = this.#events[this.#at]) {
+      const { address, bytes } = event;
+      // Where the buffer is elsewhere now, what the host wrote goes there.
+      const moved = call.parameters.findIndex((value) => value >>> 0 === address);
+      const target = this.#program.isSame || moved < 0 ? address : (given[moved] ?? address);
+      if (!this.#instance.memory.covers(guestPointer(target), guestLength(bytes.length)))
+        throw new Refusal("E_CBOR", "the recording writes outside the module's memory", {
+          found: `${bytes.length} bytes at ${target}`,
+        });
+      this.#instance.memory.write(guestPointer(target), bytes);
+      this.#at++;
+    }
+  }
+
+  #return({ interface: name, operation }: ImportedOperation): number | bigint {
+    const event = this.#events[this.#at];
+    const { capsule, isSame } = this.#program;
+    // It never came back: the failure struck while it waited.
+    if (event === undefined) throw new GuestStopped(capsule.cause, capsule.text);
+    if (event.kind !== "returned") throw new Diverged(this.#describe(event), "the call's result");
+    const left = this.#instance.remaining() - event.charged;
+    if (isSame && event.charged !== 0 && left !== event.fuel)
+      throw new Diverged(`${event.fuel} fuel left after the call`, `${left}`);
+    this.#instance.refuel(left);
+    this.#at++;
+    return findOperation(name, operation)?.result === "i64" ? event.result : Number(BigInt.asIntN(32, event.result));
+  }
+
+  #exhausted(): void {
+    const event = this.#events[this.#at];
+    const { capsule, isSame } = this.#program;
+    if (!isSame) {
+      if (event?.kind === "refuelled") this.#at++;
+      this.#allowance -= capsule.sliceFuel;
+      if (this.#allowance < 0) throw new GuestStopped("budget", "it uses more fuel than ten activations may");
+      this.#instance.refuel(this.#instance.remaining() + capsule.sliceFuel);
+      return;
+    }
+    if (event?.kind === "refuelled") {
+      this.#at++;
+      this.#instance.refuel(this.#instance.remaining() + Math.min(event.fuel, capsule.sliceFuel));
+      return;
+    }
+    if (event === undefined && INSIDE.includes(capsule.cause)) throw new GuestStopped(capsule.cause, capsule.text);
+    throw new Diverged(event === undefined ? this.#describeEnd() : this.#describe(event), "the slice was used up");
+  }
+
+  #state(): ReplayState {
+    const { memory, globals } = this.#instance;
+    return {
+      message: this.#message,
+      fuel: this.#instance.remaining(),
+      memoryBytes: memory.size,
+      globals: (globals ?? []).map(({ value }) => String(value)),
+      state: this.#saved(),
+    };
+  }
+
+  #saved(): Uint8Array | undefined {
+    try {
+      return this.#instance.save()?.bytes;
+    } catch {
+      return undefined;
+    }
+  }
+
+  #describeNext(): string {
+    const event = this.#events[this.#at];
+    return event === undefined ? this.#describeEnd() : this.#describe(event);
+  }
+
+  #describeEnd(): string {
+    const { cause, text } = this.#program.capsule;
+    return `${cause}: ${text}`;
+  }
+
+  #describe(event: CapsuleEvent): string {
+    switch (event.kind) {
+      case "message":
+      case "gated":
+        return `a message of ${event.payload.length} bytes on port ${event.port}`;
+      case "settled":
+        return `the handler ended with ${event.result}, ${event.fuel} fuel left`;
+      case "called":
+        return `${event.operation.slot}.${event.operation.operation}(${event.parameters.join(", ")})`;
+      case "wrote":
+        return `${event.bytes.length} bytes written at ${event.address}`;
+      case "returned":
+        return `a call returned ${event.result}`;
+      case "refuelled":
+        return "a new slice";
+      case "entered":
+        return event.entry;
+    }
+  }
+}
+
+function sameOperation(a: ImportedOperation, b: ImportedOperation): boolean {
+  return a.slot === b.slot && a.operation === b.operation && a.interface === b.interface;
+}
+
+/** Places of parameters that are addresses. */
+function addressesOf({ interface: name, operation }: ImportedOperation): number[] {
+  const addresses: number[] = [];
+  let at = 0;
+  for (const { kind } of findOperation(name, operation)?.parameters ?? []) {
+    const isPlain = kind === "i32" || kind === "i64";
+    if (!isPlain) addresses.push(at);
+    at += isPlain ? 1 : 2;
+  }
+  return addresses;
+}
+
+function orderOf({ capsule, inspection, compiled }: Program): ModuleOrder {
+  const { manifest, imports, exports, sha256 } = inspection;
+  return {
+    id: 0,
+    generation: capsule.generation,
+    name: manifest.name,
+    compiled,
+    imports,
+    exports,
+    slots: [],
+    ports: manifest.ports,
+    inboxBytes: manifest.inbox,
+    stateBytes: Math.min(manifest.state, LIMITS.stateBytes),
+    schema: manifest.schema,
+    fuel: manifest.fuel,
+    priority: 0,
+    fuelPerPeriod: 0,
+    periodMs: 0,
+    activationMs: 0,
+    checkpointMessages: 0,
+    record: false,
+    sha256,
+    metered: capsule.metered,
+    settings: NOTHING,
+  };
+}
