@@ -26,6 +26,11 @@ export const SUITE: Readonly<Record<string, Group>> = Object.freeze({
     placement: "pinned",
     load: async () => (await import("./rows/send.ts")).measureSends,
   },
+  record: {
+    rows: ["record.overhead"],
+    placement: "pinned",
+    load: async () => (await import("./rows/record.ts")).measureRecording,
+  },
   partitionPinned: {
     rows: ["ipc.call.partition.64B.pinned"],
     placement: "pinned",

@@ -44,10 +44,11 @@ const RETURNER = watModule(
      (i64.const 0))`,
 );
 
-export async function startCircle(blocking: boolean): Promise<Product> {
+export async function startCircle(blocking: boolean, record = false): Promise<Product> {
   const product = await Product.start();
   await product.load("reporter", REPORTER);
   await product.load("first", {
+    spec: { record },
     wat: CIRCULATOR,
     out: "second.in",
     rights: ["send"],
@@ -65,7 +66,7 @@ export async function startCircle(blocking: boolean): Promise<Product> {
       },
     ],
   });
-  await product.load("second", { wat: RETURNER, out: "first.in", rights: ["send"], blocking });
+  await product.load("second", { spec: { record }, wat: RETURNER, out: "first.in", rights: ["send"], blocking });
   product.kernel.begin();
   return product;
 }
