@@ -157,7 +157,12 @@ export const INTERFACES = Object.freeze({
     binding: { prefix: "key prefix, the module's own", quota: "bytes" },
     audited: "denials",
     operations: {
-      get: operation("read", true, [bytes("key"), secret(buffer("value"))], "length of the value, or not-found, too-large"),
+      get: operation(
+        "read",
+        true,
+        [bytes("key"), secret(buffer("value"))],
+        "length of the value, or not-found, too-large",
+      ),
       set: operation("write", true, [bytes("key"), secret(bytes("value"))], "0 once it is on disk, or quota"),
       delete: operation("write", true, [bytes("key")], "0, or not-found"),
     },

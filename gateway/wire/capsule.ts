@@ -182,7 +182,9 @@ function readRecorded(map: CborMap): RecordedFailure["events"] {
 }
 
 function readImport(value: unknown): ImportedOperation {
-  const [slot, operation, name] = expectArray(value as never, "import", 3).map((text) => expectText(text, "import", 64));
+  const [slot, operation, name] = expectArray(value as never, "import", 3).map((text) =>
+    expectText(text, "import", 64),
+  );
   if (slot === undefined || operation === undefined || name === undefined || !isInterfaceName(name))
     throw new Refusal("E_CBOR", "an import of no known interface", { found: name ?? "nothing" });
   if (findOperation(name, operation) === undefined)
@@ -217,7 +219,8 @@ function bytesOf({ buffer, byteOffset, byteLength }: Int32Array): Uint8Array {
 }
 
 function wordsOf(bytes: Uint8Array, what: string): Int32Array {
-  if (bytes.length % 4 !== 0) throw new Refusal("E_SIZE", `the ${what} are not whole words`, { found: `${bytes.length}` });
+  if (bytes.length % 4 !== 0)
+    throw new Refusal("E_SIZE", `the ${what} are not whole words`, { found: `${bytes.length}` });
   return new Int32Array(bytes.slice().buffer);
 }
 

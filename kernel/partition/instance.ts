@@ -117,7 +117,8 @@ export class ModuleInstance {
     this.memory.write(guestPointer(0), memory);
     const values = new DataView(globals.buffer, globals.byteOffset);
     for (const [at, global] of own.entries()) {
-      global.value = typeof global.value === "bigint" ? values.getBigInt64(at * 8, true) : values.getFloat64(at * 8, true);
+      global.value =
+        typeof global.value === "bigint" ? values.getBigInt64(at * 8, true) : values.getFloat64(at * 8, true);
     }
     this.#inbox = inbox;
   }

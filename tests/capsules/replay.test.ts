@@ -148,15 +148,19 @@ describe("what a host answers", () => {
     given = 0;
     const capsule = capsuleOf(await failureOf(reading, numbers(20), { sliceFuel: 5000, reply }));
     const changed =
-      what === "another result" ? reader.replace(/\(i64\.const 0\)\)\)$/, "(i64.const -2000)))") : reader.replace(before, after);
+      what === "another result"
+        ? reader.replace(/\(i64\.const 0\)\)\)$/, "(i64.const -2000)))")
+        : reader.replace(before, after);
     expect(changed).not.toBe(reader);
     const { outcome, divergence } = await replay(capsule, found(victim(changed, { slots }).binary));
     expect(outcome).toBe("diverged");
     expect(divergence?.message).toBe(2);
     expect(`${divergence?.expected} / ${divergence?.found}`).toMatch(
-      { "another import": /bus\.read.*clock\.wall/, "other arguments": /, 4\).*, 2\)/, "another result": /ended with 0.*-2000/ }[
-        what
-      ] ?? /never/,
+      {
+        "another import": /bus\.read.*clock\.wall/,
+        "other arguments": /, 4\).*, 2\)/,
+        "another result": /ended with 0.*-2000/,
+      }[what] ?? /never/,
     );
   });
 });
@@ -167,7 +171,13 @@ describe("what the kernel decides", () => {
 
   it.each([
     ["budget", handler("(loop $forever (br $forever)) (i64.const 0)")],
-    ["stack", handler("(call $deep (i32.const 1)) (i64.const 0)").replace("(func", "(func $deep (param i32) (call $deep (local.get 0)) (drop (i32.add (local.get 0) (i32.const 1)))) (func")],
+    [
+      "stack",
+      handler("(call $deep (i32.const 1)) (i64.const 0)").replace(
+        "(func",
+        "(func $deep (param i32) (call $deep (local.get 0)) (drop (i32.add (local.get 0) (i32.const 1)))) (func",
+      ),
+    ],
     ["contract", handler("(i64.const -5)")],
   ])("replays too: %s", async (cause, wat) => {
     const module = victim(wat);

@@ -94,7 +94,12 @@ const feederSpec = moduleSpec("feeder", [
     depth: 1024,
     overflow: "refuse",
   },
-  { slot: "line", interface: "uart", rights: ["read"], parameters: { device: "/dev/ttyS0", baud: 9600, format: "8N1" } },
+  {
+    slot: "line",
+    interface: "uart",
+    rights: ["read"],
+    parameters: { device: "/dev/ttyS0", baud: 9600, format: "8N1" },
+  },
 ]);
 
 export function capsuleOf(failure: RecordedFailure, changes: Partial<Capsule> = {}): Capsule {

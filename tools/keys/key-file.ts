@@ -42,7 +42,8 @@ export async function writePublicKey(path: string, key: PublicKey): Promise<void
 export async function readPrivateKey(path: string, passphrase: () => Promise<string>): Promise<SigningKey> {
   await refuseOpenMode(path);
   const file = await readKeyFile(path);
-  const seed = file["encrypted"] === undefined ? hexField(file, "seed", path) : decryptSeed(file, await passphrase(), path);
+  const seed =
+    file["encrypted"] === undefined ? hexField(file, "seed", path) : decryptSeed(file, await passphrase(), path);
   const { role, publicKey } = publicFields(file, path);
   const key = keyFromSeed(role, seed);
   if (toHex(key.publicKey) === toHex(publicKey)) return key;

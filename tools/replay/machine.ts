@@ -136,7 +136,9 @@ class Machine {
     const { capsule } = this.#program;
     const instance = this.#instance;
     const { cause, text, trace } =
-      error === null ? { cause: capsule.cause, text: capsule.text, trace: capsule.trace } : describeFault(error, instance);
+      error === null
+        ? { cause: capsule.cause, text: capsule.text, trace: capsule.trace }
+        : describeFault(error, instance);
     const fuel = instance.remaining();
     const found = `${cause}: ${text}`;
     if (this.#at < this.#events.length) return this.#diverged(this.#describeNext(), found);
@@ -183,8 +185,7 @@ class Machine {
       else if (event?.kind === "wrote" && !isOpen) {
         this.#events.splice(at, 1);
         return event.bytes;
-      }
-      else if (event?.kind === "entered" || event?.kind === "message") break;
+      } else if (event?.kind === "entered" || event?.kind === "message") break;
     }
     return new Uint8Array(length);
   }
@@ -254,7 +255,10 @@ class Machine {
   }
 
   /** Of another binary addresses may differ; what they point to is not recorded. */
-  #sameParameters({ operation, parameters }: Extract<CapsuleEvent, { kind: "called" }>, given: readonly number[]): boolean {
+  #sameParameters(
+    { operation, parameters }: Extract<CapsuleEvent, { kind: "called" }>,
+    given: readonly number[],
+  ): boolean {
     const addresses = this.#program.isSame ? [] : addressesOf(operation);
     return parameters.every((value, at) => addresses.includes(at) || value === (given[at] ?? 0));
   }

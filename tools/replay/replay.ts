@@ -109,7 +109,13 @@ export async function replay(
 
 /** The first try whose end is not that of the capsule. Of another binary only the cause can be the same. */
 function differing(capsule: Capsule, endings: readonly Ending[], isSame: boolean): Divergence | undefined {
-  const words = ({ cause, text, fuel, trace, memoryBytes }: Omit<Ending, "trace"> & { trace?: string | undefined }): string =>
+  const words = ({
+    cause,
+    text,
+    fuel,
+    trace,
+    memoryBytes,
+  }: Omit<Ending, "trace"> & { trace?: string | undefined }): string =>
     isSame ? `${cause}: ${text}; ${fuel} fuel left, ${memoryBytes} bytes of memory; ${places(trace ?? "")}` : cause;
   const expected = words(capsule);
   const other = endings.find((ending) => words(ending) !== expected);

@@ -151,7 +151,9 @@ function describe(capsule: Capsule, last: number): { lines: string[]; data: obje
 function beginning({ events: { before, base, isWhole }, isRedacted }: Capsule): string {
   if (isRedacted) return "without what was secret";
   if (!isWhole) return `after message ${before}; what came before is lost`;
-  return base === undefined ? "since its start" : `since an image of ${base.memory.length} bytes after message ${before}`;
+  return base === undefined
+    ? "since its start"
+    : `since an image of ${base.memory.length} bytes after message ${before}`;
 }
 
 const KINDS = Object.entries(KIND);
@@ -187,7 +189,9 @@ function outcomeLines(capsule: Capsule, replayed: Replayed): string[] {
   }
   return [
     ...notes,
-    ...endings.map(({ cause, fuel }, index) => `try ${index + 1}: ${cause} at message ${capsule.events.messages}, ${fuel} fuel left`),
+    ...endings.map(
+      ({ cause, fuel }, index) => `try ${index + 1}: ${cause} at message ${capsule.events.messages}, ${fuel} fuel left`,
+    ),
     `reproduced: ${endings[0]?.text ?? ""}`,
     ...frames.map((frame) => `    at ${frame}`),
   ];
