@@ -70,7 +70,8 @@ export class Hosts implements KernelHost {
     const right = findOperation(binding.interface, operation)?.right;
     if (right === undefined || !binding.rights.includes(right)) return { result: RESULT.denied, bytes: NOTHING };
     const reply = await this.#answer(binding, operation, numbers, bytes, capacity);
-    if (interfaceDefinition(binding.interface).audited === "every-use") this.#watchers.used(binding, operation, reply.result);
+    if (interfaceDefinition(binding.interface).audited === "every-use")
+      this.#watchers.used(binding, operation, reply.result);
     return reply;
   }
 

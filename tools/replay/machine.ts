@@ -397,6 +397,7 @@ function orderOf({ capsule, inspection, compiled }: Program): ModuleOrder {
     periodMs: 0,
     activationMs: 0,
     checkpointMessages: 0,
+    checkpointMs: 0,
     record: false,
     sha256,
     metered: capsule.metered,
