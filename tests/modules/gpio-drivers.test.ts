@@ -65,7 +65,25 @@ describe("the driver gpio-relay", () => {
     host.deliver("commands", { on: true });
     host.deliver("commands", { on: false });
     expect(set).toEqual([0, 1, 1, 0]);
-    expect(levels(host)).toEqual([1, 0]);
+    expect(levels(host)).toEqual([0, 1, 0]);
+  });
+
+  it("tells its state again to who was away", () => {
+    const { host } = relay();
+    host.deliver("commands", { on: true });
+    takeReadings(host);
+    host.notice(NOTICE.peerBack, "readings");
+    expect(levels(host)).toEqual([1]);
+  });
+
+  it("obeys a command in its own name or in none, and leaves another's to the other", () => {
+    const { host, set } = relay();
+    host.deliver("commands", { on: true, module: "gpio-relay-2" });
+    expect(host.deliver("commands", { on: true, module: "gpio-relay-2" }, { kind: "call" })).toEqual({ error: -1002 });
+    expect(set).toEqual([0]);
+    const answer = host.deliver("commands", { on: true, module: "gpio-relay" }, { kind: "call" });
+    expect(answer).toEqual({ reply: Uint8Array.of(0xa1, 0x62, 0x6f, 0x6e, 0xf5) });
+    expect(set).toEqual([0, 1]);
   });
 
   it("answers a call with the state that it has now", () => {

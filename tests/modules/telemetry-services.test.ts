@@ -184,12 +184,32 @@ describe("the service home-assistant", () => {
     expect(published[1]).toMatchObject({ topic: "site/7/states/gpio-relay/on", text: "1" });
   });
 
-  it("hands a command on to the switch that it was granted", () => {
+  it("hands a command on in the name of the switch in its topic", () => {
     const { host } = assistant();
-    const command = (text: string) => ["site/7/commands/gpio-relay", new TextEncoder().encode(text)];
-    for (const text of ["1", "0", "on", ""]) host.deliver("commands", command(text), { kind: "event" });
-    expect(host.takeMessages("switches")).toEqual([{ on: true }, { on: false }]);
+    const command = (relay: string, text: string) => [`site/7/commands/${relay}`, new TextEncoder().encode(text)];
+    for (const text of ["1", "0", "on", ""]) host.deliver("commands", command("pump", text), { kind: "event" });
+    host.deliver("commands", command("gpio-relay", "1"), { kind: "event" });
+    expect(host.takeMessages("switches")).toEqual([
+      { on: true, module: "pump" },
+      { on: false, module: "pump" },
+      { on: true, module: "gpio-relay" },
+    ]);
     expect(host.logs.map(({ text }) => text)).toEqual(Array(2).fill("a command that is neither 1 nor 0"));
+  });
+
+  it.each([
+    "",
+    "site/7/commands/",
+    "site/7/commands/a/b",
+    "site/8/commands/a",
+    "site/7/commandsx/a",
+    `site/7/commands/${"a".repeat(49)}`,
+    "a",
+  ])("obeys no command at %j", (topic) => {
+    const { host } = assistant();
+    host.deliver("commands", [topic, new TextEncoder().encode("1")], { kind: "event" });
+    expect(host.takeMessages("switches")).toEqual([]);
+    expect(host.logs.map(({ text }) => text)).toEqual(["a command for no switch"]);
   });
 
   it("makes known again what could not be published, and tells the first failure only", () => {

@@ -221,3 +221,26 @@ describe("a module with several names", () => {
     expect(built.map(({ name }) => name)).toEqual(["trapper", "spinner"]);
   });
 });
+
+describe("the second module of a kind", () => {
+  it("is the same source under another name, and leaves the first alone", async () => {
+    const output = join(folder, "out");
+    await buildModule(folder, { output });
+    const generated = readFileSync(join(folder, "generated/slots.ts"), "utf8");
+    const [second] = await buildModule(folder, { output, as: "sample-2" });
+    expect(second).toMatchObject({ name: "sample-2", wasm: join(output, "sample-2.wasm") });
+    const nameOf = (name: string) =>
+      inspectModule(new Uint8Array(readFileSync(join(output, `${name}.wasm`)))).manifest.name;
+    expect(["sample", "sample-2"].map(nameOf)).toEqual(["sample", "sample-2"]);
+    expect(readFileSync(join(folder, "generated/slots.ts"), "utf8")).toBe(generated);
+  });
+
+  it.each(["", "a--b", "../x", "A", "a\nb", "a".repeat(49)])("is not called %j", async (name) => {
+    await expect(buildModule(folder, { as: name })).rejects.toThrow(Refusal);
+  });
+
+  it("is not made of a source that has several names", async () => {
+    write("module.yaml", MODULE.replace("name: sample", "names: [one, two]"));
+    await expect(buildModule(folder, { as: "three" })).rejects.toThrow("another name");
+  });
+});

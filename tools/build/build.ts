@@ -3,13 +3,13 @@ import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
-import { encodeCbor, MANIFEST_SECTION } from "../../kernel/index.ts";
+import { encodeCbor, MANIFEST_SECTION, Refusal } from "../../kernel/index.ts";
 import type { CborInput } from "../../kernel/index.ts";
 import { compileModule, compilerIdentity, MODULES_FOLDER, requireCompiler } from "./compile.ts";
 import type { CompileRequest } from "./compile.ts";
 import { generateEntry, generateSlots } from "./generate.ts";
 import { compileOther, isOtherLanguage } from "./other-languages.ts";
-import { readModuleFile } from "./module-file.ts";
+import { isModuleName, readModuleFile } from "./module-file.ts";
 import type { ManifestDocument, ModuleBuild, ModuleFile } from "./module-file.ts";
 import { withCustomSection } from "./section.ts";
 import { SETTINGS_FILE } from "./settings-source.ts";
@@ -21,6 +21,8 @@ export interface BuildOptions {
   readonly developmentKeys?: string;
   /** Compile even what has not changed. */
   readonly force?: boolean;
+  /** For `buildModule`: the module's name in place of its own, for the second one of a kind on a gateway. */
+  readonly as?: string;
   /** For `buildAll`: only folders that make one of these, by the base names of the binaries. */
   readonly only?: readonly string[];
 }
@@ -57,12 +59,30 @@ const GROUPS = ["drivers", "services", "examples"] as const;
 export async function buildModule(folder: string, options: BuildOptions = {}): Promise<BuiltModule[]> {
   requireCompiler();
   const output = resolve(options.output ?? "build/modules");
-  const file = await readModuleFile(resolve(folder));
+  const read = await readModuleFile(resolve(folder));
+  const file = options.as === undefined ? read : renamed(read, options.as);
   await mkdir(output, { recursive: true });
-  await writeGenerated(file);
+  if (options.as === undefined) await writeGenerated(file);
   const built: BuiltModule[] = [];
   for (const build of file.builds) built.push(await buildOne(file, build, output, options.force === true));
   return options.developmentKeys === undefined ? built : signAll(built, options.developmentKeys);
+}
+
+/** @throws Refusal E_MANIFEST where it is no name, or the source carries several already */
+function renamed(file: ModuleFile, name: string): ModuleFile {
+  const [build, ...others] = file.builds;
+  const isName: boolean = isModuleName(name);
+  if (!isName) {
+    throw new Refusal("E_MANIFEST", `${name} cannot be a module's name`, {
+      expected: "lower-case words joined by `-`",
+    });
+  }
+  if (build === undefined || others.length > 0 || isOtherLanguage(file.entry)) {
+    throw new Refusal("E_MANIFEST", `${file.folder} cannot be built under another name`, {
+      hint: "that is for a module in AssemblyScript with one name; others change their module.yaml",
+    });
+  }
+  return { ...file, builds: [{ output: name, manifest: { ...build.manifest, name } }] };
 }
 
 /** The folders under `modules/` that hold a module in AssemblyScript, in the order of their names. */

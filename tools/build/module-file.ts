@@ -146,7 +146,7 @@ class Parser {
   #names(top: Fields): string[] {
     if (!top.has("names")) return [this.#name(top, "name")];
     const value: unknown = top.get("names")?.toJS(this.#document);
-    if (top.has("name") || !Array.isArray(value) || value.length === 0 || !value.every(isName)) {
+    if (top.has("name") || !Array.isArray(value) || value.length === 0 || !value.every(isModuleName)) {
       this.#refuseField(top, "names", "either `name`, or `names`: a list of names like `my-driver`");
     }
     return value;
@@ -176,7 +176,7 @@ class Parser {
   #ports(top: Fields, fuel: number): PortManifest[] {
     const fields = this.#fields(top, "ports");
     return Array.from(fields, ([name, node]) => {
-      if (!isName(name)) this.#refuseField(fields, name, "a port name like `my-port`");
+      if (!isModuleName(name)) this.#refuseField(fields, name, "a port name like `my-port`");
       const port = this.#map(node, `port ${name}`, PORT_KEYS);
       return {
         name,
@@ -191,7 +191,8 @@ class Parser {
     const slots: Record<string, SlotManifest> = Object.create(null) as Record<string, SlotManifest>;
     const fields = this.#fields(top, "slots");
     for (const [name, node] of fields) {
-      if (!isName(name) || name.startsWith("bulkhead")) this.#refuseField(fields, name, "a slot name like `my-sensor`");
+      if (!isModuleName(name) || name.startsWith("bulkhead"))
+        this.#refuseField(fields, name, "a slot name like `my-sensor`");
       slots[name] = this.#slot(name, this.#map(node, `slot ${name}`, SLOT_KEYS), ports);
     }
     return { ...slots };
@@ -235,7 +236,7 @@ class Parser {
 
   #name(fields: Fields, key: string): string {
     const value = this.#text(fields, key);
-    if (!isName(value)) this.#refuseField(fields, key, "lower-case words joined by `-`, at most 48 characters");
+    if (!isModuleName(value)) this.#refuseField(fields, key, "lower-case words joined by `-`, at most 48 characters");
     return value;
   }
 
@@ -280,6 +281,7 @@ class Fields extends Map<string, Node | null> {
   }
 }
 
-function isName(value: unknown): value is string {
+/** A name that a module, port or slot may have. */
+export function isModuleName(value: unknown): value is string {
   return typeof value === "string" && value.length <= LIMITS.nameLength && NAME.test(value);
 }

@@ -13,6 +13,7 @@ modules that come with the package. What has not changed since the last build is
 
   --output <folder>     where the binaries go (build/modules)
   --dev-keys <folder>   also sign, with development keys that are kept there, and write root.envelope beside them
+  --as <name>           one folder, under another name: the second one of a kind on a gateway
   --force               compile everything again
   --json                one JSON array of what was built
   --help                this text
@@ -36,6 +37,10 @@ export const buildCommand: Command = {
       io.stdout(HELP);
       return 0;
     }
+    if (parsed.values.as !== undefined && parsed.positionals.length !== 1) {
+      io.stderr("--as names one module: say its folder\n");
+      return 2;
+    }
     return build(parsed.positionals, parsed.values, io);
   },
 };
@@ -46,6 +51,7 @@ function parseArguments(args: string[]) {
     allowPositionals: true,
     options: {
       output: { type: "string" },
+      as: { type: "string" },
       "dev-keys": { type: "string" },
       force: { type: "boolean", default: false },
       json: { type: "boolean", default: false },
@@ -56,6 +62,7 @@ function parseArguments(args: string[]) {
 
 interface Values {
   readonly output?: string | undefined;
+  readonly as?: string | undefined;
   readonly "dev-keys"?: string | undefined;
   readonly force: boolean;
   readonly json: boolean;
@@ -66,6 +73,7 @@ async function build(folders: readonly string[], values: Values, io: Io): Promis
     force: values.force,
     ...(values["dev-keys"] === undefined ? {} : { developmentKeys: values["dev-keys"] }),
     ...(values.output === undefined ? {} : { output: values.output }),
+    ...(values.as === undefined ? {} : { as: values.as }),
   };
   const report = values.json
     ? () => undefined

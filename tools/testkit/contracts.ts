@@ -54,6 +54,8 @@ export interface Settings {
 /** The contract `switches`. */
 export interface Switch {
   readonly on: boolean;
+  /** only for this module; without it for every module that receives it */
+  readonly module?: string;
 }
 
 /** The contract `windows`. */
@@ -216,6 +218,12 @@ export const CHECKS = Object.freeze({
       isOptional: false,
       kind: "boolean",
       arguments: [],
+    },
+    {
+      name: "module",
+      isOptional: true,
+      kind: "text",
+      arguments: [1, 48],
     },
   ]),
   window: compileFields([

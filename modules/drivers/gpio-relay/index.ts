@@ -5,6 +5,7 @@ import {
   Bytes,
   Code,
   Driver,
+  Kind,
   Message,
   none,
   Reader,
@@ -21,6 +22,7 @@ import { clock, line, log, MODULE_NAME, readings } from "./generated/slots";
 
 const WRONG_MESSAGE: i32 = Code.firstOfModule;
 const LINE_FAILED: i32 = Code.firstOfModule - 1;
+const OTHER_MODULE: i32 = Code.firstOfModule - 2;
 /** Nothing is measured in a period here, but what is carried over a restart is the same. */
 const UNUSED_PERIOD_MS: i32 = 1000;
 
@@ -32,16 +34,21 @@ class GpioRelay extends Driver {
   private hasFailed: bool = false;
   private quantity: Bytes = Bytes.fromText("on");
   private ratio: Bytes = Bytes.fromText("1");
+  private name: Bytes = Bytes.fromText(MODULE_NAME);
 
   /** After a crash the relay stays as it was: whatever it drives should not stutter. Else it begins switched off. */
   start(restored: bool): void {
     const set = this.set(this.isOn);
     if (set.failed) log.failure("the line cannot be set", set);
+    else this.tell();
   }
 
   /** A call is answered with the state that the relay has now. */
   message(port: i32, message: Message): Reply {
     if (!this.command.decode(message.read())) return refuse(WRONG_MESSAGE);
+    if (this.command.hasModule && !this.command.module.equals(this.name)) {
+      return message.kind == Kind.call ? refuse(OTHER_MODULE) : none;
+    }
     const wasOn = this.isOn;
     const set = this.set(this.command.on);
     if (set.failed) {
@@ -50,6 +57,7 @@ class GpioRelay extends Driver {
     }
     if (this.isOn != wasOn) this.tell();
     this.command.on = this.isOn;
+    this.command.hasModule = false;
     return reply(this.command.encode(this.answer.begin()));
   }
 
@@ -63,6 +71,11 @@ class GpioRelay extends Driver {
   private tell(): void {
     const sent = readings.send(this.source.next(this.quantity, this.ratio, this.isOn ? 1 : 0, clock.wall()));
     if (sent.failed) log.failure("a reading was not taken", sent);
+  }
+
+  /** Who shows the relay has been away, and may have missed how it is. */
+  peerBack(slot: Bytes): void {
+    this.tell();
   }
 
   safeState(): void {

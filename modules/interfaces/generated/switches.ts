@@ -6,6 +6,9 @@ import { key } from "bulkhead/sdk/reader";
 /** A `switch`. Make it once and use it for every message; what is decoded are views of the message. */
 export class Switch {
   on: bool = false;
+  /** only for this module; without it for every module that receives it */
+  module: Bytes = new Bytes();
+  hasModule: bool = false;
 
   /** Reads one; false, and the reader's fault set, where the bytes are not exactly a `switch`. */
   decode(reader: Reader): bool {
@@ -15,6 +18,7 @@ export class Switch {
       seen = reader.once(seen, this.entry(reader));
     }
     if ((seen & 1) != 1) reader.fail(Fault.contract);
+    this.hasModule = (seen & 2) != 0;
     return reader.finish();
   }
 
@@ -23,13 +27,18 @@ export class Switch {
       this.on = reader.boolean();
       return 1;
     }
+    if (key.is("module")) {
+      reader.textWithin(this.module, 1, 48);
+      return 2;
+    }
     return 0;
   }
 
   /** Writes one, keys in their deterministic order. @returns the writer. */
   encode(writer: Writer): Writer {
-    writer.map(1);
+    writer.map(1 + <u32>this.hasModule);
     writer.text("on").boolean(this.on);
+    if (this.hasModule) writer.text("module").textBytes(this.module);
     return writer;
   }
 }

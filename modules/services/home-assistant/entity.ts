@@ -7,11 +7,36 @@ import { settings } from "./generated/settings";
 /** Where states and commands go, below the operator's prefix; discovery has its own. */
 const STATES = "/states/";
 const COMMANDS = "/commands/";
+/** As in the contract `switches`. */
+const MODULE_NAME_BYTES: i32 = 48;
 /** The quantity of what can be switched: see the driver gpio-relay. */
 const SWITCH = "on";
 
 export function isSwitch(reading: Reading): bool {
   return reading.quantity.is(SWITCH);
+}
+
+/** Lower-case letters, digits and hyphens: safe in a topic and in JSON. */
+export function isName(name: Bytes): bool {
+  for (let i = 0; i < name.length; i++) {
+    const character = name[i];
+    const isLetter = character >= 97 && character <= 122;
+    const isDigit = character >= 48 && character <= 57;
+    if (!isLetter && !isDigit && character != 45) return false;
+  }
+  return name.length > 0;
+}
+
+/** Points `name` at the switch that a command's topic names; false where it names none below our own prefix. */
+export function nameOfCommand(topic: Bytes, name: Bytes): bool {
+  const start = settings.prefix.length + COMMANDS.length;
+  if (topic.length <= start || topic.length - start > MODULE_NAME_BYTES) return false;
+  name.pointInto(topic, 0, settings.prefix.length);
+  if (!name.equals(settings.prefix)) return false;
+  name.pointInto(topic, settings.prefix.length, COMMANDS.length);
+  if (!name.is(COMMANDS)) return false;
+  name.pointInto(topic, start, topic.length - start);
+  return isName(name);
 }
 
 /** `homeassistant/sensor/<sensor>-<quantity>/config`. */

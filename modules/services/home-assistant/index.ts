@@ -16,7 +16,7 @@ import {
   Result,
   Writer,
 } from "bulkhead/sdk";
-import { isSwitch, writeDiscovery, writeDiscoveryTopic, writeStateTopic } from "./entity";
+import { isName, isSwitch, nameOfCommand, writeDiscovery, writeDiscoveryTopic, writeStateTopic } from "./entity";
 import { settings } from "./generated/settings";
 import { broker, log, Port, switches } from "./generated/slots";
 
@@ -75,7 +75,7 @@ class HomeAssistant extends Driver {
     if (published.ok) this.known[this.knownCount++] = digest;
   }
 
-  /** The event is `[topic, payload]`; the payload of a switch is `1` or `0`. Which switch it is, the grant decides. */
+  /** The event is `[topic, payload]`: the last level names the switch, the payload is `1` or `0`. */
   private obey(reader: Reader): void {
     reader.array();
     reader.text(this.commandTopic);
@@ -86,7 +86,12 @@ class HomeAssistant extends Driver {
       log.warning("a command that is neither 1 nor 0");
       return;
     }
+    if (!nameOfCommand(this.commandTopic, this.command.module)) {
+      log.warning("a command for no switch");
+      return;
+    }
     this.command.on = on;
+    this.command.hasModule = true;
     const sent = switches.send(this.command.encode(this.payload.begin()));
     if (sent.failed) log.failure("a command was not taken", sent);
   }
@@ -96,17 +101,6 @@ class HomeAssistant extends Driver {
     if (published.ok) this.failures = 0;
     else if (this.failures++ == 0) log.failure("not published", published);
   }
-}
-
-/** Lower-case letters, digits and hyphens: safe in a topic and in JSON. */
-function isName(name: Bytes): bool {
-  for (let i = 0; i < name.length; i++) {
-    const character = name[i];
-    const isLetter = character >= 97 && character <= 122;
-    const isDigit = character >= 48 && character <= 57;
-    if (!isLetter && !isDigit && character != 45) return false;
-  }
-  return name.length > 0;
 }
 
 /** Nothing that JSON would have to escape. */
