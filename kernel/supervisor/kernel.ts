@@ -634,6 +634,8 @@ export class Kernel {
         // The host's own failure is the module's I/O error, never the kernel's end.
         reply = { result: RESULT.io, bytes: NOTHING };
       }
+      // Nothing comes through a binding that was taken away meanwhile.
+      if (!this.#byBinding.has(binding.id)) reply = { result: RESULT.denied, bytes: NOTHING };
     }
     if (reply.result === RESULT.denied || reply.result === RESULT.quota) {
       const untold = record.denials.admit(performance.now(), `${binding?.slot}.${operation}`);

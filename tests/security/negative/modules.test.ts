@@ -1,6 +1,6 @@
 /** Hostile modules at run time: the exact result that each attempt gets, and the line that it leaves in the audit log. */
 import { describe, expect, it } from "vitest";
-import type { EndpointGrant } from "../../../kernel/index.ts";
+import type { EndpointGrant, HostReply } from "../../../kernel/index.ts";
 import { encodeCbor, ENDPOINT_RIGHT, HANDLE_COPY, KERNEL_PORT, LIMITS, RESULT } from "../../../kernel/index.ts";
 import { admit, ECHO, manifestFields, moduleSpec, watModule } from "../../support/modules.ts";
 import {
@@ -661,6 +661,31 @@ describe("what the operator does", () => {
     const [admitted, granted] = running.lines("probe");
     expect(String(admitted?.detail["sha256"])).toMatch(/^[0-9a-f]{64}$/);
     expect(granted?.detail).toEqual({ interface: "endpoint", reaches: "a.in (send, call, pass)" });
+  });
+
+  it("lets nothing through that a resource answers after its grant was revoked: denied", async () => {
+    let answer: (reply: HostReply) => void = () => undefined;
+    const running = await watched(["main", "other"], ({ binding }) =>
+      binding.slot === "s"
+        ? new Promise<HostReply>((resolve) => (answer = resolve))
+        : { result: 0, bytes: new Uint8Array(0) },
+    );
+    const get = "(call $get (i32.const 8192) (i32.const 1) (i32.const 9000) (i32.const 8))";
+    const asked = evaluate(
+      running,
+      "probe",
+      `(import "s" "get" (func $get (param i32 i32 i32 i32) (result i32)))`,
+      [get, "(i32.load (i32.const 9000))"],
+      {
+        grants: [{ slot: "s", interface: "store", rights: ["read"], parameters: { prefix: "probe/", quota: 64 } }],
+        slots: { s: { interface: "store", rights: ["read"], port: null } },
+      },
+    );
+    await running.until(() => running.calls.find(({ binding }) => binding.slot === "s"), "a request of the store");
+    running.kernel.revoke("probe", "s");
+    answer({ result: 4, bytes: Uint8Array.of(1, 2, 3, 4) });
+    expect(await asked).toEqual([RESULT.denied, 0]);
+    expect(await running.line("denied", "probe")).toMatchObject({ subject: "s.get", detail: { result: "denied" } });
   });
 
   it("ends a call in flight: denied, before the callee answers", async () => {
