@@ -29,6 +29,13 @@ module.exports = {
       to: { path: "^kernel/", pathNot: "^kernel/index\\.ts$" },
     },
     {
+      name: "cbor-x-behind-its-check",
+      comment: "cbor-x sees nothing that checkCbor has not accepted: by whatever kind of import, only the codec uses it.",
+      severity: "error",
+      from: { pathNot: "^(kernel/cbor/codec\\.ts$|tests/)" },
+      to: { path: "(^|/)node_modules/cbor-x/" },
+    },
+    {
       name: "gateway-process-is-alone",
       comment: "A process's folder may be imported by no other process: they run in different trust zones.",
       severity: "error",

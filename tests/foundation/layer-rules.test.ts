@@ -13,8 +13,9 @@ interface Report {
 
 const ALLOWED = {
   "kernel/index.ts": 'export * from "./allowed.ts";\n',
+  "kernel/cbor/codec.ts": 'export { decode } from "cbor-x/index-no-eval";\n',
   "kernel/allowed.ts": [
-    'import { decode } from "cbor-x/index-no-eval";',
+    'import { decode } from "./cbor/codec.ts";',
     'import { verify } from "@noble/ed25519";',
     'import { Worker } from "node:worker_threads";',
     'import { createHash } from "node:crypto";',
@@ -69,6 +70,8 @@ const PLANTED: readonly (readonly [file: string, specifier: string, rule: string
   ["kernel/knows-the-gateway.ts", "../gateway/wire/index.ts", "kernel-imports-itself-only"],
   ["gateway/link/goes-inside-the-kernel.ts", "../../kernel/inside.ts", "kernel-through-its-index"],
   ["tools/goes-inside-the-kernel.ts", "../kernel/inside.ts", "kernel-through-its-index"],
+  ["kernel/cbor/decodes-unchecked.ts", "cbor-x/index-no-eval", "cbor-x-behind-its-check"],
+  ["gateway/link/decodes-unchecked.ts", "cbor-x", "cbor-x-behind-its-check"],
   ["gateway/link/knows-the-device-process.ts", "../device/main.ts", "gateway-process-is-alone"],
   ["gateway/config/knows-the-link-process.ts", "../link/inside.ts", "gateway-process-is-alone"],
   ["gateway/link/knows-tools.ts", "../../tools/allowed.ts", "gateway-knows-no-tools-or-modules"],
@@ -102,8 +105,16 @@ test("each planted import breaks its rule, and only that", () => {
   const planted = Object.fromEntries(
     PLANTED.map(([file, specifier]) => [file, `import * as planted from "${specifier}";\nexport default planted;\n`]),
   );
-  const other = { "tools/other-half.ts": 'import half from "./half-of-a-circle.ts";\nexport default half;\n' };
-  const expected = PLANTED.map(([file, , rule]) => `${file}: ${rule}`);
+  const other = {
+    "tools/other-half.ts": 'import half from "./half-of-a-circle.ts";\nexport default half;\n',
+    "tools/late.ts": 'export const late = async () => (await import("cbor-x/index-no-eval")).decode;\n',
+    "tools/required.cjs": 'exports.decode = require("cbor-x").decode;\n',
+  };
+  const expected = [
+    ...PLANTED.map(([file, , rule]) => `${file}: ${rule}`),
+    "tools/late.ts: cbor-x-behind-its-check",
+    "tools/required.cjs: cbor-x-behind-its-check",
+  ];
   expect(cruise({ ...ALLOWED, ...planted, ...other })).toEqual(expected.sort());
 });
 
