@@ -144,6 +144,29 @@ describe("RFC 8949 appendix A", () => {
   });
 });
 
+describe("the heap", () => {
+  const isUntouched = (port: string, item: Uint8Array): boolean => {
+    const outcome = host.deliverBytes(port, item);
+    if ("error" in outcome) throw new Error(`${port}: ${outcome.error}`);
+    return Buffer.from(outcome.reply ?? []).toString("hex") === "f5";
+  };
+
+  it("is not touched by reading and writing any item of appendix A", () => {
+    for (const hex of [...SAME, ...SHORTENED.map(([long]) => long)]) {
+      expect([hex, isUntouched("heap", bytes(hex))]).toEqual([hex, true]);
+    }
+  });
+
+  it("is not touched by a contract's decoder and encoder: scalars in place, texts and byte strings as views", () => {
+    const reading = { sensor: "bme280", sequence: 1, quantity: "temperature", value: 21.5, unit: "Cel", time: 1 };
+    expect(isUntouched("contracted", encodeCbor(reading))).toBe(true);
+  });
+
+  it("shows an allocation where there is one", () => {
+    expect(isUntouched("allocated", bytes("00"))).toBe(false);
+  });
+});
+
 describe("hostile bytes", () => {
   it.each([
     ["nothing", "", FAULT.truncated],
