@@ -1,4 +1,5 @@
 /** What a gateway says of itself while it runs: one line an event, as text for people or as JSON for programs. */
+import { KERNEL_PORT } from "../../kernel/index.ts";
 import type { KernelEvent } from "../../kernel/index.ts";
 import { reachText } from "../config/resource.ts";
 import type { Action } from "../wire/operator.ts";
@@ -38,6 +39,13 @@ function escape(character: string): string {
   return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }
 
+/** What was being handled, without its content, which no log should hold: `bulkhead dev` shows it, and a capsule has it. */
+function describeInput(input: Extract<KernelEvent, { type: "fault" }>["input"]): string {
+  if (input === undefined) return "";
+  const port = input.port === KERNEL_PORT ? "the kernel's port" : `port ${input.port}`;
+  return `; it was handling ${input.payload.length} bytes on ${port}`;
+}
+
 function describe(event: GatewayEvent): string {
   switch (event.type) {
     case "loaded":
@@ -45,7 +53,7 @@ function describe(event: GatewayEvent): string {
     case "admitted":
       return `${event.module}: admitted ${event.version}, sha256 ${event.sha256}`;
     case "fault":
-      return `${event.module}: stopped (${event.cause}): ${event.text}`;
+      return `${event.module}: stopped (${event.cause}): ${event.text}${describeInput(event.input)}`;
     case "restarted":
       return `${event.module}: running again after ${event.milliseconds.toFixed(1)} ms (${event.cause})`;
     case "held":

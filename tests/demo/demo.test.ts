@@ -1,7 +1,9 @@
 /** The README's main job, run as a newcomer runs it. */
 import { spawn } from "node:child_process";
+import { closeSync, openSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
+import { openPseudoTerminal } from "../device/fixtures/native.ts";
 import { SequenceAudit } from "../../tools/demo/readings.ts";
 
 const LAUNCHER = fileURLToPath(new URL("../../tools/launch/bulkhead.js", import.meta.url));
@@ -40,6 +42,32 @@ test("the demo observes everything that it promises", { timeout: 180_000 }, asyn
   const { received } = result["readings"] as { received: number };
   expect(received).toBeGreaterThan(50);
   expect(code).toBe(0);
+});
+
+test("on a terminal the readings of the new drivers stand below the steps, live, the meter's from its own terminal", {
+  timeout: 180_000,
+}, async () => {
+  let shown = "";
+  const terminal = openPseudoTerminal((bytes) => (shown += Buffer.from(bytes).toString()));
+  const end = openSync(terminal.path, "r+");
+  try {
+    const child = spawn(process.execPath, [LAUNCHER, "demo"], { stdio: [end, end, end] });
+    const code = await new Promise<number | null>((resolve) => child.on("close", resolve));
+    expect(code, shown).toBe(0);
+  } finally {
+    closeSync(end);
+    terminal.close();
+  }
+  expect(shown).toMatch(/a Modbus meter at the other end of a pseudo-terminal, \/dev\/pts\/\d+/);
+  for (const row of [
+    /modbus-rtu +supply +6\d(\.\d+)? Cel +#\d+/,
+    /ds18b20 +temperature +[\d.]+ Cel +#\d+/,
+    /ads1115 +input-0/,
+  ]) {
+    // Drawn again and again, in place: the cursor goes up over the rows that stand there.
+    expect(shown.match(new RegExp(`\\u001b\\[2K[^\\n]*${row.source}`, "g"))?.length).toBeGreaterThan(2);
+  }
+  expect(shown).toMatch(/\u001b\[\d+A\u001b\[0J/);
 });
 
 describe("the count of sequence numbers", () => {

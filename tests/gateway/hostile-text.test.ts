@@ -52,3 +52,13 @@ test("control characters, line separators and direction marks of a module's line
   const line = eventText({ type: "log", module: "m", level: 2, text });
   expect(line).toBe("m: information: a\\u000a\\u001b[31mb\\u000d\\u0000c\\u2028d\\u202ee\\u2066f\\u009b");
 });
+
+test.each([
+  [3, "it was handling 9 bytes on port 3"],
+  [0xffff, "it was handling 9 bytes on the kernel's port"],
+])("a fault's line tells of the message on port %i, and not what was in it", (port, told) => {
+  const payload = new TextEncoder().encode("password!");
+  const text = "unreachable; index.ts:12: boom";
+  const line = eventText({ type: "fault", module: "m", generation: 1, cause: "trap", text, input: { port, payload } });
+  expect(line).toBe(`m: stopped (trap): unreachable; index.ts:12: boom; ${told}`);
+});

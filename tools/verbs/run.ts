@@ -73,10 +73,15 @@ async function run(args: string[], io: Io): Promise<number> {
 }
 
 function print(event: GatewayEvent, io: Io, isJson: boolean, isQuiet: boolean): void {
-  // The message of a fault may hold what no log should.
-  const told = event.type === "fault" ? { ...event, input: undefined } : event;
-  if (isJson) io.stdout(`${JSON.stringify({ time: Date.now(), ...told })}\n`);
+  if (isJson) io.stdout(`${JSON.stringify({ time: Date.now(), ...withoutContent(event) })}\n`);
   else if (!isQuiet || isWarning(event)) io.stdout(`${new Date().toISOString()} ${eventText(event)}\n`);
+}
+
+/** The message of a fault may hold what no log should: its port and size stay. */
+function withoutContent(event: GatewayEvent): object {
+  if (event.type !== "fault" || event.input === undefined) return event;
+  const { port, payload } = event.input;
+  return { ...event, input: { port, bytes: payload.length } };
 }
 
 function isWarning(event: GatewayEvent): boolean {
