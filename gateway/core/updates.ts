@@ -178,21 +178,14 @@ export class UpdateRuntime implements RuntimeHandlers {
     return new Map([...this.#running].filter(([name]) => !planned.has(name)));
   }
 
-  /** A module keeps its thread, and a thread its heap, for as long as they run. */
+  /** A thread keeps its heap for as long as it runs. */
   #checkPlaces({ system }: GatewayConfiguration): Refusal[] {
-    const moved = system.modules.flatMap(({ name, partition }) => {
-      const now = this.#running.get(name)?.spec.partition ?? partition;
-      if (now === partition) return [];
-      const hint = "take the module away with one plan, and bring it back in the other partition with the next";
-      return [new Refusal("E_CONFIG", `${name} can't move while it runs`, { expected: now, found: partition, hint })];
-    });
-    const resized = system.partitions.flatMap(({ name, heapMiB }) => {
+    return system.partitions.flatMap(({ name, heapMiB }) => {
       const now = this.#partitions.get(name) ?? heapMiB;
       if (now === heapMiB) return [];
       const detail = { expected: `${now} MiB`, found: `${heapMiB} MiB`, hint: "place new modules in a new partition" };
       return [new Refusal("E_CONFIG", `the heap of partition ${name} can't change while it runs`, detail)];
     });
-    return [...moved, ...resized];
   }
 
   async #makePlaces(trial: Trial): Promise<void> {

@@ -33,22 +33,30 @@ const INDEX_BITS = 11;
 const INDEX_MASK = (1 << INDEX_BITS) - 1;
 const GENERATION_LIMIT = 1 << (30 - INDEX_BITS);
 
+/** A table's handles, with their numbers, as plain data. */
+export interface HandleContents {
+  readonly entries: readonly (Capability | undefined)[];
+  readonly generations: readonly number[];
+  readonly free: readonly number[];
+}
+
 export class HandleTable {
-  readonly #entries: (Capability | undefined)[] = [];
-  readonly #generations: number[] = [];
-  readonly #free: number[] = [];
+  readonly #entries: (Capability | undefined)[];
+  readonly #generations: number[];
+  readonly #free: number[];
+
+  constructor({ entries, generations, free }: HandleContents = { entries: [], generations: [], free: [] }) {
+    this.#entries = [...entries];
+    this.#generations = [...generations];
+    this.#free = [...free];
+  }
 
   get size(): number {
     return this.#entries.length - this.#free.length;
   }
 
-  /** The same handles with the same numbers, in a table of its own. */
-  copy(): HandleTable {
-    const copy = new HandleTable();
-    copy.#entries.push(...this.#entries);
-    copy.#generations.push(...this.#generations);
-    copy.#free.push(...this.#free);
-    return copy;
+  contents(): HandleContents {
+    return { entries: [...this.#entries], generations: [...this.#generations], free: [...this.#free] };
   }
 
   /** @returns the new handle, 1 or more, or undefined where the module holds as many as it may. */

@@ -165,6 +165,12 @@ export class Mailbox {
     return count;
   }
 
+  takeAllLost(): (readonly [port: number, count: number])[] {
+    const lost = [...this.#lost];
+    this.#lost.clear();
+    return lost;
+  }
+
   addLost(port: number, count: number): void {
     if (count <= 0) return;
     this.counts.lost += count;

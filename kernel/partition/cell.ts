@@ -7,7 +7,8 @@ import { Mailbox } from "../ipc/mailbox.ts";
 import { LIMITS } from "../limits.ts";
 import type { GatedEntry, GateLink } from "./gates.ts";
 import type { ModuleInstance } from "./instance.ts";
-import type { ModuleOrder, SavedState, SlotLink } from "./protocol.ts";
+import type { HeldTimer, Holdings, Luggage, ModuleOrder, SavedState, SlotLink, SwapRole } from "./protocol.ts";
+import type { SwapStep } from "./swap.ts";
 import type { CancelTimer } from "./timers.ts";
 
 /**
@@ -58,27 +59,50 @@ export interface Incarnation {
   readonly onFault: (error: unknown) => void;
 }
 
-/** A swap in progress. `next` waits to be flipped in; after that `previous` is kept warm for the probation. */
+/** A slot's one timer. Times are of performance.now(), which all threads share. */
+export interface SlotTimer extends HeldTimer {
+  readonly cancel: CancelTimer;
+}
+
+/** A swap in progress: what its steps have made so far. See `SWAP_STEPS`. */
 export interface Swap {
-  readonly next: Incarnation;
-  phase: "quiescing" | "prepared" | "probation" | "settled";
+  /** Of the new version. */
+  readonly order: ModuleOrder;
+  readonly role: SwapRole;
+  readonly steps: readonly SwapStep[];
+  /** Steps that are done. */
+  done: number;
+  phase: "making" | "held" | "away" | "probation" | "settled";
   heldSince: number;
-  stateAtSwap: SavedState | undefined;
-  previous: Incarnation | undefined;
-  /** What the old version had at the flip, in case it comes back. */
-  readonly old: {
-    readonly order: ModuleOrder;
-    readonly state: SavedState | undefined;
-    /** As they were at the flip, as are the slots. */
-    handles: HandleTable;
-    slots: readonly SlotLink[];
-  };
+  pauseMs: number;
+  held: number;
+  /** What the old version has saved, and held then. */
+  state: SavedState | undefined;
+  holdings: Holdings | undefined;
+  /** Timers that the new version has set before it was in force. */
+  armed: readonly HeldTimer[];
+  next: Incarnation | undefined;
+  /** What was in force before the flip, kept warm for the probation. */
+  old:
+    | {
+        readonly incarnation: Incarnation | undefined;
+        readonly order: ModuleOrder;
+        readonly state: SavedState | undefined;
+        readonly slots: readonly SlotLink[];
+      }
+    | undefined;
+  luggage: Luggage | undefined;
+  /** Partitions whose last message for a module that goes has not come yet, once they have been told; and those whose has. */
+  awaited: Set<number> | undefined;
+  readonly heard: Set<number>;
+  /** True where what has arrived goes back to the partition that it has left. */
+  isReturning: boolean;
   /** Inputs since the flip, for the old version in case it comes back. */
   inputs: Message[];
   inputBytes: number;
   /** Inputs that were too many to keep, by port. */
   readonly lostInputs: Map<number, number>;
-  cancelDeadline: CancelTimer;
+  readonly cancelDeadline: CancelTimer;
 }
 
 export class ModuleCell {
@@ -95,7 +119,7 @@ export class ModuleCell {
   readonly ticks = new Map<number, number>();
   /** The slots as they are linked now; an endpoint's targets change when another module is loaded or moved. */
   readonly links = new Map<string, SlotLink>();
-  readonly slotTimers = new Map<string, CancelTimer>();
+  slotTimers = new Map<string, SlotTimer>();
   /** The kernel's own notices, CBOR. They come before anything else. */
   readonly notices: Uint8Array[] = [];
   lastState: SavedState | undefined = undefined;
@@ -105,6 +129,10 @@ export class ModuleCell {
   /** True until the first message after a restore has been handled: a crash before that means poisoned state. */
   justRestored = false;
   swap: Swap | undefined = undefined;
+  /** Answers to what it asked in another partition come from there: where from and for which port, by correlation. */
+  readonly asked = new Map<number, { readonly partition: number; readonly port: number }>();
+  /** Where answers go that come here for a module that has left. */
+  forward: ((correlation: number, result: number, bytes: Uint8Array) => void) | undefined = undefined;
   enqueued = false;
   activations = 0;
   fuelUsed = 0;
@@ -146,11 +174,16 @@ export class ModuleCell {
 
   /** Stops a slot's timer and takes back a tick that waits. */
   cancelTimer(slot: string, port: number): void {
-    const cancel = this.slotTimers.get(slot);
-    if (cancel === undefined) return;
-    cancel();
+    const timer = this.slotTimers.get(slot);
+    if (timer === undefined) return;
+    timer.cancel();
     this.slotTimers.delete(slot);
     this.ticks.delete(port);
+  }
+
+  stopTimers(): void {
+    for (const { cancel } of this.slotTimers.values()) cancel();
+    this.slotTimers.clear();
   }
 
   get priority(): number {
@@ -169,7 +202,7 @@ export class ModuleCell {
 
   /** True while a swap keeps its messages waiting. */
   get isHeld(): boolean {
-    return this.swap?.phase === "quiescing" || this.swap?.phase === "prepared";
+    return this.swap?.phase === "held" || this.swap?.phase === "away";
   }
 
   get hasInput(): boolean {

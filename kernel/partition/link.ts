@@ -3,7 +3,7 @@ import { RESULT } from "../abi.ts";
 import type { ResultName } from "../abi.ts";
 import type { Gates } from "./gates.ts";
 import type { PostOffice } from "./post.ts";
-import type { Incarnation } from "./cell.ts";
+import type { Incarnation, ModuleCell } from "./cell.ts";
 import type { Report } from "./protocol.ts";
 import type { Recording } from "./recording.ts";
 import type { Timers } from "./timers.ts";
@@ -27,7 +27,7 @@ export interface LinkContext {
   readonly overflow: () => never;
   readonly now: () => number;
   readonly suspend: Suspend;
-  readonly ready: () => void;
+  readonly ready: (cell: ModuleCell) => void;
   readonly report: (report: Report) => void;
   /** Asks the host; `complete` gets its answer once. @returns what forgets the request. */
   readonly request: (

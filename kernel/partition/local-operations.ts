@@ -8,6 +8,7 @@ import { LIMITS } from "../limits.ts";
 import { guestLength, guestPointer } from "../memory.ts";
 import type { GuestFunction, LinkContext } from "./link.ts";
 import { chargeBytes, chargeFuel, deny, OPERATION_FUEL } from "./link.ts";
+import { arm } from "./luggage.ts";
 import type { SlotLink } from "./protocol.ts";
 import { rightBits } from "../ipc/capability.ts";
 
@@ -82,13 +83,14 @@ function endpointRequest(context: LinkContext, slot: SlotLink): GuestFunction {
     }
     if (slot.eventPort < 0 || timeoutMs < 1) return RESULT.invalid;
     // Answers that wait in the mailbox count as well, so that there is always room for one more.
-    if (cell.pendingRequests + replies.queued >= LIMITS.pendingRequests) return RESULT.quota;
+    if (cell.pendingRequests + cell.asked.size + replies.queued >= LIMITS.pendingRequests) return RESULT.quota;
     const answer = (result: number, bytes: Uint8Array): void => {
       cell.pendingRequests--;
       const checked = result < 0 ? result : checkReply(context, slot.slot, capability, bytes);
       context.post.deliverAnswer(cell, replies, slot.eventPort, correlation, checked, bytes);
     };
-    const correlation = context.post.expect(context.incarnation, capability.target, timeoutMs, answer);
+    const { incarnation, post } = context;
+    const correlation = post.expect(incarnation, capability.target, timeoutMs, answer, slot.eventPort);
     cell.pendingRequests++;
     const sent = send(context, slot.slot, capability, KIND.call, correlation, address, length, NO_CAPABILITIES);
     if (sent === 0) return correlation;
@@ -324,23 +326,11 @@ function timerSleep(context: LinkContext): GuestFunction {
   };
 }
 
-/** Timers belong to the cell, so they go on through a swap; a restart cancels them. */
+/** Timers are the cell's, so they go on through a swap; a restart cancels them. */
 function setTimer(context: LinkContext, slot: SlotLink, delayMs: number, periodMs: number): number {
   if (slot.eventPort < 0 || delayMs < 0 || delayMs > MAXIMUM_MILLISECONDS) return RESULT.invalid;
-  const { cell } = context.incarnation;
-  cell.slotTimers.get(slot.slot)?.();
-  const arm = (due: number): void => {
-    const expire = (): void => {
-      const now = context.now();
-      // A late timer counts the periods that have passed, so that a listener sees how many ticks it missed.
-      const expirations = periodMs === 0 ? 1 : 1 + Math.floor((now - due) / periodMs);
-      cell.ticks.set(slot.eventPort, (cell.ticks.get(slot.eventPort) ?? 0) + expirations);
-      if (periodMs > 0) arm(due + expirations * periodMs);
-      context.ready();
-    };
-    cell.slotTimers.set(slot.slot, context.timers.at(due, expire));
-  };
-  arm(context.now() + delayMs);
+  const due = context.now() + delayMs;
+  arm(context, context.incarnation.cell, { slot: slot.slot, port: slot.eventPort, due, periodMs });
   return 0;
 }
 

@@ -11,7 +11,7 @@ import { LIMITS } from "../limits.ts";
 import type { GuestLength, GuestMemory, GuestPointer } from "../memory.ts";
 import { copyBytes } from "../memory.ts";
 import type { Incarnation, ModuleCell } from "./cell.ts";
-import type { ChannelOrder, EdgeStatistics, PartitionData } from "./protocol.ts";
+import type { ChannelOrder, EdgeStatistics, PartitionData, PlaceOrder } from "./protocol.ts";
 import type { CancelTimer, Timers } from "./timers.ts";
 
 /** What a sender may say of a message; the rest of the header is the kernel's knowledge. */
@@ -26,6 +26,8 @@ export interface Outgoing {
 export interface Pending {
   readonly owner: Incarnation;
   readonly target: Target;
+  /** Where the answer comes to as a message; -1 where a suspended call waits for it. */
+  readonly port: number;
   /** Called once, with the reply or an error code; the bytes are a view that lives during the call. */
   readonly settle: (result: number, bytes: Uint8Array) => void;
   readonly cancelDeadline: CancelTimer;
@@ -44,10 +46,16 @@ interface Channel {
 }
 
 const NOTHING = new Uint8Array(0);
+/** Correlations from here on are no call's: with a module's number they say that no message for it is to follow. */
+const LAST_MESSAGE = 0x8000_0000;
 const NO_CAPABILITIES: readonly Capability[] = Object.freeze([]);
 
 export class PostOffice {
-  readonly #partition: number;
+  readonly partition: number;
+  /** Told of the last message for a module that leaves this partition, and which partition has sent it. */
+  onLastMessage: (module: number, generation: number, partition: number) => void = () => undefined;
+  /** Modules that are not where the capabilities for them say. */
+  readonly #places = new Map<number, number>();
   /** Messages carry the life of the worker that they come from, so that a reply finds this worker and no successor. */
   readonly #life: number;
   readonly #revocations: SharedCounters;
@@ -71,7 +79,7 @@ export class PostOffice {
     now: () => number,
     ready: (cell: ModuleCell) => void,
   ) {
-    this.#partition = index;
+    this.partition = index;
     this.#life = life;
     this.#revocations = new SharedCounters(revocations);
     this.#cells = cells;
@@ -96,6 +104,21 @@ export class PostOffice {
     };
     this.#channels.set(order.partition, channel);
     this.#channelsByLife.set(order.life, channel);
+  }
+
+  /** Messages for that module go elsewhere from now on. */
+  place({ module, partition, left, generation }: PlaceOrder): void {
+    this.#places.set(module, partition);
+    if (left === undefined || left.partition === this.partition) return;
+    this.answer(left.life, LAST_MESSAGE + module, generation, Uint8Array.of(this.partition));
+  }
+
+  #placeOf({ module, partition }: Target): number {
+    return this.#places.size === 0 ? partition : (this.#places.get(module) ?? partition);
+  }
+
+  edge(id: number): Edge | undefined {
+    return this.#edges.get(id);
   }
 
   route(edge: number, depth: number, overflow: Edge["overflow"]): void {
@@ -129,7 +152,7 @@ export class PostOffice {
     if (!memory.covers(address, length)) return RESULT["bad-address"];
     const { target } = outgoing.capability;
     if (this.#isCutOff(target)) return RESULT.denied;
-    if (target.partition !== this.#partition) return this.#sendAcross(sender, outgoing, memory, address, length);
+    if (this.#placeOf(target) !== this.partition) return this.#sendAcross(sender, outgoing, memory, address, length);
     const receiver = this.#cells.get(target.module);
     const edge = this.#edges.get(target.edge);
     if (receiver?.isAlive !== true || edge === undefined || target.port < 0) return RESULT["dead-peer"];
@@ -176,24 +199,30 @@ export class PostOffice {
     result: number,
     bytes: Uint8Array,
   ): void {
+    if (receiver.forward !== undefined) {
+      receiver.forward(correlation, result, bytes);
+      return;
+    }
     const delivered = result < 0 ? result : this.deliver(receiver, edge, port, KIND.reply, correlation, bytes);
     if (delivered < 0) this.deliver(receiver, edge, port, KIND.notice, correlation, failureNotice(delivered));
   }
 
   /** Registers somebody who waits for an answer within `timeoutMs`. @returns the correlation, never 0. */
-  expect(owner: Incarnation, target: Target, timeoutMs: number, settle: Pending["settle"]): number {
+  expect(owner: Incarnation, target: Target, timeoutMs: number, settle: Pending["settle"], port = -1): number {
+    const { asked } = owner.cell;
     do this.#correlation = (this.#correlation + 1) & 0x7fff_ffff;
-    while (this.#correlation === 0 || this.#pending.has(this.#correlation));
+    while (this.#correlation === 0 || this.#pending.has(this.#correlation) || asked.has(this.#correlation));
     const correlation = this.#correlation;
     const cancelDeadline = this.#timers.at(this.#now() + timeoutMs, () => {
       this.settle(correlation, RESULT.timeout, NOTHING);
     });
-    this.#pending.set(correlation, { owner, target, settle, cancelDeadline });
+    this.#pending.set(correlation, { owner, target, port, settle, cancelDeadline });
     return correlation;
   }
 
   /** Answers whoever waits under this correlation; a late or repeated answer is dropped. */
   settle(correlation: number, result: number, bytes: Uint8Array): void {
+    if (correlation >= LAST_MESSAGE) this.onLastMessage(correlation - LAST_MESSAGE, result, bytes[0] ?? -1);
     const pending = this.#pending.get(correlation);
     if (pending === undefined) return;
     this.#pending.delete(correlation);
@@ -209,11 +238,26 @@ export class PostOffice {
 
   /** Forgets what an instance, or any instance of that module, waits for: it is gone, and its successor never asked. */
   forgetAllOf(cell: ModuleCell, only?: Incarnation): void {
+    if (only === undefined) cell.asked.clear();
     for (const [correlation, { owner }] of [...this.#pending]) {
       if (owner.cell !== cell || (only !== undefined && owner !== only)) continue;
       this.forget(correlation);
       cell.pendingRequests = Math.max(0, cell.pendingRequests - 1);
     }
+  }
+
+  /** What a module has asked and waits for here. */
+  requestsOf(cell: ModuleCell): (readonly [number, { readonly partition: number; readonly port: number }])[] {
+    return [...this.#pending].flatMap(([correlation, { owner, port }]) =>
+      owner.cell === cell && port >= 0 ? [[correlation, { partition: this.partition, port }] as const] : [],
+    );
+  }
+
+  /** Hands on the answer to what a module asked before it came here. */
+  answered(cell: ModuleCell, correlation: number, result: number, bytes: Uint8Array): void {
+    const asked = cell.asked.get(correlation);
+    if (asked === undefined || !cell.asked.delete(correlation)) return;
+    this.deliverAnswer(cell, makeEdge(0, 1, "refuse"), asked.port, correlation, result, bytes);
   }
 
   /** Answers everybody whose call went by a capability that has been revoked meanwhile. */
@@ -238,7 +282,12 @@ export class PostOffice {
   /** What went into the rings of a partition that is gone will never be answered. */
   #failCallsInto(partition: number): void {
     for (const [correlation, pending] of [...this.#pending]) {
-      if (pending.target.partition === partition) this.settle(correlation, RESULT["dead-peer"], NOTHING);
+      if (this.#placeOf(pending.target) === partition) this.settle(correlation, RESULT["dead-peer"], NOTHING);
+    }
+    for (const cell of this.#cells.values()) {
+      for (const [correlation, asked] of [...cell.asked]) {
+        if (asked.partition === partition) this.answered(cell, correlation, RESULT["dead-peer"], NOTHING);
+      }
     }
   }
 
@@ -354,7 +403,7 @@ export class PostOffice {
     address: GuestPointer,
     length: GuestLength,
   ): number {
-    const channel = this.#channels.get(target.partition);
+    const channel = this.#channels.get(this.#placeOf(target));
     if (channel === undefined || target.port < 0) return RESULT["dead-peer"];
     const packet = this.#outgoing;
     packet.isReply = false;

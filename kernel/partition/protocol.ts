@@ -2,6 +2,8 @@
 import type { MessagePort } from "node:worker_threads";
 import type { ImportedOperation } from "../admission.ts";
 import type { InterfaceName } from "../interfaces.ts";
+import type { HandleContents } from "../ipc/capability.ts";
+import type { Message } from "../ipc/mailbox.ts";
 import type { RouteGuard } from "../ipc/policy.ts";
 import type { SharedBuffer } from "../ipc/shared.ts";
 import type { OverflowPolicy } from "../system.ts";
@@ -109,10 +111,64 @@ export interface PolicyOrder {
   readonly guards: readonly (readonly [edge: number, guard: RouteGuard])[];
 }
 
+/** A timer as it is set: `due` is of performance.now(), a period of 0 fires once. */
+export interface HeldTimer {
+  readonly slot: string;
+  readonly port: number;
+  readonly due: number;
+  readonly periodMs: number;
+}
+
+/** What a module holds beside its state. */
+export interface Holdings {
+  readonly handles: HandleContents;
+  readonly timers: readonly HeldTimer[];
+  readonly ticks: readonly (readonly [port: number, expirations: number])[];
+}
+
+export type PackedMessage = Omit<Message, "edge" | "words"> & { readonly edge: number };
+
+/** What goes after a module that moves to another partition. */
+export interface Luggage {
+  readonly messages: readonly PackedMessage[];
+  readonly lost: readonly (readonly [port: number, count: number])[];
+  readonly notices: readonly Uint8Array[];
+  /** What it has asked and waits for, by correlation: the answer comes to that partition, and is for this port. */
+  readonly requests: readonly (readonly [number, { readonly partition: number; readonly port: number }])[];
+  /** Messages that an earlier version has handled already. */
+  readonly replayed: number;
+}
+
+/** A module stays in its partition when it is swapped, or leaves it and arrives in another. */
+export type SwapRole = "stay" | "leave" | "arrive";
+
+export interface SwapOrder {
+  readonly type: "prepare-swap";
+  readonly module: ModuleOrder;
+  readonly deadlineMs: number;
+  readonly role: SwapRole;
+  /** Of one that arrives: what it has saved and held where it comes from, and since when it takes no messages. */
+  readonly state?: SavedState | undefined;
+  readonly holdings?: Holdings;
+  readonly heldSince?: number;
+}
+
+/** Messages for a module go to that partition from now on. */
+export interface PlaceOrder {
+  readonly type: "place";
+  readonly module: number;
+  readonly partition: number;
+  /** Where it was: told of the last message that is sent there. `others` are the partitions that will say so. */
+  readonly left?: { readonly partition: number; readonly life: number; readonly others: readonly number[] };
+  readonly generation: number;
+}
+
 export type Order =
   | ChannelOrder
   | RouteOrder
   | PolicyOrder
+  | PlaceOrder
+  | SwapOrder
   /** A held module gets its place, with its state, and no instance. */
   | {
       readonly type: "load";
@@ -129,12 +185,18 @@ export type Order =
   | { readonly type: "save"; readonly module: number }
   /** A notice of the kernel's, or on another port its message. */
   | { readonly type: "tell"; readonly module: number; readonly port: number; readonly payload: Uint8Array }
-  | { readonly type: "prepare-swap"; readonly module: ModuleOrder; readonly deadlineMs: number }
-  | { readonly type: "flip-swap"; readonly module: number }
+  | { readonly type: "flip-swap"; readonly module: number; readonly luggage?: Luggage }
   | { readonly type: "abort-swap"; readonly module: number }
-  | { readonly type: "settle-swap"; readonly module: number; readonly keep: boolean }
+  | {
+      readonly type: "settle-swap";
+      readonly module: number;
+      readonly keep: boolean;
+      readonly luggage?: readonly Luggage[];
+    }
   | { readonly type: "finish-swap"; readonly module: number }
   | { readonly type: "module-dead"; readonly module: number }
+  /** An answer to what a module has asked before it came here. */
+  | ({ readonly type: "answered" } & Answered)
   /** The table of revocations has changed: calls in flight are looked at. */
   | { readonly type: "revoked" }
   | { readonly type: "host-reply"; readonly request: number; readonly result: number; readonly bytes: Uint8Array }
@@ -205,8 +267,16 @@ export interface EdgeStatistics {
   readonly queued: number;
 }
 
+interface Answered {
+  readonly module: number;
+  readonly correlation: number;
+  readonly result: number;
+  readonly bytes: Uint8Array;
+}
+
 export type Report =
   | { readonly type: "up" }
+  | ({ readonly type: "answered" } & Answered)
   | { readonly type: "loaded"; readonly module: number; readonly generation: number; readonly restored: boolean }
   | {
       readonly type: "fault";
@@ -224,6 +294,23 @@ export type Report =
   | { readonly type: "failure"; readonly module: number; readonly failure: RecordedFailure }
   /** Reports of a swap carry the generation of the new version: those of an earlier set are late news. */
   | { readonly type: "swap-prepared"; readonly module: number; readonly generation: number }
+  | {
+      readonly type: "swap-saved";
+      readonly module: number;
+      readonly generation: number;
+      readonly state: SavedState | undefined;
+      readonly holdings: Holdings;
+      readonly heldSince: number;
+    }
+  | { readonly type: "swap-luggage"; readonly module: number; readonly generation: number; readonly luggage: Luggage }
+  /** What has arrived from another partition goes back there. */
+  | {
+      readonly type: "swap-returning";
+      readonly module: number;
+      readonly generation: number;
+      readonly cause: FaultCause | "order";
+      readonly text: string;
+    }
   | {
       readonly type: "swap-refused";
       readonly module: number;

@@ -37,6 +37,8 @@ export interface Environment {
   readonly ready: (cell: ModuleCell) => void;
   readonly report: (report: Report) => void;
   readonly link: (cell: ModuleCell, slots: readonly SlotLink[]) => void;
+  /** Forgets a cell whose module has gone elsewhere. */
+  readonly remove: (cell: ModuleCell) => void;
   readonly request: (
     cell: ModuleCell,
     binding: number,
@@ -108,7 +110,7 @@ export class Runner {
     incarnation.onFault = (error) => {
       if (cell.incarnation === incarnation) this.fault(cell, error);
     };
-    const { post, gates, timers, now, report } = this.#environment;
+    const { post, gates, timers, now, report, ready } = this.#environment;
     const recording = order.record ? new Recording() : undefined;
     const imports = buildImports({
       incarnation,
@@ -125,9 +127,7 @@ export class Runner {
         throw new GuestStopped("stack", "the stack allowance is used up");
       },
       suspend: (start) => this.#suspend(incarnation, start),
-      ready: () => {
-        this.#environment.ready(cell);
-      },
+      ready,
       request: (...parameters) => this.#environment.request(cell, ...parameters),
     });
     incarnation.instance = new ModuleInstance(order, imports, (result) => this.#goOn(incarnation, result), recording);
@@ -162,10 +162,10 @@ export class Runner {
   /** Queues the start notice: `[1, restored]`, or `[1, restored, settings]`. */
   begin(cell: ModuleCell, restored: boolean): void {
     const { settings } = cell.order;
-    this.notify(
-      cell,
-      Uint8Array.of(settings.length > 0 ? 0x83 : 0x82, NOTICE.start, restored ? 0xf5 : 0xf4, ...settings),
-    );
+    const start = Uint8Array.of(settings.length > 0 ? 0x83 : 0x82, NOTICE.start, restored ? 0xf5 : 0xf4, ...settings);
+    // One that an older instance has not seen is not for this one; what else it was to be told is.
+    const others = cell.notices.splice(0).filter(([, notice]) => notice !== NOTICE.start);
+    for (const notice of [start, ...others]) this.notify(cell, notice);
   }
 
   /** Queues one of the kernel's own notices; it comes before any message. */
@@ -248,8 +248,7 @@ export class Runner {
     // An abandoned suspension is never collected: it must be rejected.
     wait?.undo?.();
     wait?.reject(new GuestStopped("host", "stopped"));
-    for (const cancel of cell.slotTimers.values()) cancel();
-    cell.slotTimers.clear();
+    cell.stopTimers();
     cell.ticks.clear();
     cell.notices.length = 0;
     cell.readyAt = 0;

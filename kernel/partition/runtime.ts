@@ -82,10 +82,19 @@ export class PartitionRuntime {
         this.#report(report);
       },
       link: this.#link.bind(this),
+      remove: (cell: ModuleCell) => {
+        cell.stopTimers();
+        this.#gates.invalidate(cell);
+        this.#cells.delete(cell.id);
+      },
       request: this.#request.bind(this),
     };
     this.#runner = new Runner(environment);
     this.#swapper = new Swapper(this.#runner, environment);
+    this.#post.onLastMessage = (module, generation, partition) => {
+      const cell = this.#cells.get(module);
+      if (cell?.swap?.order.generation === generation) this.#swapper.heard(cell, partition);
+    };
   }
 
   /** Runs until it is told to stop. The loop is the thread: nothing else of its event loop ever runs. */
@@ -146,6 +155,12 @@ export class PartitionRuntime {
     switch (order.type) {
       case "channel":
         this.#post.connect(order);
+        // What the predecessor of that partition had to say has been said.
+        for (const cell of this.#cells.values()) this.#swapper.heard(cell, order.partition);
+        return;
+      case "place":
+        this.#post.place(order);
+        if (order.left?.partition === this.#post.partition) this.#left(order.module, order.left.others);
         return;
       case "route":
         this.#post.route(order.edge, order.depth, order.overflow);
@@ -189,11 +204,24 @@ export class PartitionRuntime {
   #obeyForModule(
     order: Exclude<
       Order,
-      { type: "channel" | "route" | "policy" | "load" | "host-reply" | "revoked" | "inspect" | "stop" | "freeze" }
+      {
+        type:
+          | "channel"
+          | "place"
+          | "route"
+          | "policy"
+          | "load"
+          | "host-reply"
+          | "revoked"
+          | "inspect"
+          | "stop"
+          | "freeze";
+      }
     >,
   ): void {
     const id = typeof order.module === "number" ? order.module : order.module.id;
-    const cell = this.#cells.get(id);
+    const cell =
+      order.type === "prepare-swap" && order.role === "arrive" ? this.#makeCell(order.module) : this.#cells.get(id);
     if (cell === undefined) return;
     switch (order.type) {
       case "link":
@@ -216,19 +244,22 @@ export class PartitionRuntime {
         this.#cells.delete(cell.id);
         return;
       case "prepare-swap":
-        this.#swapper.prepare(cell, order.module, order.deadlineMs);
+        this.#swapper.prepare(cell, order);
         return;
       case "flip-swap":
-        this.#swapper.flip(cell);
+        this.#swapper.flip(cell, order.luggage);
         return;
       case "abort-swap":
         this.#swapper.abort(cell);
         return;
       case "settle-swap":
-        this.#swapper.settle(cell, order.keep);
+        this.#swapper.settle(cell, order.keep, order.luggage ?? []);
         return;
       case "finish-swap":
         this.#swapper.finish(cell);
+        return;
+      case "answered":
+        this.#post.answered(cell, order.correlation, order.result, order.bytes);
         return;
       case "tell":
         this.#tell(cell, order.port, order.payload);
@@ -242,14 +273,24 @@ export class PartitionRuntime {
   }
 
   #load(order: ModuleOrder, state: SavedState | undefined, isHeld: boolean): void {
-    const cell = new ModuleCell(order, (_, message, result) => {
-      if (message.kind === KIND.call) this.#post.answer(message.senderPartition, message.correlation, result, NOTHING);
-    });
-    this.#cells.set(order.id, cell);
+    const cell = this.#makeCell(order);
     this.#link(cell, order.slots);
     cell.lastState = state;
     if (isHeld) cell.state = "held";
     else this.#instantiate(cell, order.generation);
+  }
+
+  #makeCell(order: ModuleOrder): ModuleCell {
+    const cell = new ModuleCell(order, (_, message, result) => {
+      if (message.kind === KIND.call) this.#post.answer(message.senderPartition, message.correlation, result, NOTHING);
+    });
+    this.#cells.set(order.id, cell);
+    return cell;
+  }
+
+  #left(module: number, others: readonly number[]): void {
+    const cell = this.#cells.get(module);
+    if (cell !== undefined) this.#swapper.left(cell, others);
   }
 
   #restart(cell: ModuleCell, generation: number, dropState: boolean): void {

@@ -1,207 +1,433 @@
-/** Replaces a module by another version in its cell: prepare, flip, and settle after the probation or go back. */
+/**
+ * Replaces a module by another version, in its cell or in that of another partition: a table of steps, each with its way
+ * back. A step that fails takes itself and all before it back, the last first, and the old version goes on.
+ */
 import { Refusal } from "../errors.ts";
-import { LIMITS } from "../limits.ts";
+import { HandleTable } from "../ipc/capability.ts";
 import type { Message } from "../ipc/mailbox.ts";
+import { LIMITS } from "../limits.ts";
 import type { Incarnation, ModuleCell, Swap } from "./cell.ts";
 import { describeFault } from "./fault.ts";
-import type { FaultCause, ModuleOrder, SavedState, SlotLink } from "./protocol.ts";
+import { arm, holdingsOf, pack, takeUp, unpack } from "./luggage.ts";
+import type { FaultCause, Luggage, Report, SavedState, SlotLink, SwapOrder, SwapRole } from "./protocol.ts";
 import type { Environment, Runner } from "./runner.ts";
 
 /** Inputs kept for a replay into the old version; beyond them the newest are counted as lost, should it come back. */
 const MAXIMUM_INPUTS = 10_000;
 
+/** What a step waits for: an order, the end of the running handler, or the last message that can come here. */
+type Signal = "prepare" | "idle" | "empty" | "flip" | "settle" | "finish";
+
+interface Place {
+  readonly runner: Runner;
+  readonly environment: Environment;
+}
+
+type Action<Result = void> = (place: Place, cell: ModuleCell, swap: Swap) => Result;
+
+export interface SwapStep {
+  readonly name: string;
+  /** Whose step it is: of a module that stays in its partition, of one that leaves it, of one that arrives from another. */
+  readonly roles: readonly SwapRole[];
+  /** What waits for the same as the step before follows it at once. */
+  readonly waitsFor: Signal;
+  /** Of the swap, once the step is done. */
+  readonly phase: Swap["phase"];
+  run: Action;
+  /** Takes back what the step has done, also where it has not come to its end. */
+  readonly undo?: Action;
+  /** Told when it is done. */
+  readonly report?: Action<Report | undefined>;
+}
+
+/** In their order: the whole of a swap, as one partition sees it. */
+export const SWAP_STEPS: readonly SwapStep[] = [
+  {
+    name: "make",
+    roles: ["stay", "arrive"],
+    waitsFor: "prepare",
+    phase: "making",
+    run: ({ runner, environment }, cell, swap) => {
+      if (swap.role === "arrive") {
+        cell.state = "idle";
+        environment.link(cell, swap.order.slots);
+      }
+      if (swap.holdings !== undefined) takeUp(environment, cell, swap.holdings);
+      swap.next = runner.incarnate(cell, swap.order);
+    },
+  },
+  {
+    name: "initialize",
+    roles: ["stay", "arrive"],
+    waitsFor: "prepare",
+    phase: "making",
+    // The old version goes on with what it holds, until the new one is in force.
+    run: ({ runner }, cell, swap) => {
+      const { handles, slotTimers } = cell;
+      cell.handles = new HandleTable();
+      cell.slotTimers = new Map();
+      try {
+        runner.initialize(made(swap));
+        if (cell.handles.size > 0) throw new Refusal("E_STATE", "it derives handles before it has its state");
+        swap.armed = holdingsOf(cell).timers;
+      } finally {
+        cell.stopTimers();
+        cell.handles = handles;
+        cell.slotTimers = slotTimers;
+      }
+    },
+  },
+  {
+    name: "hold",
+    roles: ["stay", "leave"],
+    waitsFor: "prepare",
+    phase: "held",
+    run: ({ environment }, cell, swap) => {
+      environment.gates.invalidate(cell);
+      swap.heldSince = environment.now();
+    },
+  },
+  {
+    name: "save",
+    roles: ["stay", "leave"],
+    waitsFor: "idle",
+    phase: "held",
+    run: ({ runner }, cell, swap) => {
+      const { incarnation } = cell;
+      swap.holdings = holdingsOf(cell);
+      // A dead one's last good state serves as well.
+      swap.state =
+        incarnation === undefined
+          ? cell.lastState
+          : runner.synchronously(incarnation, () => incarnation.instance.save());
+      swap.holdings = holdingsOf(cell);
+      if (swap.role === "leave") cell.stopTimers();
+    },
+    undo: ({ environment }, cell, { holdings }) => {
+      if (holdings !== undefined) takeUp(environment, cell, holdings);
+    },
+    report: (_, cell, swap) => {
+      const { role, state, holdings, heldSince } = swap;
+      if (role !== "leave") return undefined;
+      return { type: "swap-saved", ...named(cell, swap), state, holdings: holdings ?? holdingsOf(cell), heldSince };
+    },
+  },
+  {
+    name: "restore",
+    roles: ["stay", "arrive"],
+    waitsFor: "idle",
+    phase: "held",
+    run: ({ runner }, _, swap) => {
+      const { state } = swap;
+      const next = made(swap);
+      // A version that declares no state takes over without any; that is its author's decision.
+      if (state === undefined || swap.order.stateBytes === 0) return;
+      runner.synchronously(next, () => {
+        next.instance.restore(state);
+      });
+    },
+    report: (_, cell, swap) => ({ type: "swap-prepared", ...named(cell, swap) }),
+  },
+  {
+    name: "leave",
+    roles: ["leave"],
+    waitsFor: "empty",
+    phase: "away",
+    run: ({ environment }, cell, swap) => {
+      swap.luggage = pack(cell, environment.post);
+      cell.forward = (correlation, result, bytes) => {
+        environment.report({ type: "answered", module: cell.id, correlation, result, bytes: bytes.slice() });
+      };
+    },
+    undo: (_, cell) => {
+      cell.forward = undefined;
+    },
+    report: ({ environment }, cell, swap) => {
+      return { type: "swap-luggage", ...named(cell, swap), luggage: swap.luggage ?? pack(cell, environment.post) };
+    },
+  },
+  {
+    name: "flip",
+    roles: ["stay", "arrive"],
+    waitsFor: "flip",
+    phase: "probation",
+    run: ({ environment }, cell, swap) => {
+      const { order, luggage } = swap;
+      environment.gates.invalidate(cell);
+      swap.old = {
+        incarnation: cell.incarnation,
+        order: cell.order,
+        state: cell.lastState,
+        slots: [...cell.links.values()],
+      };
+      if (luggage !== undefined) unpack(cell, environment.post, luggage);
+      swap.luggage = undefined;
+      cell.incarnation = made(swap);
+      cell.order = order;
+      cell.generation = order.generation;
+      cell.state = "idle";
+      environment.link(cell, order.slots);
+      for (const timer of swap.armed) arm(environment, cell, timer);
+    },
+    undo: ({ runner, environment }, cell, { next, old, state }) => {
+      if (old === undefined) return;
+      const wasHeld = cell.state === "held";
+      runner.halt(cell);
+      environment.post.forgetAllOf(cell, next);
+      cell.order = old.order;
+      keepState(environment, cell, state ?? old.state);
+      // What was revoked meanwhile is not given back.
+      const isRevoked = ({ slot }: SlotLink): boolean => cell.links.get(slot)?.rights.length === 0;
+      const slots = old.slots.map((slot) => (isRevoked(slot) ? { ...slot, rights: [] } : slot));
+      environment.link(cell, slots);
+      if (old.incarnation === undefined || wasHeld) return;
+      cell.incarnation = old.incarnation;
+      cell.state = "idle";
+    },
+  },
+  {
+    name: "begin",
+    roles: ["stay", "arrive"],
+    waitsFor: "flip",
+    phase: "probation",
+    run: ({ runner, environment }, cell, swap) => {
+      keepState(environment, cell, swap.state ?? cell.lastState);
+      swap.pauseMs = environment.now() - swap.heldSince;
+      swap.held = cell.mailbox.length;
+      runner.begin(cell, swap.state !== undefined && swap.order.stateBytes > 0);
+    },
+    undo: (_, cell, swap) => {
+      cell.mailbox.putBack(swap.inputs);
+      for (const [port, count] of swap.lostInputs) cell.mailbox.addLost(port, count);
+    },
+    report: (_, cell, swap) => {
+      return { type: "swap-flipped", ...named(cell, swap), pauseMs: swap.pauseMs, held: swap.held };
+    },
+  },
+  {
+    name: "settle",
+    roles: ["stay", "arrive"],
+    waitsFor: "settle",
+    // From now on it goes back by order only.
+    phase: "settled",
+    run: () => undefined,
+    report: (_, cell, swap) => ({ type: "swap-settled", ...named(cell, swap) }),
+  },
+  {
+    name: "finish",
+    roles: ["stay", "leave", "arrive"],
+    waitsFor: "finish",
+    phase: "settled",
+    run: ({ environment }, cell, { role }) => {
+      cell.swap = undefined;
+      if (role === "leave") environment.remove(cell);
+    },
+  },
+];
+
 export class Swapper {
-  readonly #runner: Runner;
+  readonly #place: Place;
   readonly #environment: Environment;
 
   constructor(runner: Runner, environment: Environment) {
-    this.#runner = runner;
+    this.#place = { runner, environment };
     this.#environment = environment;
     runner.onIdle = (cell) => {
-      if (cell.swap?.phase === "quiescing") this.#capture(cell, cell.swap);
+      this.#advance(cell, "idle");
     };
     runner.onInput = (cell, message) => {
       if (cell.swap?.phase === "probation" || cell.swap?.phase === "settled") record(cell.swap, message);
     };
     runner.onRevert = (cell, cause, text) => {
-      if (cell.swap !== undefined) this.#revert(cell, cell.swap, cause, text);
+      if (cell.swap !== undefined) this.#goBack(cell, cell.swap, cause, text);
     };
   }
 
   /** Makes the new version beside the old, then holds the mailbox until the running handler has ended. */
-  prepare(cell: ModuleCell, order: ModuleOrder, deadlineMs: number): void {
+  prepare(cell: ModuleCell, { module: order, deadlineMs, role, state, holdings, heldSince }: SwapOrder): void {
+    const { environment } = this.#place;
     if (cell.swap !== undefined) {
-      this.#refuse(cell, order, "E_PROBATION", "another swap of this module is in progress");
+      this.#refuse(cell, order.generation, "E_PROBATION", "another swap of this module is in progress");
       return;
     }
-    let next: Incarnation;
-    try {
-      next = this.#runner.incarnate(cell, order);
-      this.#runner.initialize(next);
-    } catch (error) {
-      this.#refuse(cell, order, "E_PROBATION", describeFault(error).text);
-      return;
-    }
-    const now = this.#environment.now();
     const swap: Swap = {
-      next,
-      phase: "quiescing",
-      heldSince: now,
-      stateAtSwap: undefined,
-      previous: undefined,
-      old: { order: cell.order, state: cell.lastState, handles: cell.handles, slots: [] },
+      order,
+      role,
+      steps: SWAP_STEPS.filter(({ roles }) => roles.includes(role)),
+      done: 0,
+      phase: "making",
+      heldSince: heldSince ?? 0,
+      pauseMs: 0,
+      held: 0,
+      state,
+      holdings,
+      armed: [],
+      next: undefined,
+      old: undefined,
+      luggage: undefined,
+      awaited: undefined,
+      heard: new Set(),
+      isReturning: false,
       inputs: [],
       inputBytes: 0,
       lostInputs: new Map(),
-      cancelDeadline: this.#environment.timers.at(now + deadlineMs, () => {
-        this.abort(cell);
-        this.#refuse(cell, order, "E_TIMEOUT", "the running handler did not end in time");
+      cancelDeadline: environment.timers.at(environment.now() + deadlineMs, () => {
+        this.#fail(cell, swap, new Refusal("E_TIMEOUT", "the running handler did not end in time"));
       }),
     };
     cell.swap = swap;
-    this.#environment.gates.invalidate(cell);
-    if (!cell.isActive) this.#capture(cell, swap);
+    this.#advance(cell, "prepare");
   }
 
   /** Puts the prepared version in force; everything that waited goes to it. */
-  flip(cell: ModuleCell): void {
-    const { swap } = cell;
-    if (swap?.phase !== "prepared") return;
-    const { order } = swap.next;
-    swap.phase = "probation";
-    this.#environment.gates.invalidate(cell);
-    swap.previous = cell.incarnation;
-    swap.old.handles = cell.handles.copy();
-    swap.old.slots = [...cell.links.values()];
-    cell.incarnation = swap.next;
-    cell.order = order;
-    cell.generation = order.generation;
-    this.#keepState(cell, swap.stateAtSwap ?? cell.lastState);
-    this.#environment.link(cell, order.slots);
-    cell.state = "idle";
-    const pauseMs = this.#environment.now() - swap.heldSince;
-    // A start notice that the old version has not seen is not for the new one.
-    cell.notices.length = 0;
-    this.#runner.begin(cell, swap.stateAtSwap !== undefined);
-    this.#environment.report({
-      type: "swap-flipped",
-      module: cell.id,
-      generation: order.generation,
-      pauseMs,
-      held: cell.mailbox.length,
-    });
+  flip(cell: ModuleCell, luggage: Luggage | undefined): void {
+    if (cell.swap !== undefined && luggage !== undefined) cell.swap.luggage = luggage;
+    this.#advance(cell, "flip");
   }
 
   /** Gives up before the flip; the old version goes on with what has waited. */
   abort(cell: ModuleCell): void {
     const { swap } = cell;
-    if (swap === undefined || !cell.isHeld) return;
-    swap.cancelDeadline();
-    cell.swap = undefined;
-    this.#environment.ready(cell);
+    if (swap !== undefined && (swap.phase === "making" || swap.phase === "held")) this.#undo(cell, swap);
   }
 
   /** Ends the probation: the old version takes over again, or is kept only until the whole set is known to stay. */
-  settle(cell: ModuleCell, keep: boolean): void {
+  settle(cell: ModuleCell, keep: boolean, luggage: readonly Luggage[]): void {
     const { swap } = cell;
-    if (swap === undefined || cell.isHeld) return;
-    if (!keep) {
-      this.#revert(cell, swap, "order", "rolled back by order");
-      return;
+    if (keep) this.#advance(cell, "settle");
+    else if (swap === undefined) for (const each of luggage) unpack(cell, this.#environment.post, each);
+    else if (swap.role !== "stay" || swap.old !== undefined) {
+      this.#goBack(cell, swap, "order", "rolled back by order", luggage);
     }
-    swap.phase = "settled";
-    this.#environment.report({ type: "swap-settled", module: cell.id, generation: swap.next.order.generation });
   }
 
   /** Drops the old version. */
   finish(cell: ModuleCell): void {
-    if (cell.swap?.phase === "settled") cell.swap = undefined;
+    this.#advance(cell, "finish");
   }
 
-  #capture(cell: ModuleCell, swap: Swap): void {
-    try {
-      swap.stateAtSwap = this.#carryState(cell, swap.next);
-    } catch (error) {
-      this.abort(cell);
-      this.#refuse(
-        cell,
-        swap.next.order,
-        error instanceof Refusal ? "E_STATE" : "E_PROBATION",
-        describeFault(error, swap.next.instance).text,
-      );
+  /** Messages for the module go elsewhere from now on: what waits follows them when these partitions have sent their last. */
+  left(cell: ModuleCell, others: readonly number[]): void {
+    const { swap } = cell;
+    if (swap === undefined) return;
+    swap.awaited = new Set(others.filter((other) => !swap.heard.has(other)));
+    this.#goWhenEmpty(cell, swap);
+  }
+
+  /** A partition has sent its last message for a module that leaves, or is gone. */
+  heard(cell: ModuleCell, partition: number): void {
+    const { swap } = cell;
+    if (swap === undefined) return;
+    swap.heard.add(partition);
+    swap.awaited?.delete(partition);
+    this.#goWhenEmpty(cell, swap);
+  }
+
+  #goWhenEmpty(cell: ModuleCell, swap: Swap): void {
+    if (swap.awaited?.size !== 0) return;
+    swap.awaited = undefined;
+    if (swap.role === "leave") this.#advance(cell, "empty");
+    else if (swap.isReturning) {
+      const luggage = pack(cell, this.#environment.post, swap.inputs);
+      const lost = [...luggage.lost, ...swap.lostInputs];
+      this.#environment.report({ type: "swap-luggage", ...named(cell, swap), luggage: { ...luggage, lost } });
+      this.#environment.remove(cell);
+    }
+  }
+
+  #advance(cell: ModuleCell, signal: Signal): void {
+    const { swap } = cell;
+    for (let step = swap?.steps[swap.done]; swap !== undefined && step !== undefined; step = swap.steps[swap.done]) {
+      if (step.waitsFor === "idle" ? cell.isActive : step.waitsFor !== signal) return;
+      try {
+        step.run(this.#place, cell, swap);
+      } catch (error) {
+        this.#fail(cell, swap, error);
+        return;
+      }
+      swap.done++;
+      swap.phase = step.phase;
+      if (step.waitsFor === "idle") swap.cancelDeadline();
+      const report = step.report?.(this.#place, cell, swap);
+      if (report !== undefined) this.#environment.report(report);
+    }
+    this.#environment.ready(cell);
+  }
+
+  /** @throws the error of a step that cannot be taken back here: the partition ends, and the supervisor decides. */
+  #fail(cell: ModuleCell, swap: Swap, error: unknown): void {
+    const { name } = swap.steps[swap.done] ?? {};
+    if (name === "leave" || name === "finish") throw error;
+    const { cause, text } = describeFault(error, swap.next?.instance);
+    if (swap.old !== undefined || swap.luggage !== undefined || name === "settle") {
+      this.#goBack(cell, swap, cause, text);
       return;
     }
+    this.#undo(cell, swap);
+    const isOwn = error instanceof Refusal && (error.code === "E_STATE" || error.code === "E_TIMEOUT");
+    this.#refuse(cell, swap.order.generation, isOwn ? (error.code as "E_STATE") : "E_PROBATION", text);
+  }
+
+  #undo(cell: ModuleCell, swap: Swap): void {
     swap.cancelDeadline();
-    swap.phase = "prepared";
-    this.#environment.report({ type: "swap-prepared", module: cell.id, generation: swap.next.order.generation });
-  }
-
-  /** Saves the old version's state and hands it to the new one. A dead one's last good state serves as well. */
-  #carryState(cell: ModuleCell, next: Incarnation): SavedState | undefined {
-    const { incarnation } = cell;
-    const saved =
-      incarnation === undefined
-        ? cell.lastState
-        : this.#runner.synchronously(incarnation, () => incarnation.instance.save());
-    // A version that declares no state takes over without any; that is its author's decision.
-    if (saved === undefined || next.order.stateBytes === 0) return undefined;
-    this.#runner.synchronously(next, () => {
-      next.instance.restore(saved);
-    });
-    return saved;
-  }
-
-  /** The old version is as it was at the swap: it gets the start notice and every input since then. */
-  #revert(cell: ModuleCell, swap: Swap, cause: FaultCause | "order", text: string): void {
-    const { previous, inputs, old } = swap;
-    const { generation } = swap.next.order;
-    const wasHeld = cell.state === "held";
-    this.#runner.halt(cell);
-    this.#environment.post.forgetAllOf(cell, swap.next);
+    for (let index = swap.done; index >= 0; index--) swap.steps[index]?.undo?.(this.#place, cell, swap);
     cell.swap = undefined;
-    cell.order = old.order;
-    cell.handles = old.handles;
-    this.#keepState(cell, swap.stateAtSwap ?? old.state);
-    // What was revoked meanwhile is not given back.
-    const isRevoked = ({ slot }: SlotLink): boolean => cell.links.get(slot)?.rights.length === 0;
-    this.#environment.link(
-      cell,
-      old.slots.map((slot) => (isRevoked(slot) ? { ...slot, rights: [] } : slot)),
-    );
-    cell.mailbox.putBack(inputs);
-    for (const [port, count] of swap.lostInputs) cell.mailbox.addLost(port, count);
-    const isAlive = previous !== undefined && !wasHeld;
-    if (isAlive) {
-      cell.incarnation = previous;
-      cell.state = "idle";
-      this.#runner.begin(cell, true);
-    }
-    this.#environment.report({
-      type: "swap-reverted",
-      module: cell.id,
-      generation,
-      cause,
-      text,
-      replayed: inputs.length,
-      isAlive,
-    });
+    if (swap.role === "arrive") this.#environment.remove(cell);
+    else this.#environment.ready(cell);
   }
 
-  /** The state to which a restart goes back, here and in the supervisor, which has it should the partition die. */
-  #keepState(cell: ModuleCell, state: SavedState | undefined): void {
-    cell.lastState = state;
-    cell.startCheckpoint(this.#environment.now());
-    if (state !== undefined) this.#environment.report({ type: "checkpoint", module: cell.id, state });
-  }
-
-  #refuse(
+  /**
+   * The old version is as it was at the swap: it gets the start notice and every input since then. Where it is in another
+   * partition, the module first goes back there.
+   */
+  #goBack(
     cell: ModuleCell,
-    { generation }: ModuleOrder,
-    code: "E_STATE" | "E_TIMEOUT" | "E_PROBATION",
+    swap: Swap,
+    cause: FaultCause | "order",
     text: string,
+    luggage: readonly Luggage[] = [],
   ): void {
-    this.#environment.report({ type: "swap-refused", module: cell.id, generation, code, text });
+    const { runner, environment } = this.#place;
+    if (swap.role === "arrive") {
+      if (swap.isReturning) return;
+      if (swap.luggage !== undefined) unpack(cell, environment.post, swap.luggage);
+      runner.halt(cell);
+      environment.post.forgetAllOf(cell, swap.next);
+      swap.phase = "held";
+      swap.isReturning = true;
+      environment.report({ type: "swap-returning", ...named(cell, swap), cause, text });
+      return;
+    }
+    this.#undo(cell, swap);
+    for (const each of luggage.toReversed()) unpack(cell, environment.post, each);
+    const isAlive = cell.incarnation !== undefined;
+    if (isAlive) runner.begin(cell, true);
+    const replayed = luggage.reduce((sum, each) => sum + each.replayed, swap.inputs.length);
+    environment.report({ type: "swap-reverted", ...named(cell, swap), cause, text, replayed, isAlive });
   }
+
+  #refuse({ id }: ModuleCell, generation: number, code: "E_STATE" | "E_TIMEOUT" | "E_PROBATION", text: string): void {
+    this.#environment.report({ type: "swap-refused", module: id, generation, code, text });
+  }
+}
+
+function made({ next }: Swap): Incarnation {
+  if (next === undefined) throw new Error("the new version has not been made");
+  return next;
+}
+
+function named(
+  { id }: ModuleCell,
+  { order: { generation } }: Swap,
+): { readonly module: number; readonly generation: number } {
+  return { module: id, generation };
+}
+
+/** The state to which a restart goes back, here and in the supervisor, which has it should the partition die. */
+function keepState({ report, now }: Environment, cell: ModuleCell, state: SavedState | undefined): void {
+  cell.lastState = state;
+  cell.startCheckpoint(now());
+  if (state !== undefined) report({ type: "checkpoint", module: cell.id, state });
 }
 
 function record(swap: Swap, message: Message): void {

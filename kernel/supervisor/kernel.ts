@@ -80,6 +80,9 @@ export class Kernel {
     this.#options = options;
     this.#swaps = new SwapCoordinator({
       order: this.#order.bind(this),
+      route: this.#route.bind(this),
+      place: this.#place.bind(this),
+      keep: this.#keep.bind(this),
       links: (record) => {
         this.#bind(record);
         return this.#links(record);
@@ -120,8 +123,7 @@ export class Kernel {
    */
   load(spec: ModuleSpec, admitted: AdmittedModule, state?: SavedState): string[] {
     if (this.#modules.has(spec.name)) throw new Refusal("E_BUSY", `there is a module ${spec.name} already`);
-    const partition = this.#partitions.findIndex((candidate) => candidate.spec.name === spec.partition);
-    if (partition < 0) throw new Refusal("E_UNKNOWN", `there is no partition ${spec.partition}`);
+    const partition = this.#partitionOf(spec);
     checkGrants(spec, admitted);
     const record = new ModuleRecord(this.#ids.next(), spec, admitted, partition);
     record.state = state;
@@ -213,12 +215,11 @@ export class Kernel {
     const set = requests.map(({ name, admitted, spec }) => {
       const record = this.#find(name);
       checkGrants(spec ?? record.spec, admitted);
-      if (spec !== undefined && spec.partition !== record.spec.partition) {
-        const partitions = { expected: record.spec.partition, found: spec.partition };
-        throw new Refusal("E_CONFIG", `${name} can't move to another partition in a swap`, partitions);
-      }
+      const to = spec === undefined ? record.partition : this.#partitionOf(spec);
+      if (this.#partitions[to]?.isAlive !== true)
+        throw new Refusal("E_BUSY", `the partition of ${name} is being replaced`);
       checkPorts(record.admitted, admitted);
-      return { record, admitted, spec: spec ?? record.spec };
+      return { record, admitted, spec: spec ?? record.spec, to };
     });
     const after = new Map<string, Party>(this.#modules);
     for (const { record, admitted, spec } of set) after.set(spec.name, record.successor(admitted, spec));
@@ -279,10 +280,11 @@ export class Kernel {
   async inspect(): Promise<Inspection> {
     const answers = await Promise.all(this.#partitions.map((partition) => this.#inspect(partition)));
     const modules = answers
-      .flatMap((answer) => answer?.modules ?? [])
-      .flatMap((row): ModuleRow[] => {
+      .flatMap((answer, index) => (answer?.modules ?? []).map((row) => ({ row, index })))
+      .flatMap(({ row, index }): ModuleRow[] => {
         const record = this.#byId.get(row.module);
-        if (record === undefined) return [];
+        // One that moves has a cell in both.
+        if (record?.partition !== index) return [];
         const { name, partition } = record.spec;
         const state = record.status === "held" ? "held" : row.state;
         return [
@@ -327,6 +329,12 @@ export class Kernel {
     return this.#spare !== undefined;
   }
 
+  #partitionOf({ partition }: ModuleSpec): number {
+    const index = this.#partitions.findIndex(({ spec }) => spec.name === partition);
+    if (index < 0) throw new Refusal("E_UNKNOWN", `there is no partition ${partition}`);
+    return index;
+  }
+
   #find(name: string): ModuleRecord {
     const record = this.#modules.get(name);
     if (record === undefined) throw new Refusal("E_UNKNOWN", `there is no module ${name}`);
@@ -339,9 +347,32 @@ export class Kernel {
     throw new Refusal("E_BUSY", `${name} is being swapped`, { hint: "try again when the swap has ended" });
   }
 
-  #order(record: ModuleRecord, order: Order): void {
+  #order(record: ModuleRecord, order: Order, partition = record.partition): void {
     if (order.type !== "load") this.#tellLinks();
-    this.#partitions[record.partition]?.order(order);
+    this.#partitions[partition]?.order(order);
+  }
+
+  #route(record: ModuleRecord, partition: number): void {
+    for (const from of this.#modules.values()) {
+      const edges = this.#links(from).flatMap((slot) => slot.edges.filter(({ module }) => module === record.id));
+      for (const { edge, depth, overflow } of edges)
+        this.#partitions[partition]?.order({ type: "route", edge, depth, overflow });
+    }
+  }
+
+  #place(record: ModuleRecord, partition: number, generation: number, isLeft: boolean): void {
+    const from = this.#partitions[record.partition];
+    record.partition = partition;
+    record.isMoved = true;
+    const alive = this.#partitions.filter((other) => other !== from && other.isAlive);
+    const others = alive.map(({ index }) => index);
+    const left = from && isLeft ? { left: { partition: from.index, life: from.life, others } } : {};
+    this.#broadcast({ type: "place", module: record.id, partition, generation, ...left });
+  }
+
+  #keep(record: ModuleRecord, state: SavedState): void {
+    record.state = state;
+    this.#options.onState?.(record.spec.name, state);
   }
 
   #broadcast(order: Order): void {
@@ -389,6 +420,8 @@ export class Kernel {
     for (const record of this.#modules.values()) {
       record.level = -1;
       this.#links(record);
+      const { id, isMoved, generation, partition: place } = record;
+      if (isMoved) partition?.order({ type: "place", module: id, partition: place, generation });
     }
     for (const other of this.#partitions) {
       if (partition === undefined || other.index === index || (other.index < index && this.#watch === undefined))
@@ -490,8 +523,9 @@ export class Kernel {
     }
     if (report.type === "up" || report.type === "host-cancel") return;
     const record = this.#byId.get(report.module);
-    // A report from the partition that a module has left is late news.
-    if (record?.partition !== index) return;
+    if (record === undefined) return;
+    // A report from the partition that a module has left is late news, but for those of its leaving.
+    if (record.partition !== index && report.type !== "answered" && !report.type.startsWith("swap-")) return;
     const module = record.spec.name;
     switch (report.type) {
       case "loaded":
@@ -501,8 +535,10 @@ export class Kernel {
         this.#onFault(record, report);
         return;
       case "checkpoint":
-        record.state = report.state;
-        this.#options.onState?.(module, report.state);
+        if (!this.#swaps.defers(record, report.state)) this.#keep(record, report.state);
+        return;
+      case "answered":
+        this.#order(record, report);
         return;
       case "failure":
         this.#options.onFailure?.(report.failure);
@@ -667,10 +703,11 @@ export class Kernel {
     if (this.#stopping || lost === undefined) return;
     const since = performance.now();
     this.#options.onEvent({ type: "partition-lost", partition: lost.spec.name, reason });
-    for (const record of this.#modules.values()) {
-      if (record.partition !== index) continue;
-      this.#swaps.onPartitionLost(record);
-      this.#miss(record);
+    const members = [...this.#modules.values()].filter(({ partition }) => partition === index);
+    this.#swaps.onPartitionLost(index);
+    for (const record of members) {
+      // One that has only tried to move here goes on where it was.
+      if (record.partition === index) this.#miss(record);
       this.#broadcast({ type: "module-dead", module: record.id });
     }
     const verdict = lost.history.failed(since);

@@ -17,6 +17,8 @@ export class ModuleRecord {
   spec: ModuleSpec;
   admitted: AdmittedModule;
   partition: number;
+  /** Capabilities for it may name another partition than where it is. */
+  isMoved = false;
   generation = 1;
   /** Of calling: see `callLevels`. -1 until it has been told to every partition. */
   level = -1;

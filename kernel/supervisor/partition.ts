@@ -125,6 +125,10 @@ export class PartitionHandle {
     control.announceOrder();
   }
 
+  get isAlive(): boolean {
+    return !this.#ended;
+  }
+
   /** Resolves when the worker has entered its loop. */
   started(): Promise<void> {
     return this.#up;

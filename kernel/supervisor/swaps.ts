@@ -1,7 +1,7 @@
 /** Swaps of one or several modules as one set: all are prepared before any is flipped, and all go back together. */
 import type { AdmittedModule } from "../admission.ts";
 import { Refusal } from "../errors.ts";
-import type { Order, Report, SlotLink } from "../partition/protocol.ts";
+import type { Luggage, ModuleOrder, Order, Report, SavedState, SlotLink } from "../partition/protocol.ts";
 import type { Grant, ModuleSpec } from "../system.ts";
 import type { KernelEvent, ResourceBinding } from "./events.ts";
 import type { ModuleRecord, ModuleStatus } from "./modules.ts";
@@ -26,6 +26,8 @@ interface Candidate {
   readonly record: ModuleRecord;
   readonly admitted: AdmittedModule;
   readonly spec: ModuleSpec;
+  /** Partition where the new version is to run. */
+  readonly to: number;
 }
 
 /** What a record holds of one version, to be put in force or back. */
@@ -43,11 +45,29 @@ interface Member {
   readonly oldStatus: ModuleStatus;
   /** Of the new version's instance. */
   readonly generation: number;
+  readonly module: ModuleOrder;
+  readonly deadlineMs: number;
+  /** Partitions of the old and of the new version. */
+  readonly from: number;
+  readonly to: number;
+  /** The new version is in force. */
+  isFlipped: boolean;
+  /** The new version's last good state. */
+  latest: SavedState | undefined;
+  /** What the module has left behind, until the new version is in force with it. */
+  luggage: Luggage | undefined;
+  returning: Pick<Extract<Report, { type: "swap-returning" }>, "cause" | "text"> | undefined;
 }
 
 /** What the coordinator needs of the kernel. */
 export interface SwapEnvironment {
-  readonly order: (record: ModuleRecord, order: Order) => void;
+  readonly order: (record: ModuleRecord, order: Order, partition?: number) => void;
+  /** Tells a partition of every route to the module, before messages may come by them. */
+  readonly route: (record: ModuleRecord, partition: number) => void;
+  /** Puts the module into that partition: messages for it go there, and what has left is told of the last one. */
+  readonly place: (record: ModuleRecord, partition: number, generation: number, isLeft: boolean) => void;
+  /** Keeps a state as the module's last good one. */
+  readonly keep: (record: ModuleRecord, state: SavedState) => void;
   /** Binds the record's grants where they are not yet, and says where its slots lead. */
   readonly links: (record: ModuleRecord) => SlotLink[];
   readonly release: (bindings: readonly number[]) => void;
@@ -157,11 +177,25 @@ export class SwapCoordinator {
     if (set === undefined || member === undefined || !("generation" in report)) return;
     if (report.generation !== member.generation) return;
     switch (report.type) {
+      case "swap-saved":
+        this.#arrive(set, member, report);
+        return;
       case "swap-prepared":
         this.#prepared(set, record);
         return;
-      case "swap-refused":
-        this.#refused(set, record, new Refusal(report.code, `${record.spec.name}: ${report.text}`));
+      case "swap-refused": {
+        const refusal = new Refusal(report.code, `${record.spec.name}: ${report.text}`);
+        if (set.phase === "preparing") this.#refused(set, refusal);
+        else this.#putBack(set, member, refusal);
+        return;
+      }
+      case "swap-luggage":
+        this.#packed(set, member, report.luggage);
+        return;
+      case "swap-returning":
+        member.returning = report;
+        this.#environment.place(record, member.from, member.generation, true);
+        this.#goBack(set, failure(member, report.cause, report.text), member);
         return;
       case "swap-flipped":
         this.#flipped(set, member, report.pauseMs, report.held);
@@ -177,17 +211,30 @@ export class SwapCoordinator {
   }
 
   /** A member's partition died: before the flip the set is given up, afterwards it goes back. */
-  onPartitionLost(record: ModuleRecord): void {
-    const set = this.#set;
-    const member = set?.members.find((candidate) => candidate.record === record);
-    if (set === undefined || member === undefined) return;
-    const refusal = new Refusal("E_PROBATION", `the partition of ${record.spec.name} was lost during the swap`);
-    if (set.phase === "preparing") {
-      this.#refused(set, record, refusal);
-      return;
+  onPartitionLost(index: number): void {
+    for (const member of this.#set?.members ?? []) {
+      const set = this.#set;
+      const { record, from, to, generation } = member;
+      if (set === undefined || (from !== index && to !== index)) continue;
+      const refusal = new Refusal("E_PROBATION", `the partition of ${record.spec.name} was lost during the swap`);
+      if (set.phase === "preparing") {
+        this.#refused(set, refusal);
+        return;
+      }
+      if (from !== to) this.#environment.place(record, from, generation, false);
+      this.#goBack(set, refusal, member);
+      if (from === index) {
+        if (from !== to) this.#environment.order(record, { type: "unload", module: record.id }, to);
+        this.#putBack(set, member, refusal);
+      } else this.#recall(member);
     }
-    this.#putInForce(member, member.old);
-    this.#goBack(set, refusal, record);
+  }
+
+  /** True where the state is of a version that may still go back: it is kept when that version is there to stay. */
+  defers(record: ModuleRecord, state: SavedState): boolean {
+    const member = this.#set?.members.find((candidate) => candidate.record === record);
+    if (member?.isFlipped === true) member.latest = state;
+    return member?.isFlipped === true;
   }
 
   stop(): void {
@@ -198,37 +245,76 @@ export class SwapCoordinator {
     for (const tell of set?.onEnded ?? []) tell();
   }
 
-  #prepare({ record, admitted, spec }: Candidate, deadlineMs: number): Member {
+  #prepare({ record, admitted, spec, to }: Candidate, deadlineMs: number): Member {
     const generation = record.nextGeneration();
     const next = record.successor(admitted, spec);
     const module = moduleOrder(next, this.#environment.links(next), generation);
-    this.#environment.order(record, { type: "prepare-swap", module, deadlineMs });
-    return { record, next: version(next), old: version(record), oldStatus: record.status, generation };
+    const { partition: from, status: oldStatus } = record;
+    this.#environment.order(record, { type: "prepare-swap", module, deadlineMs, role: from === to ? "stay" : "leave" });
+    const versions = { next: version(next), old: version(record), oldStatus, generation, module };
+    const progress = { isFlipped: false, latest: undefined, luggage: undefined, returning: undefined };
+    return { record, ...versions, deadlineMs, from, to, ...progress };
+  }
+
+  /** The old version has saved its state and holds still: the new one is made in the other partition. */
+  #arrive(set: SwapSet, member: Member, { state, holdings, heldSince }: Extract<Report, { type: "swap-saved" }>): void {
+    if (set.phase !== "preparing") return;
+    const { record, to, module, deadlineMs } = member;
+    this.#environment.route(record, to);
+    const saved = { state, holdings, heldSince };
+    this.#environment.order(record, { type: "prepare-swap", module, deadlineMs, role: "arrive", ...saved }, to);
   }
 
   #prepared(set: SwapSet, record: ModuleRecord): void {
     set.waiting.delete(record.id);
     if (set.phase !== "preparing" || set.waiting.size > 0) return;
     set.phase = "flipping";
-    for (const { record: member } of set.members) {
+    for (const { record: member, from, to, generation } of set.members) {
       set.waiting.add(member.id);
-      this.#environment.order(member, { type: "flip-swap", module: member.id });
+      if (from === to) this.#environment.order(member, { type: "flip-swap", module: member.id });
+      else this.#environment.place(member, to, generation, true);
     }
   }
 
-  #refused(set: SwapSet, record: ModuleRecord, refusal: Refusal): void {
-    for (const member of set.members) {
-      const { record: other } = member;
-      if (other !== record) this.#environment.order(other, { type: "abort-swap", module: other.id });
-      this.#releaseAllBut(member.next, member.old);
+  /** What waited where the module was goes after it, or back to it. */
+  #packed(set: SwapSet, member: Member, luggage: Luggage): void {
+    const { record, returning } = member;
+    const { luggage: before } = member;
+    member.luggage = luggage;
+    if (returning !== undefined) this.#recall(member, before === undefined ? [luggage] : [before, luggage]);
+    else if (set.reverted !== undefined && record.partition === member.from) this.#recall(member);
+    else if (set.reverted !== undefined) this.#sendBack(record);
+    else this.#environment.order(record, { type: "flip-swap", module: record.id, luggage });
+  }
+
+  /** The old version goes on, with what came meanwhile. */
+  #recall(
+    { record, from, luggage, isFlipped }: Member,
+    brought = luggage === undefined || isFlipped ? [] : [luggage],
+  ): void {
+    const order = { type: "settle-swap", module: record.id, keep: false, luggage: brought } as const;
+    this.#environment.order(record, order, from);
+  }
+
+  #sendBack(record: ModuleRecord): void {
+    this.#environment.order(record, { type: "settle-swap", module: record.id, keep: false });
+  }
+
+  #refused(set: SwapSet, refusal: Refusal): void {
+    for (const { record, from, to, next, old } of set.members) {
+      for (const place of new Set([from, to]))
+        this.#environment.order(record, { type: "abort-swap", module: record.id }, place);
+      this.#releaseAllBut(next, old);
     }
     this.#end(set);
     set.reject(refusal);
     // A failure that the swap would have healed is healed now.
-    for (const { record: other } of set.members) if (other.status === "failed") this.#environment.restart(other);
+    for (const { record } of set.members) if (record.status === "failed") this.#environment.restart(record);
   }
 
   #flipped(set: SwapSet, member: Member, pauseMs: number, held: number): void {
+    member.isFlipped = true;
+    member.luggage = undefined;
     // Another member has gone back already: this one's order to go back is under way.
     if (set.reverted !== undefined) return;
     set.waiting.delete(member.record.id);
@@ -249,11 +335,13 @@ export class SwapCoordinator {
     if (set.phase !== "settling" || set.reverted !== undefined) return;
     set.waiting.delete(record.id);
     if (set.waiting.size > 0) return;
-    for (const member of set.members) {
-      this.#environment.order(member.record, { type: "finish-swap", module: member.record.id });
-      this.#releaseAllBut(member.old, member.next);
+    for (const { record: member, from, to, next, old, latest } of set.members) {
+      for (const place of new Set([from, to]))
+        this.#environment.order(member, { type: "finish-swap", module: member.id }, place);
+      if (latest !== undefined) this.#environment.keep(member, latest);
+      this.#releaseAllBut(old, next);
       // A target that the new version is not granted any more is lost to whoever got it from the old one, too.
-      this.#environment.trim(member.record);
+      this.#environment.trim(member);
     }
     this.#environment.emit({ type: "committed", modules: set.members.map(({ record: { spec } }) => spec.name) });
     this.#end(set);
@@ -261,36 +349,41 @@ export class SwapCoordinator {
 
   #reverted(set: SwapSet, member: Member, report: Extract<Report, { type: "swap-reverted" }>): void {
     const { record } = member;
-    const { name } = record.spec;
-    const { cause, text, replayed, isAlive } = report;
+    const { replayed, isAlive } = report;
+    const { cause, text } = member.returning ?? report;
     this.#putInForce(member, member.old);
     // Unless it has been restarted since: that instance has a later one.
     record.generation = Math.max(record.generation, member.generation);
-    this.#environment.emit({ type: "swap-reverted", module: name, cause, text, replayed });
+    this.#environment.emit({ type: "swap-reverted", module: record.spec.name, cause, text, replayed });
     if (!isAlive && member.oldStatus === "held") this.#environment.hold(record, "it was held before the swap");
     else if (!isAlive) this.#environment.restart(record);
-    this.#goBack(set, new Refusal("E_PROBATION", `${name} failed on probation (${cause}): ${text}`), record);
+    this.#putBack(set, member, failure(member, cause, text));
   }
 
-  /** One member went back: so do the others, and the old links with them. */
-  #goBack(set: SwapSet, refusal: Refusal, first: ModuleRecord): void {
-    if (set.reverted === undefined) {
-      set.reverted = refusal;
-      set.waiting.clear();
-      for (const { record } of set.members) {
-        if (record !== first) {
-          set.waiting.add(record.id);
-          this.#environment.order(record, { type: "settle-swap", module: record.id, keep: false });
-        }
-      }
-      set.reject(refusal);
-      set.onReverted(refusal);
-    }
-    set.waiting.delete(first.id);
+  /** The old version of a member is in force again: so shall those of the others be. */
+  #putBack(set: SwapSet, member: Member, refusal: Refusal): void {
+    this.#putInForce(member, member.old);
+    member.isFlipped = false;
+    this.#goBack(set, refusal, member);
+    set.waiting.delete(member.record.id);
     if (set.waiting.size > 0) return;
     for (const { next, old } of set.members) this.#releaseAllBut(next, old);
     for (const { record } of set.members) this.#environment.trim(record);
     this.#end(set);
+  }
+
+  /** One member goes back: so do the others. */
+  #goBack(set: SwapSet, refusal: Refusal, first: Member): void {
+    if (set.reverted !== undefined) return;
+    set.reverted = refusal;
+    for (const { record, from, to, luggage, isFlipped } of set.members) {
+      set.waiting.add(record.id);
+      // What has not all come yet to where it goes is sent back when it has.
+      const isThere = from === to || luggage !== undefined || isFlipped;
+      if (record !== first.record && isThere) this.#sendBack(record);
+    }
+    set.reject(refusal);
+    set.onReverted(refusal);
   }
 
   #end(set: SwapSet): void {
@@ -322,4 +415,8 @@ function nothing(): void {
 
 function version({ admitted, spec, grants, bindings }: ModuleRecord): Version {
   return { admitted, spec, grants, bindings };
+}
+
+function failure({ record }: Member, cause: string, text: string): Refusal {
+  return new Refusal("E_PROBATION", `${record.spec.name} failed on probation (${cause}): ${text}`);
 }

@@ -167,6 +167,21 @@ describe("a configuration that comes with a set", () => {
     expect((await running.kernel.top()).find(({ name }) => name === "later")?.partition).toBe("wing");
   });
 
+  test("moves a module to another partition with its state, and back where the set goes back", async () => {
+    await boot([specOf("stays"), specOf("moves")]);
+    for (const name of ["moves", "moves", "stays"]) await count(name);
+    const moved = specOf("moves", "site/moves", { partition: "wing" });
+    const placeOf = async (): Promise<(string | undefined)[]> =>
+      (await running.kernel.top()).filter(({ name }) => name === "moves").map(({ partition }) => partition);
+    for (const outcome of ["rollback", "commit"] as const) {
+      await change([offer("stays"), offer("moves")], [specOf("stays"), moved], ["main", "wing"]);
+      expect(await placeOf()).toEqual(["wing"]);
+      await updates[outcome]();
+      expect(await placeOf()).toEqual([outcome === "commit" ? "wing" : "main"]);
+    }
+    expect(await Promise.all([count("moves"), count("stays")])).toEqual([3, 2]);
+  });
+
   test("that goes back restores modules, grants and states as they were", async () => {
     await boot([specOf("stays"), specOf("goes"), specOf("turns")]);
     for (const name of ["goes", "goes", "goes", "turns"]) await count(name);

@@ -107,7 +107,7 @@ describe("policy", () => {
     expect(await runtime(configured([spec])).policy(offered(item))).toEqual([]);
   });
 
-  test("refuses a configuration that moves a module, or changes a heap, while they run", async () => {
+  test("refuses a configuration that changes a heap while its partition runs; a module may move", async () => {
     const updates = runtime(configured([spec]));
     const admitted = await admitModule(moduleBinary(watModule("", ECHO), manifestFields("worker")), spec);
     updates.begin(configured([spec]), [{ spec, admitted, envelope: "00" }]);
@@ -120,7 +120,7 @@ describe("policy", () => {
     const of = async (configuration: GatewayConfiguration): Promise<string[]> =>
       (await updates.policy({ ...offered(document([])), configuration })).map((refusal) => refusal.describe());
     expect(await of(configured([spec], ["main", "other"]))).toEqual([]);
-    expect((await of(moved))[0]).toMatch(/^E_CONFIG: worker can't move.*take the module away with one plan/);
+    expect(await of(moved)).toEqual([]);
     expect((await of(resized))[0]).toMatch(/^E_CONFIG: the heap of partition main/);
   });
 

@@ -35,6 +35,9 @@ async function bench(): Promise<Bench> {
       orders.push({ module: to.spec.name, order });
     },
     links: () => [],
+    route: nothing,
+    place: nothing,
+    keep: nothing,
     release: nothing,
     restart: nothing,
     hold: nothing,
@@ -51,7 +54,9 @@ async function bench(): Promise<Bench> {
     start: async () =>
       await swaps
         .swap(
-          members.map((member) => ({ record: member, admitted: member.admitted, spec: member.spec })),
+          members.map((member) => {
+            return { record: member, admitted: member.admitted, spec: member.spec, to: member.partition };
+          }),
           1000,
         )
         .then(

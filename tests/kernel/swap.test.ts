@@ -321,7 +321,7 @@ describe("a swap that is refused", () => {
     ["another swap is in progress", "E_BUSY"],
     ["there is no such module", "E_UNKNOWN"],
     ["the set is empty", "E_UNKNOWN"],
-    ["the module would move to another partition", "E_CONFIG"],
+    ["there is no such partition", "E_UNKNOWN"],
     ["the binary asks for more than is granted", "E_CAP"],
     ["the binary is another module's", "E_MANIFEST"],
   ])("because %s (%s), before anything is tried", async (reason, code) => {
@@ -336,8 +336,10 @@ describe("a swap that is refused", () => {
     const slots = { log: { interface: "log", rights: ["write"], port: null } };
     const requests = {
       E_BUSY: [request],
-      E_UNKNOWN: reason === "the set is empty" ? [] : [{ ...request, name: "constructor" }],
-      E_CONFIG: [{ ...request, spec: moduleSpec("counter", [REPORT], { partition: "other" }) }],
+      E_UNKNOWN: {
+        "the set is empty": [],
+        "there is no such partition": [{ ...request, spec: moduleSpec("counter", [REPORT], { partition: "none" }) }],
+      }[reason] ?? [{ ...request, name: "constructor" }],
       E_CAP: [{ ...request, admitted: await version(counter(2, "", "", log), 2, { grants, slots }) }],
       E_MANIFEST: [{ ...request, admitted: await version(counter(2), 2, {}, "other") }],
     }[code];
