@@ -117,10 +117,6 @@ export class PostOffice {
     return this.#places.size === 0 ? partition : (this.#places.get(module) ?? partition);
   }
 
-  edge(id: number): Edge | undefined {
-    return this.#edges.get(id);
-  }
-
   route(edge: number, depth: number, overflow: Edge["overflow"]): void {
     const known = this.#edges.get(edge);
     if (known === undefined) this.#edges.set(edge, makeEdge(edge, depth, overflow));

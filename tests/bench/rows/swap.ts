@@ -70,7 +70,7 @@ async function handled(product: Product): Promise<number> {
 }
 
 export async function measureSwapPause(quick: boolean): Promise<BenchRow[]> {
-  const swaps = quick ? 20 : 300;
+  const swaps = quick ? 20 : 1000;
   const product = await Product.start();
   await product.load("sink", sinkLoad(0));
   await product.load("source", { wat: SOURCE, out: "sink.in", rights: ["send"], depth: DEPTH, timer: true });
