@@ -22,6 +22,8 @@ export class FailureWatch {
         return this.#failed(event.module, `${event.cause}: ${event.text}`);
       case "held":
         return this.#failed(event.module, event.reason);
+      case "refused":
+        return this.#failed(event.module, event.text);
       case "restarted":
         return this.#failed(event.module, `it was started again (${event.cause})`);
       case "loaded":

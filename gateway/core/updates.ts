@@ -1,5 +1,5 @@
 /** What the core does for the update agent: policy, staging, swap, probation, commit and rollback of a set of modules. */
-import type { AdmittedModule, Kernel, ModuleSpec, PartitionSpec } from "../../kernel/index.ts";
+import type { AdmittedModule, Kernel, ModuleRow, ModuleSpec, PartitionSpec } from "../../kernel/index.ts";
 import { Refusal } from "../../kernel/index.ts";
 import type { GatewayConfiguration } from "../config/index.ts";
 import type { ModuleDocument } from "../envelopes/index.ts";
@@ -12,6 +12,8 @@ type RuntimeHandlers = Pick<TrustHandlers, "policy" | "stage" | "swap" | "probat
 
 /** How often a set on probation is asked whether it has handled enough messages. */
 const PROBATION_POLL_MS = 50;
+/** So many times the least time on probation prove a module that nobody sends anything. */
+const QUIET_FACTOR = 6;
 
 export interface UpdateEnvironment {
   readonly kernel: Kernel;
@@ -112,28 +114,32 @@ export class UpdateRuntime implements RuntimeHandlers {
     return { pauseMs };
   }
 
-  /** Proven when the time has passed without a fault and every new version has handled enough messages. */
+  /**
+   * Proven when the time has passed without a fault and every new version has handled enough messages. One to which nobody
+   * has sent any is proven by a longer time: an alarm may not go off for years, and must be updated all the same.
+   */
   async probation(milliseconds: number, messages: number, modules: readonly string[]): Promise<void> {
     const trial = this.#trial;
-    if (trial === undefined) return this.#failures.during(milliseconds, modules);
     const { kernel } = this.#environment;
-    const swapped = swappedNames(trial);
-    const watched = [...trial.added.keys()];
-    // One whose binary is the same has nothing to prove by messages: an alarm may not go off for years.
-    const proving = [...trial.changed].flatMap(([name, { envelope }]) =>
-      this.#running.get(name)?.envelope === envelope ? [] : [name],
-    );
-    const before = await this.#activations(proving);
+    const swapped = trial === undefined ? [] : swappedNames(trial);
+    const watched = trial === undefined ? modules : [...trial.added.keys()];
+    const proving = trial === undefined ? modules : this.#newVersions(trial);
+    const before = await this.#rows(proving);
+    // The start notice may be one of them, and is no message.
+    const activations = messages === 0 ? 0 : messages + 1;
+    const quietAt = performance.now() + milliseconds * QUIET_FACTOR;
     const well = (time: number): Promise<unknown> =>
       Promise.all([
         this.#failures.during(time, watched),
-        trial.isSwapped ? kernel.probation(swapped, time) : Promise.resolve(),
+        swapped.length > 0 ? kernel.probation(swapped, time) : Promise.resolve(),
       ]);
     await well(milliseconds);
     for (;;) {
-      const now = await this.#activations(proving);
-      // The start notice is one activation, so a module that only waits still needs one message more.
-      if (proving.every((name) => (now.get(name) ?? 0) - (before.get(name) ?? 0) >= messages)) return;
+      const now = await this.#rows(proving);
+      const hasHandled = (name: string): boolean =>
+        (now.get(name)?.activations ?? 0) - (before.get(name)?.activations ?? 0) >= activations;
+      const isQuiet = (name: string): boolean => now.get(name)?.queued === 0 && performance.now() >= quietAt;
+      if (proving.every((name) => hasHandled(name) || isQuiet(name))) return;
       await well(PROBATION_POLL_MS);
     }
   }
@@ -237,9 +243,16 @@ export class UpdateRuntime implements RuntimeHandlers {
     for (const grant of grants) this.#environment.emit({ type, module, slot: grant.slot, grant });
   }
 
-  async #activations(names: readonly string[]): Promise<Map<string, number>> {
+  /** Those with another binary; where only grants have changed there is nothing to prove by messages. */
+  #newVersions({ changed }: Trial): string[] {
+    return [...changed].flatMap(([name, { envelope }]) =>
+      this.#running.get(name)?.envelope === envelope ? [] : [name],
+    );
+  }
+
+  async #rows(names: readonly string[]): Promise<Map<string, ModuleRow>> {
     const rows = await this.#environment.kernel.top();
-    return new Map(rows.filter(({ name }) => names.includes(name)).map(({ name, activations }) => [name, activations]));
+    return new Map(rows.filter(({ name }) => names.includes(name)).map((row) => [row.name, row]));
   }
 }
 

@@ -228,6 +228,59 @@ describe("a configuration that comes with a set", () => {
   });
 });
 
+describe("the probation of a set that was swapped", () => {
+  test("lasts until the new version has handled its messages, or six times as long where nobody sends any", async () => {
+    await boot([specOf("worker"), specOf("alarm")]);
+    await change([offer("worker", 2), offer("alarm")], [specOf("worker"), specOf("alarm")]);
+    const binding = running.bindings.findLast(({ module }) => module === "worker")?.id ?? 0;
+    const sending = setInterval(() => {
+      running.kernel.event(binding, new Uint8Array([0xf6]));
+    }, 20);
+    await updates.probation(50, 2, []);
+    clearInterval(sending);
+    expect(reportsOf(running, "worker").length).toBeGreaterThanOrEqual(2);
+    await updates.commit();
+    await change([offer("worker", 2), offer("alarm", 2)], [specOf("worker"), specOf("alarm")]);
+    const begun = performance.now();
+    await updates.probation(50, 1, []);
+    expect(performance.now() - begun).toBeGreaterThanOrEqual(300);
+    await updates.commit();
+    expect((await running.kernel.top()).map(({ version }) => version)).toEqual(["2.0.0", "2.0.0"]);
+  });
+});
+
+describe("a module that crashes in a loop after its commit", () => {
+  const trapping = counter().replace("(drop (call $report", "(unreachable) (drop (call $report");
+
+  async function crash(name: string): Promise<void> {
+    const ends = () => running.events.filter(({ type }) => type === "restarted" || type === "held").length;
+    const before = ends();
+    const binding = running.bindings.findLast((bound) => bound.module === name && bound.slot === "north");
+    running.kernel.event(binding?.id ?? 0, new Uint8Array([0xf6]));
+    await running.until(() => (ends() > before ? true : undefined), `the end of ${name}`);
+  }
+
+  test("is held in the version that was committed, and the next update frees it", async () => {
+    await boot([specOf("worker"), specOf("stays")]);
+    for (let time = 0; time < 3; time++) await count("worker");
+    await change([offer("worker", 2, trapping), offer("stays")], [specOf("worker"), specOf("stays")]);
+    await updates.probation(20, 0, []);
+    await updates.commit();
+    const row = async () => (await running.kernel.top()).find(({ name }) => name === "worker");
+    for (let time = 0; time < 20 && (await row())?.state !== "held"; time++) await crash("worker");
+    expect(await row()).toMatchObject({ state: "held", version: "2.0.0" });
+    await updates.rollback();
+    expect(await row()).toMatchObject({ state: "held", version: "2.0.0" });
+    await change([offer("worker", 3), offer("stays")], [specOf("worker"), specOf("stays")]);
+    await updates.probation(20, 0, []);
+    await updates.commit();
+    expect((await row())?.version).toBe("3.0.0");
+    // The state that it crashed with again is gone: it may have been the reason.
+    expect(await count("worker")).toBe(1);
+    expect(await count("stays")).toBe(1);
+  });
+});
+
 describe("the probation of a set that the boot has started", () => {
   test("fails with the first fault of one of its modules, even one that came before anybody asked", async () => {
     await boot([specOf("crashes")], counter("(unreachable)"));
@@ -246,6 +299,19 @@ describe("the probation of a set that the boot has started", () => {
     const binding = running.bindings.find(({ slot }) => slot === "north")?.id ?? 0;
     running.kernel.event(binding, new Uint8Array([0xf6]));
     await expect(watched).rejects.toMatchObject({ code: "E_PROBATION" });
+  });
+
+  test("fails with a module that was refused at the start, and so does not run at all", async () => {
+    await boot([specOf("stays")]);
+    updates.observe({ type: "refused", module: "gone", code: "E_WASM", text: "E_WASM: no module" });
+    await expect(updates.probation(5000, 0, ["stays", "gone"])).rejects.toMatchObject({ code: "E_PROBATION" });
+  });
+
+  test("waits for messages as after a swap", async () => {
+    await boot([specOf("stays")]);
+    const begun = performance.now();
+    await updates.probation(30, 1, ["stays"]);
+    expect(performance.now() - begun).toBeGreaterThanOrEqual(180);
   });
 
   test("is not failed by a module outside the set, and ends when its time is over", async () => {
