@@ -68,18 +68,14 @@ export interface ConfigurationOptions extends VerifyOptions, GatewayIdentity {
   readonly digest?: Uint8Array;
 }
 
-/**
- * The trust of a gateway that is given its first root, by hand and not over the network.
- * @param buildDate seconds since 1970 below which no clock of this software can be right
- */
-export function initialTrust(rootEnvelope: Uint8Array, buildDate = 0): TrustState {
+/** The trust of a gateway that is given its first root, by hand and not over the network. */
+export function initialTrust(rootEnvelope: Uint8Array): TrustState {
   const envelope = decodeEnvelope(rootEnvelope, "root");
   const root = decodeRoot(envelope.payload);
   verifyThreshold(envelope, root, "root", undefined);
   const none = new Map<string, never>();
-  const clockFloor = Math.max(buildDate, root.issued);
   const floors = { planFloors: none, configurationFloors: none, moduleFloors: none };
-  return { root, rootDigest: envelope.digest, clockFloor, ...floors };
+  return { root, rootDigest: envelope.digest, clockFloor: root.issued, ...floors };
 }
 
 /**

@@ -4,6 +4,7 @@ import type { TrustState } from "../envelopes/index.ts";
 import type { GatewayConfiguration } from "../config/index.ts";
 import { Refusal } from "../../kernel/index.ts";
 import { decodeTrustState, initialTrust, underRoot, verifyPlan } from "../envelopes/index.ts";
+import { BUILD_DATE } from "./build-date.ts";
 import type { Configurations } from "./configurations.ts";
 import { installedAs, loadConfiguration, loadDelivered, loadStored } from "./library.ts";
 import type { Identity, LoadedModule } from "./library.ts";
@@ -25,6 +26,8 @@ export interface BootOptions {
   readonly rootEnvelope: Uint8Array | Refusal;
   readonly delivered: readonly DeliveredModule[];
   readonly configurations: Configurations;
+  /** Seconds since 1970 below which no clock is believed; that of this software where it is not given. */
+  readonly buildDate?: number;
 }
 
 /** Where the chosen set comes from. `mixed`: no set was whole, so each module is the newest good one of its name. */
@@ -73,7 +76,9 @@ class Boot {
     options.store.slots.forEach((condition, index) => {
       if (condition === "corrupt") this.#findings.push(`state slot ${index} is damaged: the other one is used`);
     });
-    this.#trust = this.#openTrust();
+    const trust = this.#openTrust();
+    const { buildDate = BUILD_DATE } = options;
+    this.#trust = { ...trust, clockFloor: Math.max(trust.clockFloor, buildDate) };
     for (const module of options.delivered) this.#loadDelivered(module);
   }
 

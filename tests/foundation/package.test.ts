@@ -54,6 +54,13 @@ describe("an installed package", () => {
 
   afterAll(() => rmSync(consumer, { recursive: true, force: true }));
 
+  test("knows when it was made, and believes no clock below that", () => {
+    const file = readFileSync(path.join(installed, "dist/gateway/trust/build-date.js"), "utf8");
+    const seconds = Number(/BUILD_DATE = (\d+);/.exec(file)?.[1]);
+    expect(seconds).toBeGreaterThan(0);
+    expect(seconds).toBeLessThanOrEqual(Date.now() / 1000);
+  });
+
   const bulkhead = (...parameters: string[]) =>
     spawnSync(process.execPath, [path.join(installed, "tools/launch/bulkhead.js"), ...parameters], {
       cwd: consumer,

@@ -7,7 +7,6 @@ import {
   commitTrust,
   decodeTrustState,
   encodeTrustState,
-  initialTrust,
   keyIdOf,
   sha256,
   toHex,
@@ -143,7 +142,6 @@ describe("the state of trust", () => {
     const trust = withReleaseDate(trusted(), verifyModule(later, trusted(), { now: NOW }));
     expect(trustedTime(trust, 0)).toBe(NOW + 30 * DAY);
     refusal("E_EXPIRED", () => verifyPlan(planBytes, trust, { ...here, now: 0 }));
-    expect(initialTrust(rootBytes, NOW + DAY).clockFloor).toBe(NOW + DAY);
   });
 
   test("at boot accepts what has expired and what lies below the floors, and nothing that is revoked", () => {

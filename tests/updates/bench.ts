@@ -237,6 +237,7 @@ export interface BenchOptions {
   readonly root?: Uint8Array;
   /** Text of the gateway's own file. */
   readonly own?: string;
+  readonly buildDate?: number;
 }
 
 /** One life of a gateway; `restart` begins the next on the same folder. */
@@ -267,6 +268,7 @@ export class Bench {
       identity: IDENTITY,
       rootEnvelope: options.root ?? rootBytes,
       delivered: options.delivered ?? [],
+      buildDate: options.buildDate ?? 0,
     });
     for (const [name, { envelope }] of this.boot.modules) this.runtime.running.set(name, envelope);
     this.runtime.configuration = this.boot.configuration;

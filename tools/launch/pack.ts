@@ -33,6 +33,25 @@ function copyAssets(root: string, destination: string): void {
   }
 }
 
+/** As it stands in the checkout, and in what the compiler makes of it. */
+const NO_BUILD_DATE = "BUILD_DATE = 0;";
+
+/** Seconds since 1970: SOURCE_DATE_EPOCH or the last commit, so that equal sources give equal bytes; never in the future. */
+function sourceDate(root: string): number {
+  const now = Math.floor(Date.now() / 1000);
+  const commit = spawnSync("git", ["log", "-1", "--format=%ct"], { cwd: root, encoding: "utf8" });
+  const found = Number(process.env["SOURCE_DATE_EPOCH"] ?? (commit.status === 0 ? commit.stdout : ""));
+  return Number.isSafeInteger(found) && found > 0 ? Math.min(found, now) : now;
+}
+
+/** Gateways of this build believe no clock below this date. */
+export function writeBuildDate(destination: string, seconds: number): void {
+  const file = path.join(destination, "gateway/trust/build-date.js");
+  const javascript = readFileSync(file, "utf8");
+  if (!javascript.includes(NO_BUILD_DATE)) throw new Error(`${file} has no place for the build date`);
+  writeFileSync(file, javascript.replace(NO_BUILD_DATE, `BUILD_DATE = ${seconds};`));
+}
+
 /** Compiles, renames and copies into `destination`, which is emptied first. */
 export function pack(root: string, destination: string): void {
   rmSync(destination, { recursive: true, force: true });
@@ -41,6 +60,7 @@ export function pack(root: string, destination: string): void {
     const target = path.join(destination, file);
     writeFileSync(target, renameSourceUrls(readFileSync(target, "utf8")));
   }
+  writeBuildDate(destination, sourceDate(root));
   copyAssets(root, destination);
 }
 

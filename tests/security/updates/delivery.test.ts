@@ -551,6 +551,19 @@ describe("a clock that is wrong", () => {
     expect(await gateway.code(stale)).toBe("E_EXPIRED");
   });
 
+  it("is not believed below the date of the build, at the first start as little as at a later one", async () => {
+    const before = bench();
+    await before.agent.stop();
+    for (const folder of [undefined, before.folder]) {
+      const gateway = bench({ buildDate: NOW + DAY, ...(folder === undefined ? {} : { folder }) });
+      gateway.clock.offsetMs = -NOW * 1000;
+      publishModule(gateway.broker, second);
+      const stale = gateway.publishPlan(makePlan(1, [second], { expires: NOW + DAY - 1 }));
+      expect(await gateway.code(stale)).toBe("E_EXPIRED");
+      expect(await gateway.code(gateway.push(2, [second]))).toBe("OK");
+    }
+  });
+
   it("set forward stops installs only until it is right again", async () => {
     const gateway = bench();
     gateway.clock.offsetMs = 400 * DAY * 1000;
