@@ -90,6 +90,8 @@ export class AuditLog {
   #head: Uint8Array | undefined;
   #waiting: Waiting[] = [];
   #lost = 0;
+  /** True since the disk refused, until it takes something again: it is then left in peace between tries. */
+  #isRefused = false;
   #gathering: NodeJS.Timeout | undefined;
   readonly #summarizing: NodeJS.Timeout;
 
@@ -139,7 +141,9 @@ export class AuditLog {
     try {
       this.#write(batch);
       this.#waiting = [];
+      this.#isRefused = false;
     } catch (error) {
+      this.#isRefused = true;
       this.#options.onFault?.(this.#refusal("cannot be written", error));
     }
   }
@@ -158,6 +162,7 @@ export class AuditLog {
   }
 
   #put(record: AuditRecord, time: number): void {
+    if (this.#waiting.length >= this.#limits.waiting && !this.#isRefused) this.flush();
     if (this.#waiting.length >= this.#limits.waiting) {
       this.#lost += 1;
       return;

@@ -1,5 +1,5 @@
 /** Runs handlers: instantiation, activation, suspension, completion and fault of one module at a time. */
-import { FIRST_MODULE_ERROR, KERNEL_PORT, KIND, NOTICE, RESULT, resultName } from "../abi.ts";
+import { FIRST_MODULE_ERROR, HANDLES_SLOT, KERNEL_PORT, KIND, NOTICE, RESULT, resultName } from "../abi.ts";
 import { encodeCbor } from "../cbor/index.ts";
 import { findOperation } from "../interfaces.ts";
 import type { Capability } from "../ipc/capability.ts";
@@ -590,7 +590,9 @@ function deliverTick(cell: ModuleCell, { instance }: Incarnation): number {
   return payload.length;
 }
 
-function receiveHandles(cell: ModuleCell, capabilities: readonly Capability[]): number[] {
-  // Handle 0 says that the receiver holds as many as it may: the capability was closed.
-  return capabilities.map((capability) => cell.handles.add(capability) ?? 0);
+/** A sender can fill no receiver: who could drop no handle gets none, and half of all are for what it derives itself. */
+function receiveHandles({ handles, links }: ModuleCell, capabilities: readonly Capability[]): number[] {
+  const most = links.get(HANDLES_SLOT)?.rights.includes("use") === true ? LIMITS.handles / 2 : 0;
+  // Handle 0 says that the capability was closed.
+  return capabilities.map((capability) => (handles.size < most ? handles.add(capability) : undefined) ?? 0);
 }

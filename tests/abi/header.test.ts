@@ -188,7 +188,8 @@ test("lost counts what the port lost since the last one delivered, and starts ag
 test("handles: their count, values for this module only, and zeros beyond them", async () => {
   running = await startKernel({ partitions: ["main", "other"] });
   await loadProbe(running, "target", recorder());
-  await loadProbe(running, "probe", recorder(), { spec: { partition: "other" } });
+  const holds = { grants: [HANDLES], slots: { handles: HANDLES_SLOT } };
+  await loadProbe(running, "probe", recorder(), { ...holds, spec: { partition: "other" } });
   const result = await evaluate(
     running,
     "sender",

@@ -170,6 +170,7 @@ An import is ("slot", "operation"), and nothing else is linked: a module that wa
 slot's interface decides its operations; the operator's grant decides the resource and the rights. Slots named
 ${code(RESERVED_PREFIX)}… are the kernel's own. The slot ${code(HANDLES_SLOT)} works on handles that came in messages.
 A message carries at most ${MAXIMUM_HANDLES} handles; one with bit ${hexadecimal(HANDLE_COPY)} set is copied, without it the handle moves.
+A handle that is received as 0 was closed: the receiver has no slot ${code(HANDLES_SLOT)}, or ${LIMITS.handles / 2} handles already.
 Rights of an endpoint are bits: ${numbered(ENDPOINT_RIGHT)}.
 
 ${interfaceSections()}

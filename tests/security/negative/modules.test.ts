@@ -527,7 +527,101 @@ describe("contract confusion", () => {
   });
 });
 
+describe("re-entry", () => {
+  it("by a cycle through three modules ends at the innermost deadline, and each goes on", async () => {
+    const running = await watched();
+    // Each calls the next when it is called, the first when it is started; the last waits for the first in vain.
+    const ring = [
+      ["one", "two", 3000],
+      ["two", "three", 2000],
+      ["three", "one", 100],
+    ] as const;
+    for (const [name, next, ms] of ring) {
+      const when = `(i32.${name === "one" ? "ne" : "eq"} (local.get $port) (i32.const ${KERNEL_PORT}))`;
+      const wat = watModule(
+        `${REPORT_IMPORT}${CALL}`,
+        `(func (export "bulkhead_handle") (param $port i32) (param i32) (result i64)
+          (if ${when} (then (return (i64.const 0))))
+          (i32.store (i32.const 8200) ${callOf(ms)}) (drop (call $report (i32.const 8200) (i32.const 4))) (i64.const 0))`,
+      );
+      await loadProbe(running, name, wat, {
+        grants: [endpoint(`${next}.in`)],
+        slots: OUT,
+        spec: { partition: name === "two" ? "other" : "main" },
+      });
+    }
+    running.kernel.begin("one");
+    expect(await values(running, "three")).toEqual([RESULT.timeout]);
+    expect([await values(running, "two"), await values(running, "one")]).toEqual([[0], [0]]);
+    for (const [name] of ring) {
+      const kinds = running.lines(name).map(({ kind }) => kind);
+      expect(kinds.filter((kind) => !["admitted", "granted"].includes(kind))).toEqual([]);
+    }
+  });
+});
+
 describe("a flood", () => {
+  it.each([
+    ["of handles leaves a receiver without the slot none, and room for its own", [], {}, 0],
+    ["of handles leaves a receiver half of what it may hold for its own", [HANDLES], { handles: HANDLES_SLOT }, 512],
+  ])("%s", async (_, grants, slots, kept) => {
+    const running = await watched();
+    await loadProbe(running, "echo", recorder());
+    // Counts the handles that came, and at the end derives as many as it can.
+    const wat = watModule(
+      `${REPORT_IMPORT}(import "own" "derive" (func $derive (param i32) (result i32)))`,
+      `(global $kept (mut i32) (i32.const 0))
+      (func (export "bulkhead_handle") (param $port i32) (param i32) (result i64) (local $i i32)
+        (if (i32.eq (local.get $port) (i32.const ${KERNEL_PORT})) (then (return (i64.const 0))))
+        (if (i32.load8_u (i32.const 1027)) (then
+          (loop $next
+            (if (i32.load (i32.add (i32.const 1056) (i32.shl (local.get $i) (i32.const 2))))
+              (then (global.set $kept (i32.add (global.get $kept) (i32.const 1)))))
+            (local.set $i (i32.add (local.get $i) (i32.const 1)))
+            (br_if $next (i32.lt_u (local.get $i) (i32.const 8))))
+          (return (i64.const 0))))
+        (loop $more (if (i32.gt_s (call $derive (i32.const ${S})) (i32.const 0))
+          (then (local.set $i (i32.add (local.get $i) (i32.const 1))) (br $more))))
+        (i32.store (i32.const 8200) (global.get $kept)) (i32.store (i32.const 8204) (local.get $i))
+        (drop (call $report (i32.const 8200) (i32.const 8))) (i64.const 0))`,
+    );
+    await loadProbe(running, "victim", wat, {
+      grants: [endpoint("echo.in", { slot: "own" }), ...grants],
+      slots: { own: endpointSlot(["pass"]), ...slots },
+      manifest: { fuel: 1e7 },
+    });
+    const copies = Array.from({ length: 8 }, (_, index) => {
+      const handle = `(i32.or (call $derive (i32.const ${S | P})) (i32.const ${HANDLE_COPY | 0}))`;
+      return `(i32.store (i32.const ${9000 + 4 * index}) ${handle})`;
+    });
+    const flood = `(block (result i32) ${copies.join(" ")} (local.set $length (i32.const 130))
+      (loop $next (drop (call $send (i32.const 8192) (i32.const 1) (i32.const 9000) (i32.const 8)))
+        (local.set $length (i32.sub (local.get $length) (i32.const 1))) (br_if $next (local.get $length)))
+      ${sendOf(8192, 1)})`;
+    const options = {
+      grants: [endpoint("victim.in", { depth: 200 }), endpoint("echo.in", { slot: "e" })],
+      slots: { out: endpointSlot(["send"]), e: endpointSlot(["pass"]) },
+      manifest: { fuel: 1e7 },
+    };
+    const imports = `${SEND}(import "e" "derive" (func $derive (param i32) (result i32)))`;
+    expect(await evaluate(running, "hostile", imports, [flood], options)).toEqual([0]);
+    expect(await values(running, "victim")).toEqual([kept, LIMITS.handles - kept]);
+  });
+
+  it("on one port leaves the other ports their room, and is no denial", async () => {
+    const running = await watched();
+    const two = { ports: ["in", "control"].map((name) => ({ name, contract: null, fuel: 10_000, stack: 4096 })) };
+    await loadModule(running, "echo", watModule("", ECHO), { manifest: two });
+    const other = `(import "other" "send" (func $other (param i32 i32 i32 i32) (result i32)))`;
+    const expressions = [...[1, 2, 3].map(() => sendOf(8192, 1)), sendOf(8192, 1).replace("$send", "$other")];
+    const got = await evaluate(running, "probe", SEND + other, expressions, {
+      grants: [endpoint("echo.in", { depth: 2 }), endpoint("echo.control", { slot: "other", depth: 2 })],
+      slots: { ...OUT, other: endpointSlot(["send"]) },
+    });
+    expect(got).toEqual([0, 0, RESULT.full, 0]);
+    expect(running.lines("probe").filter(({ kind }) => kind === "denied")).toEqual([]);
+  });
+
   it("of messages fills its own route and no more: full", async () => {
     const running = await watched();
     await echo(running);
