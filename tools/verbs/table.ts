@@ -20,6 +20,8 @@ const keys = async (): Promise<readonly Command[]> => (await import("../keys/ind
 export const COMMANDS: ReadonlyMap<string, Load> = new Map<string, Load>([
   ["demo", async () => (await import("../demo/verb.ts")).demoVerb],
   ["run", async () => (await import("./run.ts")).runVerb],
+  ["setup", async () => (await import("../setup/verb.ts")).setupVerb],
+  ["doctor", async () => (await import("../doctor/verb.ts")).doctorVerb],
   ["new", async () => (await import("../new/verb.ts")).newCommand],
   ["test", async () => (await import("../testkit/verb.ts")).testCommand],
   ["dev", async () => (await import("../dev/verb.ts")).devVerb],
