@@ -4,25 +4,20 @@ import { argumentCount, ENTRY, findOperation, HEADER, LIMITS, RECORDED, Refusal 
 
 export type EntryName = keyof typeof ENTRY;
 
-interface Arrival {
+/** A message as it stood in the inbox; through a gate it came from a caller of the same partition. */
+export interface Arrival {
+  readonly kind: "message" | "gated";
   readonly port: number;
-  /** Views of the recording. */
+  /** As the header has it. */
+  readonly messageKind: number;
+  /** Views of the recording: header and payload, and the payload alone. */
+  readonly inbox: Uint8Array;
   readonly payload: Uint8Array;
 }
 
 /** As `RECORDED` describes them; byte strings are views of the recording's words. */
 export type CapsuleEvent =
-  | (Arrival & {
-      readonly kind: "message";
-      readonly messageKind: number;
-      readonly senderModule: number;
-      readonly senderGeneration: number;
-      readonly badge: number;
-      readonly correlation: number;
-      readonly lost: number;
-      readonly handles: readonly number[];
-    })
-  | (Arrival & { readonly kind: "gated"; readonly inbox: Uint8Array })
+  | Arrival
   | { readonly kind: "settled"; readonly result: number; readonly fuel: number }
   | {
       readonly kind: "called";
@@ -34,8 +29,6 @@ export type CapsuleEvent =
   | { readonly kind: "returned"; readonly result: bigint; readonly charged: number; readonly fuel: number }
   | { readonly kind: "refuelled"; readonly fuel: number }
   | { readonly kind: "entered"; readonly entry: EntryName; readonly schema: number; readonly length: number };
-
-const MAXIMUM_HANDLES = 8;
 
 class EventReader {
   readonly #words: Int32Array;
@@ -59,9 +52,9 @@ class EventReader {
     const first = this.#word();
     switch (first & 15) {
       case RECORDED.message:
-        return this.#message(first);
+        return this.#arrival("message", first >>> 4);
       case RECORDED.gated:
-        return this.#gated((first >>> 4) & 0xffff);
+        return this.#arrival("gated", first >>> 4);
       case RECORDED.settled: {
         const at = this.#skip(2);
         return { kind: "settled", result: this.#view.getFloat64(at * 4, true), fuel: this.#word() };
@@ -86,27 +79,10 @@ class EventReader {
     }
   }
 
-  #message(first: number): CapsuleEvent {
-    const count = (first >>> 4) & 15;
-    if (count > MAXIMUM_HANDLES) return this.#refuse("too many handles", `${count}`);
-    const length = this.#length(LIMITS.payloadBytes);
-    const [senderModule, senderGeneration, badge, correlation, lost] = this.#many(5) as [
-      number,
-      number,
-      number,
-      number,
-      number,
-    ];
-    const handles = this.#many(count);
-    const messageKind = (first >>> 8) & 0xff;
-    const header = { messageKind, port: first >>> 16, senderModule, senderGeneration, badge, correlation, lost };
-    return { kind: "message", ...header, handles, payload: this.#bytes(length) };
-  }
-
-  #gated(port: number): CapsuleEvent {
+  #arrival(kind: Arrival["kind"], port: number): CapsuleEvent {
     const length = this.#length(LIMITS.payloadBytes);
     const inbox = this.#bytes(HEADER.size + length);
-    return { kind: "gated", port, inbox, payload: inbox.subarray(HEADER.size) };
+    return { kind, port, messageKind: inbox[HEADER.kind] ?? 0, inbox, payload: inbox.subarray(HEADER.size) };
   }
 
   #called(index: number): CapsuleEvent {
@@ -121,8 +97,7 @@ class EventReader {
   #entered(rest: number): CapsuleEvent {
     const entry = (Object.keys(ENTRY) as EntryName[])[rest & 15];
     if (entry === undefined) return this.#refuse("an unknown entry", `${rest & 15}`);
-    const length = entry === "restore" ? this.#length(LIMITS.stateBytes) : 0;
-    return { kind: "entered", entry, schema: rest >>> 4, length };
+    return { kind: "entered", entry, schema: rest >>> 4, length: this.#length(LIMITS.stateBytes) };
   }
 
   #word(): number {
@@ -131,10 +106,6 @@ class EventReader {
 
   #unsigned(): number {
     return this.#word() >>> 0;
-  }
-
-  #many(count: number): number[] {
-    return Array.from({ length: count }, () => this.#unsigned());
   }
 
   #length(most: number): number {

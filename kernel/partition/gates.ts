@@ -1,9 +1,8 @@
 /** Puts gates behind the calls of this partition: made at a link's first use, taken away when either end changes. */
-import { ENDPOINT_RIGHT, RESULT } from "../abi.ts";
+import { ENDPOINT_RIGHT } from "../abi.ts";
 import { rightBits } from "../ipc/capability.ts";
 import type { Edge } from "../ipc/mailbox.ts";
 import type { Policy } from "../ipc/policy.ts";
-import { guestLength, guestPointer } from "../memory.ts";
 import type { WasmCounter, WasmFunction, WasmImports, WasmTable } from "../wasm/engine.ts";
 import { compileOwn, instantiateModule, makeCounter, makeTable, suspending } from "../wasm/engine.ts";
 import { gateShape, makeGate, makeLink } from "../wasm/gate.ts";
@@ -12,14 +11,11 @@ import { GuestStopped } from "./fault.ts";
 import type { ModuleInstance } from "./instance.ts";
 import type { GuestFunction } from "./link.ts";
 import type { SlotLink } from "./protocol.ts";
-import type { Recording } from "./recording.ts";
 
 /** One `call` import of one incarnation. Entry 0 of its table is a gate, or answers `busy`: the call then waits its turn. */
 export interface GateLink {
   readonly caller: Incarnation;
   readonly slot: string;
-  /** Of the import. */
-  readonly index: number;
   readonly table: WasmTable;
   readonly gone: WasmFunction;
   /** What the gate leads to; undefined where there is none. */
@@ -61,13 +57,7 @@ export class Gates {
    * The import `call` of an endpoint slot: through the gate where there is one, else by `slow`, which may suspend.
    * `slice` ends the slice in progress; it gives 0 with a new one.
    */
-  importCall(
-    caller: Incarnation,
-    { slot }: SlotLink,
-    slow: GuestFunction,
-    slice: GuestFunction,
-    index: number,
-  ): WasmFunction {
+  importCall(caller: Incarnation, { slot }: SlotLink, slow: GuestFunction, slice: GuestFunction): WasmFunction {
     const table = makeTable();
     const wait = suspending((...parameters: never[]) => {
       this.#consider(link);
@@ -75,7 +65,7 @@ export class Gates {
     });
     const imports = { link: { target: table, slow: wait, slice: suspending(slice) } };
     const { call, gone } = instantiateModule(LINK, imports).exports as { call: WasmFunction; gone: WasmFunction };
-    const link: GateLink = { caller, slot, index, table, gone, callee: undefined };
+    const link: GateLink = { caller, slot, table, gone, callee: undefined };
     table.set(0, gone);
     caller.links.push(link);
     return call;
@@ -130,17 +120,14 @@ export class Gates {
     const { cell: caller, instance } = link.caller;
     const { fuel, stack } = callee.order.ports[port] ?? { fuel: 0, stack: 0 };
     const end = (entry.end ??= this.#makeEnd(callee, target.instance, entry.busy));
-    const { activate, recording } = target.instance;
+    const { activate } = target.instance;
     const { fault } = this.#surroundings;
     /** The JavaScript frame in between: a trap unwinds no further than to there. */
     const invoke = (length: number): number => {
       callee.activations++;
       route.sent++;
-      recording?.gated(port, length, target.instance);
       try {
-        const result = activate(fuel, stack, port, length);
-        recording?.settled(0, target.instance.remaining(), target.instance);
-        return result;
+        return activate(fuel, stack, port, length);
       } catch (error) {
         fault(callee, error);
         return 1;
@@ -159,7 +146,7 @@ export class Gates {
     const { call } = instantiateModule(GATE, imports).exports as { call: WasmFunction };
     link.callee = entry;
     entry.links.add(link);
-    link.table.set(0, instance.recording === undefined ? call : recordedCall(link, instance.recording, call));
+    link.table.set(0, call);
     this.update(callee);
   }
 
@@ -171,28 +158,6 @@ export class Gates {
     };
     return { ...instance.forGates, busy, misbehaved };
   }
-}
-
-/** The gate's `call` with a JavaScript frame before it. A link without a gate is Wasm's way to it, as a table wants it. */
-function recordedCall({ caller, index }: GateLink, recording: Recording, call: WasmFunction): WasmFunction {
-  const { instance } = caller;
-  const gate = call as (...parameters: number[]) => number;
-  const through = (address: number, length: number, reply: number, capacity: number, timeoutMs: number): number => {
-    recording.called(index, 5, address, length, reply, capacity, timeoutMs, 0);
-    const before = instance.remaining();
-    const result = gate(address, length, reply, capacity, timeoutMs);
-    // The link asks again, or waits: the call goes on.
-    if (result === RESULT.busy || result === RESULT["no-fuel"]) return result;
-    recording.charged(before - instance.remaining(), instance.remaining());
-    const bytes = result > 0 ? instance.memory.read(guestPointer(reply), guestLength(result)) : undefined;
-    if (bytes !== undefined) recording.wrote(reply, bytes);
-    recording.returned(result);
-    return result;
-  };
-  const table = makeTable();
-  const link = instantiateModule(LINK, { link: { target: table, slow: through, slice: through } });
-  table.set(0, link.exports["gone"] as WasmFunction);
-  return link.exports["call"] as WasmFunction;
 }
 
 function close(link: GateLink): void {

@@ -75,12 +75,13 @@ function finish(
   result: number,
   bytes: Uint8Array,
 ): number {
-  if (bytes.length > call.capacity) {
+  // The result says how many there are: a replay writes so many.
+  if (bytes.length > Math.min(call.capacity, result)) {
     deny(context, slot.slot, name, "too-large");
     return RESULT.io;
   }
   if (bytes.length === 0) return result;
   chargeBytes(context, bytes.length);
-  const written = context.incarnation.instance.give(guestPointer(call.address), bytes);
+  const written = context.incarnation.instance.memory.write(guestPointer(call.address), bytes);
   return written ? result : RESULT["bad-address"];
 }

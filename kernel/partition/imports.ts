@@ -1,6 +1,6 @@
 /** Builds a module's import object: what is not granted is not in it, and what is in it is bound to one resource. */
 import { RESULT } from "../abi.ts";
-import { argumentCount, findOperation } from "../interfaces.ts";
+import { findOperation } from "../interfaces.ts";
 import type { Operation } from "../interfaces.ts";
 import { Refusal } from "../errors.ts";
 import type { WasmFunction, WasmImports } from "../wasm/engine.ts";
@@ -11,18 +11,17 @@ import type { GuestFunction, LinkContext } from "./link.ts";
 import { chargeFuel, deny, OPERATION_FUEL } from "./link.ts";
 import { LOCAL_OPERATIONS } from "./local-operations.ts";
 import type { SlotLink } from "./protocol.ts";
-import type { Recording } from "./recording.ts";
 
 /** @throws Refusal E_CAP: admission has checked all this, so it says that the kernel contradicts itself. */
 export function buildImports(context: LinkContext): WasmImports {
   const imports = Object.create(null) as Record<string, Record<string, WebAssemblyImport>>;
   const { order } = context.incarnation;
   const slots = new Map(order.slots.map((slot) => [slot.slot, slot]));
-  for (const [index, { slot: name, operation }] of order.imports.entries()) {
+  for (const { slot: name, operation } of order.imports) {
     const slot = slots.get(name);
     if (slot === undefined) throw new Refusal("E_CAP", `${order.name}.${name} is not granted`);
     imports[name] ??= Object.create(null) as Record<string, WebAssemblyImport>;
-    imports[name][operation] = linkOperation(context, slot, operation, index);
+    imports[name][operation] = linkOperation(context, slot, operation);
   }
   imports[METER_MODULE] = {
     exhausted: context.isDirect ? context.exhausted : suspending(context.exhausted),
@@ -33,18 +32,16 @@ export function buildImports(context: LinkContext): WasmImports {
 
 type WebAssemblyImport = GuestFunction | ReturnType<typeof suspending> | WasmFunction;
 
-function linkOperation(context: LinkContext, slot: SlotLink, name: string, index: number): WebAssemblyImport {
+function linkOperation(context: LinkContext, slot: SlotLink, name: string): WebAssemblyImport {
   const operation = findOperation(slot.interface, name);
   if (operation === undefined) throw new Refusal("E_CAP", `${slot.interface} has no operation ${name}`);
   const local = LOCAL_OPERATIONS[`${slot.interface}.${name}`];
-  const bound =
+  const target =
     local === undefined
       ? paid(context, OPERATION_FUEL.resource, resourceFunction(context, slot, name, operation))
       : guarded(context, slot, name, operation, local(context, slot));
-  const { recording } = context;
-  const target = recording === undefined ? bound : recorded(recording, index, argumentCount(operation), bound);
   if (slot.interface === "endpoint" && name === "call") {
-    return context.gates.importCall(context.incarnation, slot, target, context.nextSlice, index);
+    return context.gates.importCall(context.incarnation, slot, target, context.nextSlice);
   }
   return operation.blocking ? suspending(target) : target;
 }
@@ -72,17 +69,6 @@ function guarded(
     deny(context, slot.slot, name);
     return operation.result === "i64" ? BigInt(RESULT.denied) : RESULT.denied;
   });
-}
-
-/** What a call was given and what it gave; a promise's result is recorded when its caller goes on. No operation takes an i64. */
-function recorded(recording: Recording, index: number, count: number, target: GuestFunction): GuestFunction {
-  const call = target as (...parameters: number[]) => ReturnType<GuestFunction>;
-  return (a: number, b: number, c: number, d: number, e: number, f: number) => {
-    recording.called(index, count, a, b, c, d, e, f);
-    const result = call(a, b, c, d, e, f);
-    if (typeof result !== "object") recording.returned(result);
-    return result;
-  };
 }
 
 /** The guest pays before the host works: a slice of such operations then takes about as long as one of its own code. */

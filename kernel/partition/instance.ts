@@ -2,7 +2,7 @@
 import { ABI_VERSION, ABORT_RECORD, HEADER } from "../abi.ts";
 import { Refusal } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import type { GuestPointer, MessageHeader } from "../memory.ts";
+import type { MessageHeader } from "../memory.ts";
 import { GuestMemory, guestLength, guestPointer } from "../memory.ts";
 import type { WasmCounter, WasmFunction, WasmGlobal, WasmImports, WasmInstance } from "../wasm/engine.ts";
 import { compileOwn, instantiateModule, isMemory, promising } from "../wasm/engine.ts";
@@ -16,7 +16,7 @@ const LENGTH_RADIX = 2 ** 20;
 
 const TURN = compileOwn(makeTurn());
 
-type Entry = (fuel: number, depth: number, port: number, length: number) => number;
+export type Entry = (fuel: number, depth: number, port: number, length: number) => number;
 type AsyncEntry = (fuel: number, depth: number, port: number, length: number) => Promise<number>;
 
 /** What a handler returned, decoded: a reply's place, or an error of the module's own. */
@@ -41,7 +41,7 @@ export class ModuleInstance {
   readonly enter: Entry;
   /** Enters under JSPI and stays there from message to message; see kernel/wasm/turn.ts. */
   readonly enterBlocking: AsyncEntry;
-  readonly activate: (fuel: number, depth: number, port: number, length: number) => number;
+  readonly activate: Entry;
   /** Memory and counters, as gates import them. */
   readonly forGates: WasmImports[string];
   readonly remaining: () => number;
@@ -55,7 +55,7 @@ export class ModuleInstance {
 
   /** @throws whatever instantiation throws; no guest code has run yet. */
   constructor(order: ModuleOrder, imports: WasmImports, next: (result: number) => number, recording?: Recording) {
-    const instance = instantiateModule(order.compiled, imports);
+    const instance = instantiateModule(order.compiled, recording?.before(imports) ?? imports);
     this.order = order;
     this.recording = recording;
     // SAFETY: admission has checked the name and type of every export used here; the rewriter made the others.
@@ -63,16 +63,18 @@ export class ModuleInstance {
     const { memory } = instance.exports;
     if (!isMemory(memory)) throw new Refusal("E_ABI", "the export memory is not a memory");
     this.memory = new GuestMemory(memory);
-    this.enter = this.#exports["bulkhead:enter"];
-    const turn = instantiateModule(TURN, { turn: { enter: this.enter, next } });
-    this.enterBlocking = promising(turn.exports["run"]);
-    this.activate = this.#exports["bulkhead:activate"];
     this.forGates = {
       memory,
       fuel: this.#exports["bulkhead:fuel"],
       depth: this.#exports["bulkhead:depth"],
       result: this.#exports["bulkhead:result"],
     };
+    const entries = { enter: this.#exports["bulkhead:enter"], activate: this.#exports["bulkhead:activate"] };
+    const { enter, activate } = recording?.attach(this, entries) ?? entries;
+    this.enter = enter;
+    this.activate = activate;
+    const turn = instantiateModule(TURN, { turn: { enter: this.enter, next } });
+    this.enterBlocking = promising(turn.exports["run"]);
     this.remaining = this.#exports["bulkhead:remaining"];
     this.refuel = this.#exports["bulkhead:refuel"];
     this.#arm = this.#exports["bulkhead:arm"];
@@ -102,6 +104,7 @@ export class ModuleInstance {
       });
     }
     this.#inbox = inbox;
+    this.recording?.initialized(inbox);
   }
 
   /** Goes on, in place of `initialize`, where another instance of the same binary was. @throws Refusal E_STATE where it cannot. */
@@ -134,24 +137,9 @@ export class ModuleInstance {
   }
 
   /** Puts a message into the inbox; `payload` has at most `payloadRoom` bytes. The inbox stays inside: memories never shrink. */
-  deliver(
-    port: number,
-    header: MessageHeader,
-    payload: Uint8Array,
-    handles: readonly number[],
-    words?: DataView,
-    lost = 0,
-  ): void {
-    this.recording?.message(port, header, payload, handles, words, lost);
+  deliver(header: MessageHeader, payload: Uint8Array, handles: readonly number[], words?: DataView, lost = 0): void {
     this.memory.writeHeader(this.#inbox, ABI_VERSION, header, handles, lost);
     this.memory.write(guestPointer(this.#inbox + HEADER.size), payload, header.length, words);
-  }
-
-  /** Puts what the host answers into the memory. @returns false where it is not wholly inside */
-  give(address: GuestPointer, bytes: Uint8Array): boolean {
-    if (!this.memory.write(address, bytes)) return false;
-    this.recording?.wrote(address, bytes);
-    return true;
   }
 
   /** @returns a copy of the state, or undefined where the module has none to save. @throws Refusal E_STATE; a trap as it is. */
@@ -179,9 +167,10 @@ export class ModuleInstance {
     this.recording?.entered(ENTRY.restore, state.schema, state.bytes.length);
     this.#armOnce();
     const address = guestPointer(this.#exports.bulkhead_state(state.bytes.length));
-    if (!this.give(address, state.bytes)) {
+    if (!this.memory.write(address, state.bytes)) {
       throw new Refusal("E_STATE", `${this.order.name} names no usable place for its state`);
     }
+    this.recording?.wrote(address, state.bytes.length);
     this.#armOnce();
     const result = this.#exports.bulkhead_restore(state.bytes.length, state.schema);
     if (result < 0) throw new Refusal("E_STATE", `${this.order.name} refuses the state`, { found: `${result}` });

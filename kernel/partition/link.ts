@@ -5,7 +5,6 @@ import type { Gates } from "./gates.ts";
 import type { PostOffice } from "./post.ts";
 import type { Incarnation, ModuleCell } from "./cell.ts";
 import type { Report } from "./protocol.ts";
-import type { Recording } from "./recording.ts";
 import type { Timers } from "./timers.ts";
 
 /** An import as Wasm calls it. A promise suspends the caller; only blocking operations may return one. */
@@ -18,7 +17,6 @@ export interface LinkContext {
   readonly gates: Gates;
   readonly incarnation: Incarnation;
   readonly isDirect: boolean;
-  readonly recording: Recording | undefined;
   readonly post: PostOffice;
   readonly timers: Timers;
   readonly exhausted: () => undefined | Promise<number>;
@@ -73,9 +71,7 @@ export const OPERATION_FUEL = Object.freeze({
 });
 
 export function chargeFuel({ incarnation: { instance } }: LinkContext, fuel: number): void {
-  const left = instance.remaining() - fuel;
-  instance.refuel(left);
-  instance.recording?.charged(fuel, left);
+  instance.refuel(instance.remaining() - fuel);
 }
 
 /** Shorter work is paid by the call itself. */

@@ -250,7 +250,7 @@ function takeReply(
 ): number {
   if (bytes.length > capacity) return RESULT["too-large"];
   chargeBytes(context, bytes.length);
-  return context.incarnation.instance.give(place, bytes) ? bytes.length : RESULT["bad-address"];
+  return context.incarnation.instance.memory.write(place, bytes) ? bytes.length : RESULT["bad-address"];
 }
 
 function addNarrowed(context: LinkContext, slot: string, capability: Capability, rights: number): number {
@@ -351,8 +351,7 @@ function randomFill(context: LinkContext, { slot }: SlotLink): GuestFunction {
     if (!memory.covers(place, count)) return deny(context, slot, "fill", "bad-address");
     // A random byte costs about as much as eight copied ones.
     chargeBytes(context, count * 8);
-    const { instance } = context.incarnation;
-    return instance.give(place, randomFillSync(new Uint8Array(count))) ? count : RESULT["bad-address"];
+    return memory.write(place, randomFillSync(new Uint8Array(count))) ? count : RESULT["bad-address"];
   };
 }
 

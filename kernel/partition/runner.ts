@@ -111,11 +111,10 @@ export class Runner {
       if (cell.incarnation === incarnation) this.fault(cell, error);
     };
     const { post, gates, timers, now, report, ready } = this.#environment;
-    const recording = order.record ? new Recording() : undefined;
+    const recording = order.record ? new Recording(order.imports) : undefined;
     const imports = buildImports({
       incarnation,
       isDirect: incarnation.isDirect,
-      recording,
       post,
       gates,
       timers,
@@ -376,7 +375,7 @@ export class Runner {
   }
 
   #deliverNotice({ cell, instance }: Incarnation, payload: Uint8Array): number {
-    instance.deliver(KERNEL_PORT, kernelHeader(KIND.notice, payload.length), payload, NO_HANDLES);
+    instance.deliver(kernelHeader(KIND.notice, payload.length), payload, NO_HANDLES);
     Object.assign(cell.activation, { kind: KIND.notice, port: KERNEL_PORT, correlation: 0, senderModule: 0 });
     return payload.length;
   }
@@ -411,8 +410,7 @@ export class Runner {
     activation.senderPartition = message.senderPartition;
     activation.senderModule = message.senderModule;
     const handles = message.capabilities.length === 0 ? NO_HANDLES : receiveHandles(cell, message.capabilities);
-    const { port, payload, words } = message;
-    instance.deliver(port, message, payload, handles, words, cell.mailbox.takeLost(port));
+    instance.deliver(message, message.payload, handles, message.words, cell.mailbox.takeLost(message.port));
     const { length } = message;
     cell.mailbox.recycle(message);
     return length;
@@ -421,7 +419,6 @@ export class Runner {
   #resume(cell: ModuleCell): void {
     const { wait, incarnation, activation } = cell;
     if (wait?.result === undefined || incarnation === undefined) return;
-    const { recording } = incarnation.instance;
     cell.wait = undefined;
     cell.state = "running";
     this.running = cell;
@@ -431,8 +428,7 @@ export class Runner {
       activation.fuelLeft -= slice;
       activation.granted += slice;
       incarnation.instance.refuel(activation.granted);
-      recording?.refuelled(slice, activation.granted);
-    } else recording?.returned(wait.result);
+    }
     wait.resolve(wait.result);
   }
 
@@ -504,7 +500,6 @@ export class Runner {
   /** Answers the caller. @returns false where what the handler returned was its module's fault. */
   #settle(cell: ModuleCell, incarnation: Incarnation, packed: number): boolean {
     const { activation } = cell;
-    incarnation.instance.recording?.settled(packed, activation.granted, incarnation.instance);
     if (packed < 0 && packed > FIRST_MODULE_ERROR) {
       const name = resultName(packed);
       this.fault(cell, new GuestStopped("contract", `the handler returned ${name}, a result that is the kernel's own`));
@@ -585,7 +580,7 @@ function deliverTick(cell: ModuleCell, { instance }: Incarnation): number {
   const [port, expirations] = cell.ticks.entries().next().value ?? [0, 0];
   cell.ticks.delete(port);
   const payload = encodeCbor(expirations);
-  instance.deliver(port, kernelHeader(KIND.event, payload.length), payload, NO_HANDLES);
+  instance.deliver(kernelHeader(KIND.event, payload.length), payload, NO_HANDLES);
   Object.assign(cell.activation, { kind: KIND.event, port, correlation: 0, senderModule: 0 });
   return payload.length;
 }

@@ -1,5 +1,5 @@
 /** Runs a recording again: an instance of the module whose imports answer as they did, event by event. */
-import type { CapsuleEvent } from "../../gateway/wire/capsule-events.ts";
+import type { Arrival, CapsuleEvent } from "../../gateway/wire/capsule-events.ts";
 import { readEvents } from "../../gateway/wire/capsule-events.ts";
 import type { Capsule } from "../../gateway/wire/capsule.ts";
 import type { FaultCause, ImportedOperation, ModuleInspection, ModuleOrder } from "../../kernel/index.ts";
@@ -160,7 +160,7 @@ class Machine {
         this.#message++;
         if (this.#program.until !== undefined && this.#message >= this.#program.until) throw new StoppedBefore();
         this.#at++;
-        this.#settled(event.kind === "message" ? this.#handle(event) : this.#handleGated(event));
+        this.#settled(this.#handle(event));
         return;
       default:
         throw new Diverged(this.#describeNext(), "nothing of the kind: the recording is out of order");
@@ -190,21 +190,19 @@ class Machine {
     return new Uint8Array(length);
   }
 
-  #handle(event: Extract<CapsuleEvent, { kind: "message" }>): number {
-    const { messageKind: kind, payload, port, handles, lost, ...sender } = event;
-    const { inboxBytes, fuel } = this.#order;
-    if (payload.length + 64 > inboxBytes) throw new Diverged(this.#describe(event), "its inbox is too small for it");
-    this.#instance.deliver(port, { ...sender, kind, length: payload.length }, payload, handles, undefined, lost);
-    const granted = Math.min(fuel, this.#program.capsule.sliceFuel);
-    return this.#instance.enter(granted, LIMITS.stackBytes, port, payload.length);
-  }
-
-  #handleGated({ port, payload, inbox }: Extract<CapsuleEvent, { kind: "gated" }>): number {
-    const declared = this.#order.ports[port];
-    if (declared === undefined || inbox.length > this.#order.inboxBytes)
-      throw new Diverged(`a call on port ${port}`, "it has no such port, or too small an inbox");
-    this.#instance.memory.write(guestPointer(this.#instance.inbox), inbox);
-    return this.#instance.activate(declared.fuel, declared.stack, port, payload.length);
+  #handle(event: Arrival): number {
+    const { kind, port, payload, inbox } = event;
+    const { inboxBytes, fuel, ports } = this.#order;
+    const instance = this.#instance;
+    if (inbox.length > inboxBytes) throw new Diverged(this.#describe(event), "its inbox is too small for it");
+    instance.memory.write(guestPointer(instance.inbox), inbox);
+    if (kind === "message") {
+      const granted = Math.min(fuel, this.#program.capsule.sliceFuel);
+      return instance.enter(granted, LIMITS.stackBytes, port, payload.length);
+    }
+    const declared = ports[port];
+    if (declared === undefined) throw new Diverged(this.#describe(event), "it has no such port");
+    return instance.activate(declared.fuel, declared.stack, port, payload.length);
   }
 
   #settled(result: number): void {
