@@ -210,6 +210,7 @@ describe("the bus", () => {
       { kind: "nack", from: 1, until: 2, probability: 1 },
       { kind: "stuck", from: 2, until: 3, probability: 1 },
       { kind: "noise", from: 3, until: 4, probability: 1 },
+      { kind: "short", from: 5, until: 6, probability: 1 },
     ]);
     expect(await byte(0xd0)).toBe(0x60);
     now = 1000;
@@ -220,6 +221,12 @@ describe("the bus", () => {
     expect(await byte(0xd0)).not.toBe(0x60);
     now = 4000;
     expect(await byte(0xd0)).toBe(0x60);
+    now = 5000;
+    const calibration = [
+      { kind: "write", bytes: Uint8Array.of(0x88) },
+      { kind: "read", length: 26 },
+    ] as const;
+    expect(await bus.transfer(0x76, calibration)).toHaveLength(13);
   });
 
   it("turns values and faults live, by name", async () => {

@@ -144,6 +144,21 @@ describe("MCP3008", () => {
     const answer = await bus.transfer({ chip: 1, mode: 0, frequency: 1 }, new Uint8Array(3));
     expect([...answer]).toEqual([255, 255, 255]);
   });
+
+  it("fails as a line fails: noise, half an answer, a transfer that is none, silence", async () => {
+    const clean = await transfer(1, 0x80, 0);
+    const fail = (kind: string) => chip.quantities.set("faults", [{ kind }]);
+    fail("noise");
+    expect((await transfer(1, 0x80, 0)).equals(clean)).toBe(false);
+    fail("short");
+    expect(await transfer(1, 0x80, 0)).toHaveLength(1);
+    fail("stuck");
+    await expect(transfer(1, 0x80, 0)).rejects.toThrow("the transfer failed");
+    fail("silent");
+    expect([...(await transfer(1, 0x80, 0))]).toEqual([255, 255, 255]);
+    chip.quantities.set("faults", []);
+    expect((await transfer(1, 0x80, 0)).equals(clean)).toBe(true);
+  });
 });
 
 describe("DS18B20", () => {
@@ -183,6 +198,10 @@ describe("DS18B20", () => {
     await expect(make({}).readScratchpad("28-000000000000")).rejects.toThrow("no 1-Wire device");
     await expect(make({ faults: [{ kind: "crc" }] }).readScratchpad(id)).rejects.toThrow("checksum");
     await expect(make({ faults: [{ kind: "silent" }] }).readScratchpad(id)).rejects.toThrow("no 1-Wire device");
+    expect(await make({ faults: [{ kind: "short" }] }).readScratchpad(id)).toHaveLength(4);
+    const noisy = await make({ faults: [{ kind: "noise" }] }).readScratchpad(id);
+    expect(noisy).toHaveLength(9);
+    expect(crc8(noisy.subarray(0, 8))).not.toBe(noisy[8]);
   });
 });
 

@@ -48,9 +48,12 @@ export class Quantities<Name extends string> {
     return { device, chip, quantities, faults: this.faults.active(this.#now() / 1000) };
   }
 
-  /** Flips a bit in each byte. */
-  noisy(bytes: Uint8Array): Uint8Array {
-    return bytes.map((byte) => byte ^ (1 << Math.floor(this.faults.random() * 8)));
+  /** What comes of the bytes that a chip gave: noise flips a bit in each, and a short read loses half of them. */
+  spoil(bytes: Uint8Array): Uint8Array {
+    const noisy = this.strikes("noise")
+      ? bytes.map((byte) => byte ^ (1 << Math.floor(this.faults.random() * 8)))
+      : bytes;
+    return this.strikes("short") ? noisy.subarray(0, noisy.length >> 1) : noisy;
   }
 
   /** False where there is no such quantity; `faults` is one. @throws Refusal E_CONFIG on a bad script */

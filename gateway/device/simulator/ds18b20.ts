@@ -59,7 +59,7 @@ export class SimulatedOneWireBus implements OneWireBus {
     }
     await sleep(device.conversionMs);
     if (device.quantities.strikes("crc")) throw new DeviceFailure("io", `${id}: the checksum is wrong`);
-    return scratchpad(device);
+    return device.quantities.spoil(scratchpad(device));
   }
 
   parts(): SimulatedPart[] {

@@ -33,7 +33,7 @@ export class SimulatedI2cBus implements I2cBus {
     if (chip === undefined || chip.quantities.strikes("nack")) throw notAcknowledged(address);
     try {
       const read = Buffer.concat(messages.map((message) => carry(chip, message)));
-      return chip.quantities.strikes("noise") ? chip.quantities.noisy(read) : read;
+      return chip.quantities.spoil(read);
     } finally {
       chip.stop();
     }

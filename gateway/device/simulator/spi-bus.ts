@@ -28,7 +28,7 @@ export class SimulatedSpiBus implements SpiBus {
     if (chip.quantities.strikes("stuck")) return Promise.reject(new DeviceFailure("io", "the transfer failed"));
     chip.select();
     const answer = bytes.map((byte) => clockByte(chip, byte));
-    return Promise.resolve(chip.quantities.strikes("noise") ? chip.quantities.noisy(answer) : answer);
+    return Promise.resolve(chip.quantities.spoil(answer));
   }
 
   parts(): SimulatedPart[] {
