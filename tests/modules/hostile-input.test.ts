@@ -35,27 +35,23 @@ const OWN_ANSWERS = new Set(["timer", "clock", "log", "endpoint", "mqtt"]);
 /** An answer of a device: a code, a number, or as many bytes as it likes up to the room that there is. */
 type Answer = (call: OperationCall) => FakeResult;
 const codes = Object.values(RESULT).filter((code) => code < 0);
+const filling =
+  (make: (room: number) => Uint8Array): Answer =>
+  ({ capacity }) =>
+    make(capacity);
+const repeated = (bytes: Uint8Array, length: number): Uint8Array =>
+  Uint8Array.from({ length }, (_, index) => bytes[index % bytes.length] ?? 0);
 const answers: fc.Arbitrary<Answer> = fc.oneof(
   fc.constantFrom(...codes).map((code) => () => code),
   fc.nat(70_000).map((number) => () => number),
-  fc.uint8Array({ maxLength: 512 }).map(
-    (bytes) =>
-      ({ capacity }) =>
-        bytes.slice(0, capacity),
-  ),
-  fc.nat(255).map(
-    (byte) =>
-      ({ capacity }) =>
-        new Uint8Array(capacity).fill(byte),
-  ),
+  fc.uint8Array({ maxLength: 512 }).map((bytes) => filling((room) => bytes.slice(0, room))),
+  fc.nat(255).map((byte) => filling((room) => new Uint8Array(room).fill(byte))),
   // A BME280 by its number, with any calibration.
-  fc.uint8Array({ minLength: 32, maxLength: 32 }).map((bytes) => ({ capacity }) => {
-    return capacity === 1 ? Uint8Array.of(0x60) : bytes.slice(0, capacity);
-  }),
-  // A pattern that comes to the same length always: wrong in what it says, right in how much.
-  fc.uint8Array({ minLength: 1, maxLength: 64 }).map((bytes) => ({ capacity }) => {
-    return Uint8Array.from({ length: capacity }, (_, index) => bytes[index % bytes.length] ?? 0);
-  }),
+  fc
+    .uint8Array({ minLength: 32, maxLength: 32 })
+    .map((bytes) => filling((room) => (room === 1 ? Uint8Array.of(0x60) : bytes.slice(0, room)))),
+  // Wrong in what it says, right in how much.
+  fc.uint8Array({ minLength: 1, maxLength: 64 }).map((bytes) => filling((room) => repeated(bytes, room))),
 );
 
 /** Each operation of each device slot takes the next answer. */
@@ -120,7 +116,7 @@ describe("a module goes on, whatever comes", () => {
   it.each(modules)("%s", (name) => {
     fc.assert(
       fc.property(fc.array(answers, { minLength: 1, maxLength: 20 }), steps, (supply, messages) => {
-        const host = run(name, supply, messages as Step[]);
+        const host = run(name, supply, messages);
         if (!drivers.includes(name)) return;
         const readings = host.takeMessages("readings");
         expect(readings.map(({ sequence }) => sequence)).toEqual(readings.map((_, index) => index));

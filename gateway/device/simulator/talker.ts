@@ -71,7 +71,6 @@ export class Talker implements SerialSimulator {
     if (this.#quantities.strikes("silent")) return new Uint8Array();
     const text = this.#text.replaceAll("{value}", this.#quantities.value("value").toFixed(2));
     const bytes = new TextEncoder().encode(text);
-    if (this.#quantities.strikes("short")) return bytes.subarray(0, bytes.length >> 1);
-    return this.#quantities.strikes("noise") ? this.#quantities.noisy(bytes) : bytes;
+    return this.#quantities.spoil(bytes);
   }
 }
