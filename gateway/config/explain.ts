@@ -1,9 +1,10 @@
 /** Why a module may, or may not, use a slot or reach a target: the chain of conditions, and the one that decided. */
-import type { Grant, ModuleSpec } from "../../kernel/index.ts";
+import { type Grant, INTERFACES, isInterfaceName, type ModuleSpec } from "../../kernel/index.ts";
 import type { GatewayConfiguration, PolicyStatement } from "./configuration.ts";
 import { grantLine, type ManifestView } from "./manifests.ts";
 import { listNames, nearestName } from "./names.ts";
 import { describePosition, type Position } from "./problem.ts";
+import { refuseResource } from "./reach.ts";
 import { grantTargets, termsText } from "./resource.ts";
 import { decidingRule, reachesTarget, targetMatches } from "./rules.ts";
 
@@ -145,8 +146,19 @@ function judgeGrant(question: Question, grant: Grant, hops: readonly Hop[]): Exp
   return { allowed: true, module: name, asked, hops: [...hops, ...reached, ...ports], next: null };
 }
 
+/** Why nothing can be bound to a resource that is written so. */
+function unbindable(asked: string): string | undefined {
+  const colon = asked.indexOf(":");
+  const name = asked.slice(0, colon);
+  if (colon < 0 || name === "endpoint") return undefined;
+  if (isInterfaceName(name)) return refuseResource(name, asked.slice(colon + 1));
+  return `there is no interface '${name}'; ${suggestion(name, Object.keys(INTERFACES))}`;
+}
+
 function explainTarget(question: Question, spec: ModuleSpec, first: Hop): Explanation {
   const { configuration, module, asked } = question;
+  const fault = unbindable(asked);
+  if (fault !== undefined) return denied(question, [first, hop(false, `no grant can bind '${asked}'`)], fault);
   for (const grant of spec.grants) {
     const reached = targetHops(question, grant, asked);
     if (reached.length === 0) continue;
@@ -165,6 +177,8 @@ function explainTarget(question: Question, spec: ModuleSpec, first: Hop): Explan
     const hops = [first, hop(true, `the grant '${taken.slot}' names it`, at), broken];
     return denied(question, hops, `change the rule at ${describePosition(taken.rule.at)}`);
   }
+  const port = asked.includes(".") ? portHop(question, asked) : undefined;
+  if (port?.holds === false) return denied(question, [first, port], "name a port that there is");
   return denied(question, [first, ...missingTarget(question, spec)], addLine(question));
 }
 

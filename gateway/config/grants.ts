@@ -194,7 +194,7 @@ function parameters(values: Readonly<Record<string, GrantParameter | undefined>>
   return { parameters: Object.fromEntries(present) };
 }
 
-function refusePath(path: string): string | undefined {
+export function refusePath(path: string): string | undefined {
   if (!path.startsWith("/")) return "the path is not absolute";
   if (path.split("/").some((part) => part === ".." || part === ".")) return "the path has '.' or '..' in it";
   if (posix.normalize(path) !== path || path.endsWith("/")) return "the path is not in its plain form";
@@ -206,7 +206,7 @@ export const absolutePath = text("an absolute path of a file, without '.', '..' 
 const topicFilter = text("an MQTT topic filter such as site/7/#", { refuse: refuseFilter, maximumLength: 512 });
 
 /** `http://host`, `https://host:8443`: no user, no path. */
-function refuseOrigin(origin: string): string | undefined {
+export function refuseOrigin(origin: string): string | undefined {
   const url = URL.canParse(origin) ? new URL(origin) : undefined;
   if (url === undefined || !["http:", "https:"].includes(url.protocol)) return "this is not an http or https origin";
   return url.origin === origin ? undefined : `an origin is scheme, host and port only: ${url.origin}`;

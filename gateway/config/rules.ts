@@ -2,6 +2,7 @@
 import {
   type EndpointGrant,
   type Grant,
+  type InterfaceName,
   INTERFACES,
   isInterfaceName,
   type ModuleSpec,
@@ -10,6 +11,7 @@ import {
 import type { Decision, PolicyStatement, Withdrawal } from "./configuration.ts";
 import { isName, listNames, nearestName } from "./names.ts";
 import type { Position, Problems } from "./problem.ts";
+import { refuseResource } from "./reach.ts";
 import { grantTargets, portText, type Target } from "./resource.ts";
 import type { GatewayDraft, RuleDraft, TestDraft } from "./schema.ts";
 import type { Located } from "./shape.ts";
@@ -45,11 +47,21 @@ function checkTarget(to: string, at: Position, names: Names): boolean {
   const colon = to.indexOf(":");
   if (colon < 0 && !isInterfaceName(to)) return checkPlace(to, at, names);
   const name = colon < 0 ? to : to.slice(0, colon);
-  if (isInterfaceName(name)) return true;
+  if (isInterfaceName(name)) return colon < 0 || checkResource(name, to.slice(colon + 1), at, names);
   const interfaces = Object.keys(INTERFACES);
   const detail = { nearest: nearestName(name, interfaces), expected: listNames(interfaces) };
   names.problems.add(at, `unknown interface '${name.slice(0, 60)}'`, { code: "E_UNKNOWN", ...detail });
   return false;
+}
+
+/** A resource that no grant can have would deny nothing. */
+function checkResource(name: InterfaceName, resource: string, at: Position, names: Names): boolean {
+  if (name === "endpoint") return checkPlace(resource, at, names);
+  const fault = refuseResource(name, resource);
+  if (fault !== undefined) {
+    names.problems.add(at, `'${name}:${resource.slice(0, 60)}' matches no grant`, { hint: fault });
+  }
+  return fault === undefined;
 }
 
 function parseRoute(route: Located<string>, names: Names): { readonly from: string; readonly to: string } | undefined {
@@ -111,6 +123,8 @@ export function targetMatches(to: string, target: string, decision: Decision): b
   if (to === "*" || to === target) return true;
   const colon = target.indexOf(":");
   if (colon < 0) {
+    if (to === "endpoint") return true;
+    if (to.startsWith("endpoint:")) return targetMatches(to.slice("endpoint:".length), target, decision);
     const module = target.slice(0, target.indexOf("."));
     return to === module || to === `${module}.*`;
   }

@@ -117,6 +117,16 @@ describe("why a module may not", () => {
     expect(explanation.hops.at(-1)?.text).toBe("uplink 1.2.0 has no port 'alarms'");
   });
 
+  it("reach a port that is not there, or a resource that nobody can be granted, and is told no line to add", () => {
+    const port = why(parse(VALID), new Map([["uplink", UPLINK]]), "bme280", "uplink.control");
+    expect(port).toMatchObject({ allowed: false, next: "name a port that there is" });
+    expect(port.hops.at(-1)?.text).toBe("uplink 1.2.0 has no port 'control'");
+    const resource = why(parse(VALID), new Map(), "bme280", "i2c-device:1/118");
+    expect(resource).toMatchObject({ allowed: false, next: "it is written as i2c-device:1/0x76" });
+    const kind = why(parse(VALID), new Map(), "bme280", "i2c:1/0x76");
+    expect(kind.next).toContain("there is no interface 'i2c'");
+  });
+
   it("use a slot that is granted as another interface, or with fewer rights", () => {
     const other = parse(broken("relay: { gpio-line: { chip: 0, line: 17, direction: out } }", "relay: { log: {} }"));
     expect(ask(other, "uplink", "relay", UPLINK)).toContain("NO   it is granted as log, not as gpio-line");

@@ -1,10 +1,25 @@
 /** Rules withdraw what grants bind; assertions hold or stop the boot; layers decide in the order of their names. */
 import { describe, expect, it } from "vitest";
-import { type GatewayConfiguration, parseLayers } from "../../gateway/config/index.ts";
+import {
+  ConfigurationError,
+  describeProblem,
+  type GatewayConfiguration,
+  parseLayers,
+} from "../../gateway/config/index.ts";
 import { parse, refusalOf, VALID } from "../config/support.ts";
 
 function withRules(...rules: readonly string[]): GatewayConfiguration {
   return parse(`${VALID}rules:\n${rules.map((rule) => `  - ${rule}\n`).join("")}`);
+}
+
+function faults(text: string): string[] {
+  try {
+    parse(text);
+    return [];
+  } catch (error) {
+    if (error instanceof ConfigurationError) return error.problems.map(describeProblem);
+    throw error;
+  }
 }
 
 function grantOf({ system }: GatewayConfiguration, module: string, slot: string): unknown {
@@ -61,8 +76,55 @@ describe("a rule that denies", () => {
     ["'uplink.* -> gpio-line'", "uplink", "relay"],
     ["'threshold → store:thresh*'", "threshold", "state"],
     ["'threshold -> uplink.*'", "threshold", "alarms"],
+    ["'threshold -> endpoint'", "threshold", "alarms"],
+    ["'threshold -> endpoint:*'", "threshold", "alarms"],
+    ["'threshold -> endpoint:uplink'", "threshold", "alarms"],
+    ["'bme280 -> i2c-device:1/0x*'", "bme280", "sensor"],
+    ["'bme280 -> i2c-device:1/*'", "bme280", "sensor"],
   ])("matches by %s", (route, module, slot) => {
     expect(grantOf(withRules(`deny: ${route}`), module, slot)).toBeUndefined();
+  });
+
+  it.each([
+    ["i2c-device:1/118", "it is written as i2c-device:1/0x76"],
+    ["i2c-device:1/0X76", "it is written as i2c-device:1/0x76"],
+    ["i2c-device:01/0x76", "it is written as i2c-device:1/0x76"],
+    ["i2c-device:1/118*", "it is written as i2c-device:1/0x76"],
+    ["i2c-device:", "it is written as i2c-device:1/0x76"],
+    ["gpio-line:17", "it is written as gpio-line:0/17"],
+    ["gpio-line:*/17", "'*' stands at the end only"],
+    ["spi-device:0.1", "it is written as spi-device:0/17"],
+    ["uart:ttyAMA0", "the path is not absolute"],
+    ["uart:/dev/../dev/ttyAMA0", "the path has '.' or '..' in it"],
+    ["file:/etc//passwd", "the path is not in its plain form"],
+    ["file:/etc/", "the path is not in its plain form"],
+    ["file:/etc/../*", "the path has '.' or '..' in it"],
+    ["onewire:28-000005E2FDC3", "it is written as onewire:28-000005e2fdc3"],
+    ["http:https://api.example/", "an origin is scheme, host and port only: https://api.example"],
+    ["mqtt:site/*", "the rest of a topic is '#'"],
+    ["mqtt:site/#/x", "'#' stands alone, as the last level of a filter"],
+    ["store:../uplink", "it is written as store:uplink/"],
+    ["timer:x", "timer has no resources: write 'timer'"],
+  ])("is refused where it would match nothing: %s", (target, hint) => {
+    for (const decision of ["deny", "allow"]) {
+      const described = faults(`${VALID}rules:\n  - ${decision}: '* -> ${target}'\n`);
+      expect(described).toHaveLength(1);
+      expect(described[0]).toContain("matches no grant");
+      expect(described[0]).toContain(hint);
+    }
+  });
+
+  it.each([
+    "file:/etc/*",
+    "file:/*",
+    "uart:/dev/tty*",
+    "http:https://*",
+    "store:plant/*",
+    "mqtt:#",
+    "clock:*",
+    "timer",
+  ])("may name what nobody was granted: %s", (target) => {
+    expect(faults(`${VALID}rules:\n  - deny: '* -> ${target}'\n`)).toEqual([]);
   });
 
   it("takes every topic filter that it touches, even by one topic", () => {
