@@ -71,6 +71,12 @@ export default defineConfig(
   { files: [SHARED_FILE], rules: { "no-restricted-globals": restrictGlobals(...BINARY_GLOBALS) } },
   { files: [CODEC_FILE], rules: { "no-restricted-imports": "off" } },
   {
+    // The page's own scripts run in a browser, as they are.
+    files: ["gateway/link/console/*.js"],
+    extends: [tseslint.configs.disableTypeChecked],
+    languageOptions: { parserOptions: { projectService: false } },
+  },
+  {
     // Tests build hostile binaries, race on shared memory and hand wrong types to everything, on purpose.
     files: ["tests/**/*.ts"],
     rules: {

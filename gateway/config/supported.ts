@@ -11,7 +11,7 @@ export type Feature = keyof typeof FEATURES;
 export const ALL_FEATURES: ReadonlySet<Feature> = new Set(Object.keys(FEATURES) as Feature[]);
 
 /** What the processes of this release carry out of `FEATURES`. A name is added here by whoever builds the thing. */
-export const SUPPORTED: ReadonlySet<Feature> = new Set();
+export const SUPPORTED: ReadonlySet<Feature> = new Set(["console"]);
 
 interface Use {
   readonly feature: Feature;

@@ -4,6 +4,13 @@ import { HttpHost } from "./http-host.ts";
 import { MqttHost } from "./mqtt-host.ts";
 import { parseLinkSettings } from "./settings.ts";
 
-runHostProcess((settings, port) =>
-  Promise.resolve({ interfaces: { mqtt: new MqttHost(parseLinkSettings(settings), port), http: new HttpHost() } }),
-);
+runHostProcess(async (given, port) => {
+  const settings = parseLinkSettings(given);
+  const mqtt = new MqttHost(settings, port);
+  if (settings.console !== null) {
+    // A gateway without a console pays nothing for it.
+    const { Web } = await import("./web/server.ts");
+    await new Web(settings.console, port, () => mqtt.outboxNumbers()).listen();
+  }
+  return { interfaces: { mqtt, http: new HttpHost() } };
+});

@@ -90,6 +90,11 @@ export class MqttHost implements InterfaceHost {
     return this.#publisher.publish({ topic, payload, flags });
   }
 
+  outboxNumbers(): { readonly outboxMessages: number; readonly outboxBytes: number; readonly outboxDropped: number } {
+    const { count, bytes, dropped } = this.#outbox;
+    return { outboxMessages: count, outboxBytes: bytes, outboxDropped: dropped };
+  }
+
   async stop(): Promise<void> {
     clearInterval(this.#reporter);
     this.#publisher.stop();

@@ -5,6 +5,7 @@ import { createConnection } from "node:net";
 import type { Socket } from "node:net";
 import type { GatewayEvent } from "../../gateway/core/index.ts";
 import { CONTROL_SOCKET } from "../../gateway/wire/control.ts";
+import type { OperatorRequest, Snapshot } from "../../gateway/wire/operator.ts";
 import { FrameReader, writeFrame } from "../../gateway/wire/frames.ts";
 import { plain } from "../../gateway/wire/parse.ts";
 import type { Settings } from "../../gateway/wire/parse.ts";
@@ -74,6 +75,23 @@ export class ControlClient {
   async top(): Promise<Row[]> {
     // SAFETY: the gateway's own rows; what is shown of them is names and numbers.
     return (await this.#ask({ kind: "top" })) as unknown as Row[];
+  }
+
+  /** @throws Refusal as the gateway gives it */
+  async operate(request: OperatorRequest): Promise<unknown> {
+    return await this.#ask({ kind: "operator", request });
+  }
+
+  /** What runs, all pages of it. */
+  async snapshot(): Promise<Snapshot> {
+    const pages: Snapshot[] = [];
+    for (let from: number | null = 0; from !== null; from = pages.at(-1)?.next ?? null) {
+      pages.push((await this.operate({ kind: "snapshot", from })) as Snapshot);
+    }
+    // SAFETY: there is a first page.
+    const first = pages[0] as Snapshot;
+    const modules = pages.flatMap((page) => page.modules);
+    return { ...first, modules, routes: pages.flatMap(({ routes }) => routes), next: null };
   }
 
   async simulators(): Promise<Simulators> {

@@ -36,6 +36,9 @@ export const COMMANDS: ReadonlyMap<string, Load> = new Map<string, Load>([
   ["plan", async () => (await import("../policy/index.ts")).planCommand],
   ["why", async () => (await import("../policy/index.ts")).whyCommand],
   ["graph", async () => (await import("../policy/index.ts")).graphCommand],
+  ["top", async () => (await import("../operate/top.ts")).topVerb],
+  ["logs", async () => (await import("../operate/logs.ts")).logsVerb],
+  ...among(["restart", "hold", "resume"], async () => (await import("../operate/actions.ts")).actionVerbs),
   ["audit", async () => (await import("../audit/index.ts")).auditCommand],
   ["replay", async () => (await import("../replay/verb.ts")).replayVerb],
 ]);
