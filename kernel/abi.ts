@@ -134,7 +134,8 @@ export const KERNEL_PORT = 0xffff;
  * Notices on `KERNEL_PORT`; the payload is a CBOR array that starts with this number.
  * `start` comes first after every instantiation: `[1, restored (bool)]`, and the operator's settings as a third element
  * where the configuration has any. What follows the elements that a module knows is for a later ABI: it reads past them.
- * `peerLost` and `peerBack` name a slot: `[2, slot]`, `[3, slot]`. `safeState` is the last message before a stop: `[4]`.
+ * `peerLost` and `peerBack` name a slot: `[2, slot]`, `[3, slot]`, and where the slot is `handles` also the
+ * handle: `[2, "handles", handle]`. `safeState` is the last message before a stop: `[4]`.
  */
 export const NOTICE = Object.freeze({ start: 1, peerLost: 2, peerBack: 3, safeState: 4 } as const);
 

@@ -220,7 +220,17 @@ const NOTHING: Bound = { parameters: {} };
 const bus = required(integer(0, 255), "number of the bus, as in /dev/i2c-1");
 
 const RESOURCES: readonly (readonly [InterfaceName, Shape<GrantDraft>])[] = [
-  resource("handles", "use of handles that came in messages; the slot's name is `handles`", {}, () => NOTHING),
+  resource(
+    "handles",
+    "use of handles that came in messages; the slot's name is `handles`",
+    {
+      notify: optional(
+        boolean(),
+        "the module is told when what a handle leads to fails, and when it runs again; default false",
+      ),
+    },
+    ({ notify }) => (notify?.value === true ? parameters({ notify: true }) : NOTHING),
+  ),
   resource("timer", "a timer", {}, () => NOTHING),
   resource("clock", "the clocks", {}, () => NOTHING),
   resource("random", "random bytes", {}, () => NOTHING),

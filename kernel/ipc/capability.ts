@@ -73,6 +73,13 @@ export class HandleTable {
     return this.#generations[index] === handle >>> INDEX_BITS ? this.#entries[index] : undefined;
   }
 
+  /** The handles that lead to this module. */
+  leadingTo(module: number): number[] {
+    return this.#entries.flatMap((entry, index) =>
+      entry?.target.module === module ? [((this.#generations[index] ?? 0) << INDEX_BITS) | index] : [],
+    );
+  }
+
   /** Closes every handle. Their numbers stay stale, also for a successor that has them from a saved state. */
   closeAll(): void {
     this.#entries.forEach((_, index) => {

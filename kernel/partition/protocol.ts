@@ -66,6 +66,8 @@ export interface SlotLink {
   /** Of `endpoint` slots, and of `handles`: there one, for what the module passes on. */
   readonly edges: readonly EdgeLink[];
   readonly badge: number;
+  /** Of `handles`: the holder is told when what a handle leads to is gone, or there again. */
+  readonly notify: boolean;
 }
 
 /** Everything that a partition needs to make an instance. */
@@ -195,6 +197,8 @@ export type Order =
     }
   | { readonly type: "finish-swap"; readonly module: number }
   | { readonly type: "module-dead"; readonly module: number }
+  /** For who holds handles to the module: it is gone, or there again. */
+  | { readonly type: "peer"; readonly module: number; readonly notice: number }
   /** An answer to what a module has asked before it came here. */
   | ({ readonly type: "answered" } & Answered)
   /** The table of revocations has changed: calls in flight are looked at. */

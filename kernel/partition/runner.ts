@@ -189,9 +189,10 @@ export class Runner {
     const now = this.#environment.coarseNow();
     const { periodMs, fuelPerPeriod } = cell.order;
     if (now - cell.periodStart >= periodMs) {
-      cell.periodStart = now;
-      cell.periodFuel = 0;
-      return false;
+      const periods = Math.floor((now - cell.periodStart) / periodMs);
+      cell.periodStart += periods * periodMs;
+      // What was used beyond a period's fuel, at a start or by a last slice, is a debt of the next ones.
+      cell.periodFuel = Math.max(0, cell.periodFuel - periods * fuelPerPeriod);
     }
     if (cell.periodFuel < fuelPerPeriod) return false;
     if (cell.throttled) return true;

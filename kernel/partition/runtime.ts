@@ -2,7 +2,8 @@
 import { pbkdf2Sync } from "node:crypto";
 import type { MessagePort } from "node:worker_threads";
 import { receiveMessageOnPort } from "node:worker_threads";
-import { KERNEL_PORT, KIND, RESULT } from "../abi.ts";
+import { HANDLES_SLOT, KERNEL_PORT, KIND, RESULT } from "../abi.ts";
+import { encodeCbor } from "../cbor/index.ts";
 import type { Edge } from "../ipc/mailbox.ts";
 import { makeEdge } from "../ipc/mailbox.ts";
 import type { PartitionControl } from "../ipc/shared.ts";
@@ -178,6 +179,9 @@ export class PartitionRuntime {
       case "module-dead":
         this.#post.failCallsTo(order.module);
         return;
+      case "peer":
+        for (const cell of this.#cells.values()) this.#tellHolder(cell, order.module, order.notice);
+        return;
       case "revoked":
         for (const cell of this.#cells.values()) this.#gates.invalidate(cell);
         this.#post.failRevokedCalls();
@@ -212,6 +216,7 @@ export class PartitionRuntime {
           | "policy"
           | "load"
           | "host-reply"
+          | "peer"
           | "revoked"
           | "inspect"
           | "stop"
@@ -296,6 +301,21 @@ export class PartitionRuntime {
   #restart(cell: ModuleCell, generation: number, dropState: boolean): void {
     if (dropState) cell.lastState = undefined;
     this.#runner.stop(cell, "dead");
+    cell.generation = generation;
+    this.#startAgain(cell);
+  }
+
+  /** At once, unless it owes more than a period's fuel: so crashing again and again takes no more than running. */
+  #startAgain(cell: ModuleCell): void {
+    const { generation, order } = cell;
+    this.#runner.throttle(cell);
+    if (cell.periodFuel >= 2 * order.fuelPerPeriod) {
+      this.#timers.at(cell.periodStart + order.periodMs, () => {
+        // Meanwhile an order or a swap may have dealt with it.
+        if (cell.generation === generation && cell.state === "dead") this.#startAgain(cell);
+      });
+      return;
+    }
     this.#instantiate(cell, generation);
     if (cell.state === "idle") this.#runner.begin(cell, cell.justRestored);
   }
@@ -359,6 +379,13 @@ export class PartitionRuntime {
   #tell(cell: ModuleCell, port: number, payload: Uint8Array): void {
     if (port === KERNEL_PORT) this.#runner.notify(cell, payload);
     else this.#post.deliver(cell, makeEdge(0, 1, "refuse"), port, KIND.send, 0, payload);
+  }
+
+  #tellHolder(cell: ModuleCell, module: number, notice: number): void {
+    if (cell.links.get(HANDLES_SLOT)?.notify !== true) return;
+    for (const handle of cell.handles.leadingTo(module)) {
+      this.#runner.notify(cell, encodeCbor([notice, HANDLES_SLOT, handle]));
+    }
   }
 
   #hostEvent(cell: ModuleCell, slotName: string, payload: Uint8Array): void {

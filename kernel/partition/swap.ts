@@ -390,7 +390,8 @@ export class Swapper {
     const { runner, environment } = this.#place;
     if (swap.role === "arrive") {
       if (swap.isReturning) return;
-      if (swap.luggage !== undefined) unpack(cell, environment.post, swap.luggage);
+      const brought = swap.luggage ?? luggage[0];
+      if (brought !== undefined) unpack(cell, environment.post, brought);
       runner.halt(cell);
       environment.post.forgetAllOf(cell, swap.next);
       swap.phase = "held";

@@ -646,8 +646,9 @@ export class Kernel {
     record.isMissed = true;
   }
 
-  /** Tells those who asked, by `notify` in their grant, that the module behind a slot is gone or there again. */
-  #tellPeers({ spec: { name } }: ModuleRecord, notice: number): void {
+  /** Tells those who asked, by `notify` in their grant, that the module behind a slot or handle is gone or there again. */
+  #tellPeers({ id, spec: { name } }: ModuleRecord, notice: number): void {
+    this.#broadcast({ type: "peer", module: id, notice });
     for (const peer of this.#modules.values()) {
       for (const grant of peer.grants.values()) {
         if (grant.interface !== "endpoint" || grant.notify !== true || peer.revoked.has(grant.slot)) continue;

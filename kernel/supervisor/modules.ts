@@ -152,6 +152,7 @@ export function slotLinks(
       binding: record.bindings.get(slot)?.id ?? 0,
       edges: edgeLinks(record, grant, modules, edges),
       badge: grant.interface === "endpoint" ? grant.badge : 0,
+      notify: grant.interface === "handles" && grant.parameters["notify"] === true,
     });
   }
   return links;

@@ -279,11 +279,10 @@ export class SwapCoordinator {
   /** What waited where the module was goes after it, or back to it. */
   #packed(set: SwapSet, member: Member, luggage: Luggage): void {
     const { record, returning } = member;
-    const { luggage: before } = member;
     member.luggage = luggage;
-    if (returning !== undefined) this.#recall(member, before === undefined ? [luggage] : [before, luggage]);
+    if (returning !== undefined) this.#recall(member, [luggage]);
     else if (set.reverted !== undefined && record.partition === member.from) this.#recall(member);
-    else if (set.reverted !== undefined) this.#sendBack(record);
+    else if (set.reverted !== undefined) this.#sendBack(record, [luggage]);
     else this.#environment.order(record, { type: "flip-swap", module: record.id, luggage });
   }
 
@@ -296,8 +295,8 @@ export class SwapCoordinator {
     this.#environment.order(record, order, from);
   }
 
-  #sendBack(record: ModuleRecord): void {
-    this.#environment.order(record, { type: "settle-swap", module: record.id, keep: false });
+  #sendBack(record: ModuleRecord, luggage: readonly Luggage[] = []): void {
+    this.#environment.order(record, { type: "settle-swap", module: record.id, keep: false, luggage });
   }
 
   #refused(set: SwapSet, refusal: Refusal): void {

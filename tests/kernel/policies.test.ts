@@ -10,6 +10,8 @@ import {
   endpoint,
   endpointSlot,
   evaluator,
+  HANDLES,
+  HANDLES_SLOT,
   loadModule,
   loadProbe,
   messagesSeen,
@@ -33,13 +35,13 @@ afterEach(async () => {
 });
 
 /** Sends one message to a module's port as it starts. */
-async function strike(target: string, name = "sender"): Promise<void> {
+async function strike(target: string, name = "sender", isAlone = false): Promise<void> {
   const send = "(call $send (i32.const 8192) (i32.const 1) (i32.const 0) (i32.const 0))";
   await loadProbe(running, name, evaluator(SEND, [send]), {
     grants: [endpoint(`${target}.in`)],
     slots: { out: endpointSlot(["send"]) },
   });
-  running.kernel.begin();
+  running.kernel.begin(isAlone ? name : undefined);
 }
 
 describe("restart-partition", () => {
@@ -119,6 +121,42 @@ describe("who asks for it", () => {
       [NOTICE.peerLost, "out"],
       [NOTICE.peerBack, "out"],
     ]);
+  });
+
+  test("is told by the handle where it holds one, and not where it has not asked", async () => {
+    running = await startKernel({ partitions: ["main", "other"] });
+    await loadModule(running, "bad", CRASHING, { spec: { partition: "other", restart: RULE } });
+    const asked = { ...HANDLES, parameters: { notify: true } };
+    for (const [name, grant] of [
+      ["holder", asked],
+      ["silent", HANDLES],
+    ] as const) {
+      await loadProbe(running, name, recorder(`(import "handles" "drop" (func (param i32) (result i32)))`), {
+        grants: [grant],
+        slots: { handles: HANDLES_SLOT },
+      });
+      const derive = `(import "bad" "derive" (func $derive (param i32) (result i32)))`;
+      const pass = `(block (result i32) (i32.store (i32.const 8300) (call $derive (i32.const 5)))
+        (call $send (i32.const 8192) (i32.const 1) (i32.const 8300) (i32.const 1)))`;
+      await loadProbe(running, `giver-${name}`, evaluator(`${SEND}${derive}`, [pass]), {
+        grants: [endpoint(`${name}.in`), { ...endpoint("bad.in"), slot: "bad" }],
+        slots: { out: endpointSlot(["send"]), bad: endpointSlot(["send", "pass"]) },
+      });
+    }
+    running.kernel.begin();
+    const [, given] = await seen(running, "holder", 2);
+    await seen(running, "silent", 2);
+    await strike("bad", "sender", true);
+    await running.waitFor("restarted", ({ module }) => module === "bad");
+    const told = (await seen(running, "holder", 4)).filter(({ port }) => port === KERNEL_PORT);
+    const [handle] = given?.handleList ?? [];
+    expect(told.map(({ payload }) => decodeCbor(payload, CBOR)).slice(-2)).toEqual([
+      [NOTICE.peerLost, "handles", handle],
+      [NOTICE.peerBack, "handles", handle],
+    ]);
+    await strike("silent", "last", true);
+    const others = (await seen(running, "silent", 3)).map(({ payload }) => payload[1]);
+    expect(others).not.toContain(NOTICE.peerLost);
   });
 
   test("is the only one who is told", async () => {

@@ -200,6 +200,38 @@ describe("restarts", () => {
     expect((await running.kernel.top())[0]?.fuel).toBeGreaterThan(20_000);
   });
 
+  test("again and again take no more than the module's share of fuel, and its neighbour goes on", async () => {
+    running = await startKernel();
+    // Its initialisation uses some 2 million fuel, its start notice traps.
+    const costly = watModule(
+      "",
+      `(func (export "_initialize") (local $i i32)
+        (loop $l (local.set $i (i32.add (local.get $i) (i32.const 1))) (br_if $l (i32.lt_u (local.get $i) (i32.const 300000)))))
+       (func (export "bulkhead_handle") (param i32 i32) (result i64) unreachable)`,
+    );
+    const share = { fuelPerPeriod: 200_000, periodMs: 20 };
+    const restart = { ...RULE, intensity: 1_000_000, backoffMs: 1, maximumBackoffMs: 1 };
+    await loadModule(running, "probe", costly, { spec: { ...share, restart }, manifest: { fuel: 10_000_000 } });
+    await loadProbe(running, "neighbour", recorder(), {
+      grants: [{ ...TIMER, slot: "t" }],
+      slots: { t: { interface: "timer", rights: ["use"], port: "in" } },
+    });
+    await loadProbe(running, "sender", sendMany(40), {
+      grants: [endpoint("neighbour.in")],
+      slots: { out: endpointSlot(["send"]) },
+    });
+    const begun = performance.now();
+    running.kernel.begin();
+    await running.waitFor("fault", ({ generation }) => generation === 4, 20_000);
+    expect(await messagesSeen(running, "neighbour", 40)).toHaveLength(40);
+    const { fuel = 0, restarts } = (await running.kernel.top()).find(({ name }) => name === "probe") ?? {};
+    const periods = (performance.now() - begun) / share.periodMs;
+    expect(restarts).toBeGreaterThanOrEqual(3);
+    // Two periods' fuel and one start are what it may be ahead.
+    expect(fuel).toBeLessThan((periods + 3) * share.fuelPerPeriod + 4_000_000);
+    expect(fuel).toBeGreaterThan(4 * 1_000_000);
+  });
+
   test("leave messages that came meanwhile for the successor, of any size that its inbox takes", async () => {
     running = await startKernel();
     const wat = recorder("", `(if (i32.eq (local.get $length) (i32.const 1)) (then unreachable)) (i64.const 0)`);

@@ -47,7 +47,7 @@ const NOTICE_PAYLOADS: Readonly<Record<keyof typeof NOTICE, string>> = {
   start:
     "`[1, restored (bool)]`: first after every instantiation; `[1, restored, settings]` where the operator's configuration has " +
     `settings for the module, any CBOR of at most ${LIMITS.settingsBytes} bytes`,
-  peerLost: "`[2, slot]`: the module behind the slot is gone",
+  peerLost: '`[2, slot]`: the module behind the slot is gone; `[2, "handles", handle]`: the one that a handle leads to',
   peerBack: "`[3, slot]`: it is there again",
   safeState: "`[4]`: the last message before a stop",
 };
