@@ -67,7 +67,7 @@ export interface SlotLink {
   readonly edges: readonly EdgeLink[];
   readonly badge: number;
   /** Of `handles`: the holder is told when what a handle leads to is gone, or there again. */
-  readonly notify: boolean;
+  readonly notify?: boolean;
 }
 
 /** Everything that a partition needs to make an instance. */
