@@ -29,7 +29,7 @@ export const LIMITS = Object.freeze({
   tableEntries: 65_536,
   /** Abstract stack bytes of an activation; leaves V8's 1 MiB worker stack its headroom for host frames. */
   stackBytes: 256 * KiB,
-  /** Fuel of one slice until it is calibrated to 200 µs. */
+  /** Most fuel of one slice, and what manifests may count with; a machine on which it takes more than 200 µs gives less. */
   sliceFuel: 200_000,
   /** Fuel of one activation where the manifest names none. */
   activationFuel: 50_000_000,

@@ -1,9 +1,7 @@
 /** Who runs when: fixed priorities, first in first out within one, and what starves or is turned away is seen in `top`. */
-import fc from "fast-check";
 import { afterEach, expect, test } from "vitest";
 import type { ModuleRow } from "../../kernel/index.ts";
 import { LIMITS, RESULT } from "../../kernel/index.ts";
-import { PRIORITIES, Scheduler } from "../../kernel/scheduler/scheduler.ts";
 import type { TestKernel } from "../support/kernel.ts";
 import { startKernel } from "../support/kernel.ts";
 import { ECHO, watModule } from "../support/modules.ts";
@@ -36,28 +34,6 @@ async function rowThat(name: string, satisfies: (row: ModuleRow) => boolean): Pr
   }
   throw new Error(`the row never came: ${JSON.stringify(await row(name))}`);
 }
-
-test("for any sequence: the highest priority first, and within one who was ready first", () => {
-  const scheduler = new Scheduler<{ priority: number; enqueued: boolean; id: number }>();
-  const waiting: { priority: number; enqueued: boolean; id: number }[] = [];
-  const items = Array.from({ length: 200 }, (_, id) => ({ priority: id % PRIORITIES, enqueued: false, id }));
-  fc.assert(
-    fc.property(fc.array(fc.option(fc.nat(199)), { maxLength: 400 }), (steps) => {
-      for (const step of steps) {
-        if (step === null) {
-          const best = Math.min(...waiting.map(({ priority }) => priority));
-          const index = waiting.findIndex(({ priority }) => priority === best);
-          expect(scheduler.next()).toBe(index < 0 ? undefined : waiting.splice(index, 1)[0]);
-          continue;
-        }
-        const item = items[step];
-        if (item === undefined) continue;
-        scheduler.ready(item);
-        if (!waiting.includes(item)) waiting.push(item);
-      }
-    }),
-  );
-});
 
 test("nothing of a lower priority runs while something higher is ready, and top shows who starves", async () => {
   running = await startKernel();
