@@ -132,7 +132,8 @@ export function copyBytes(
     toBytes.set(fromBytes.subarray(fromAt, fromAt + length), toAt);
     return;
   }
-  const whole = length & ~3;
-  for (let at = 0; at < whole; at += 4) to.setUint32(toAt + at, from.getUint32(fromAt + at, true), true);
+  // Exact for every bit pattern, as doubles would not be; optimised code makes no BigInt of it.
+  const whole = length & ~7;
+  for (let at = 0; at < whole; at += 8) to.setBigUint64(toAt + at, from.getBigUint64(fromAt + at, true), true);
   for (let at = whole; at < length; at++) toBytes[toAt + at] = fromBytes[fromAt + at] ?? 0;
 }

@@ -35,7 +35,7 @@ export class Policy {
   }
 
   isGuarded(edge: number): boolean {
-    return this.#guards.has(edge);
+    return this.#guards.size > 0 && this.#guards.has(edge);
   }
 
   /** What is wrong with a message or reply of this route, wherever its capability has gone, or undefined. */

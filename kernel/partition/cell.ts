@@ -119,6 +119,8 @@ export class ModuleCell {
   readonly ticks = new Map<number, number>();
   /** The slots as they are linked now; an endpoint's targets change when another module is loaded or moved. */
   readonly links = new Map<string, SlotLink>();
+  /** Grows with each change of `links`, so that who has looked need not look again. */
+  linkVersion = 0;
   slotTimers = new Map<string, SlotTimer>();
   /** The kernel's own notices, CBOR. They come before anything else. */
   readonly notices: Uint8Array[] = [];

@@ -45,7 +45,7 @@ export class ModuleInstance {
   /** Memory and counters, as gates import them. */
   readonly forGates: WasmImports[string];
   readonly remaining: () => number;
-  readonly refuel: (fuel: number) => void;
+  readonly charge: (fuel: number) => void;
   readonly #arm: (fuel: number, depth: number) => void;
   readonly #exports: WebAssemblyExports;
   #inbox = 0;
@@ -76,7 +76,7 @@ export class ModuleInstance {
     const turn = instantiateModule(TURN, { turn: { enter: this.enter, next } });
     this.enterBlocking = promising(turn.exports["run"]);
     this.remaining = this.#exports["bulkhead:remaining"];
-    this.refuel = this.#exports["bulkhead:refuel"];
+    this.charge = this.#exports["bulkhead:charge"];
     this.#arm = this.#exports["bulkhead:arm"];
     const count = this.#exports["bulkhead:globals"]?.();
     this.globals = count === undefined ? undefined : Array.from({ length: count }, (_, at) => globalAt(instance, at));
@@ -243,7 +243,7 @@ interface WebAssemblyExports {
   "bulkhead:depth": WasmCounter;
   "bulkhead:result": WasmFunction;
   "bulkhead:remaining": () => number;
-  "bulkhead:refuel": (fuel: number) => void;
+  "bulkhead:charge": (fuel: number) => void;
   "bulkhead:arm": (fuel: number, depth: number) => void;
   "bulkhead:initialize": () => void;
   bulkhead_inbox: () => number;

@@ -71,7 +71,7 @@ export const OPERATION_FUEL = Object.freeze({
 });
 
 export function chargeFuel({ incarnation: { instance } }: LinkContext, fuel: number): void {
-  instance.refuel(instance.remaining() - fuel);
+  instance.charge(fuel);
 }
 
 /** Shorter work is paid by the call itself. */

@@ -7,6 +7,7 @@ import { makeEdge } from "../ipc/mailbox.ts";
 import { LIMITS } from "../limits.ts";
 import { guestLength, guestPointer } from "../memory.ts";
 import type { GuestFunction, LinkContext } from "./link.ts";
+import type { Outgoing } from "./post.ts";
 import { chargeBytes, chargeFuel, deny, OPERATION_FUEL } from "./link.ts";
 import { arm } from "./luggage.ts";
 import type { SlotLink } from "./protocol.ts";
@@ -18,6 +19,9 @@ type LocalOperation = (context: LinkContext, slot: SlotLink) => GuestFunction;
 const MAXIMUM_MILLISECONDS = 0x7fff_ffff;
 const NO_CAPABILITIES: readonly Capability[] = Object.freeze([]);
 const NO_EDGES: readonly number[] = Object.freeze([]);
+const NOWHERE: Capability = { target: { edge: 0, module: 0, partition: -1, port: -1, via: NO_EDGES }, rights: 0, badge: 0 };
+/** Filled anew for each message, and read before the next: so a message allocates nothing. */
+const OUTGOING: Outgoing = { kind: 0, capability: NOWHERE, correlation: 0, capabilities: NO_CAPABILITIES };
 const utf8 = new TextDecoder("utf-8", { fatal: false });
 
 /** Keys are `interface.operation`. A null prototype, because keys come from binaries. */
@@ -150,13 +154,13 @@ function handleDrop(context: LinkContext, { slot }: SlotLink): GuestFunction {
 
 /** Reads the slot's targets late, so that a link order takes effect at the next use. */
 function capabilitiesOf(context: LinkContext, slot: SlotLink): () => readonly Capability[] {
-  let seen = slot;
+  const { cell } = context.incarnation;
+  let seen = -1;
   let capabilities = slotCapabilities(slot);
   return () => {
-    const now = context.incarnation.cell.links.get(slot.slot);
-    if (now !== undefined && now !== seen) {
-      seen = now;
-      capabilities = slotCapabilities(now);
+    if (cell.linkVersion !== seen) {
+      seen = cell.linkVersion;
+      capabilities = slotCapabilities(cell.links.get(slot.slot) ?? slot);
     }
     return capabilities;
   };
@@ -182,8 +186,11 @@ function send(
   }
   const wrong = contentFault(context, capability, address, length);
   if (wrong !== undefined) return deny(context, slot, operation, "contract", wrong);
-  const outgoing = { kind, capability, correlation, capabilities };
-  const result = context.post.send(cell, outgoing, instance.memory, guestPointer(address), guestLength(length));
+  OUTGOING.kind = kind;
+  OUTGOING.capability = capability;
+  OUTGOING.correlation = correlation;
+  OUTGOING.capabilities = capabilities;
+  const result = context.post.send(cell, OUTGOING, instance.memory, guestPointer(address), guestLength(length));
   if (result === RESULT.denied) return deny(context, slot, operation);
   return result === RESULT["bad-address"] ? deny(context, slot, operation, "bad-address") : result;
 }

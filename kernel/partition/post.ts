@@ -16,10 +16,10 @@ import type { CancelTimer, Timers } from "./timers.ts";
 
 /** What a sender may say of a message; the rest of the header is the kernel's knowledge. */
 export interface Outgoing {
-  readonly kind: number;
-  readonly capability: Capability;
-  readonly correlation: number;
-  readonly capabilities: readonly Capability[];
+  kind: number;
+  capability: Capability;
+  correlation: number;
+  capabilities: readonly Capability[];
 }
 
 /** Somebody who waits for a reply: a suspended call, or a request whose answer comes as a message. */

@@ -428,7 +428,7 @@ export class Runner {
       const slice = Math.min(activation.fuelLeft, this.#environment.sliceFuel - Math.max(activation.granted, 0));
       activation.fuelLeft -= slice;
       activation.granted += slice;
-      incarnation.instance.refuel(activation.granted);
+      incarnation.instance.charge(-slice);
     }
     wait.resolve(wait.result);
   }

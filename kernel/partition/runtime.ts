@@ -50,6 +50,8 @@ export class PartitionRuntime {
     this.#control = control;
     this.#sliceFuel = data.sliceFuel;
     const ready = (cell: ModuleCell): void => {
+      // What stands in a queue has been looked at, and nothing but its turn makes it less ready.
+      if (cell.enqueued) return;
       if (cell.isReady) {
         if (cell.readyAt === 0) cell.readyAt = this.#now;
         this.#scheduler.ready(cell);
@@ -345,6 +347,7 @@ export class PartitionRuntime {
 
   #link(cell: ModuleCell, slots: readonly SlotLink[]): void {
     this.#gates.invalidate(cell);
+    cell.linkVersion++;
     for (const slot of slots) {
       cell.links.set(slot.slot, slot);
       if (slot.rights.length === 0) cell.cancelTimer(slot.slot, slot.eventPort);
