@@ -6,7 +6,8 @@ import type { Message } from "../ipc/mailbox.ts";
 import { Mailbox } from "../ipc/mailbox.ts";
 import { LIMITS } from "../limits.ts";
 import type { GatedEntry, GateLink } from "./gates.ts";
-import type { ModuleInstance } from "./instance.ts";
+import { GuestStopped } from "./fault.ts";
+import type { ModuleInstance, Turns } from "./instance.ts";
 import type { HeldTimer, Holdings, Luggage, ModuleOrder, SavedState, SlotLink, SwapRole } from "./protocol.ts";
 import type { SwapStep } from "./swap.ts";
 import type { CancelTimer } from "./timers.ts";
@@ -55,8 +56,23 @@ export interface Incarnation {
   /** Its `call` imports, and what gates into it share, once there is one. */
   readonly links: GateLink[];
   entry: GatedEntry | undefined;
+  /** Of a blocking module: what it is entered by once, and where it stands since, between two turns. */
+  readonly turns: Turns | undefined;
+  rest: Rest | undefined;
   readonly onDone: (result: number) => void;
   readonly onFault: (error: unknown) => void;
+}
+
+/** A blocking module's own suspension, in which it waits for its next message. */
+export interface Rest {
+  readonly resolve: (input: number) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** Ends an instance that stands between two turns: an abandoned suspension is never collected. */
+export function dismiss(incarnation: Incarnation | undefined): void {
+  incarnation?.rest?.reject(new GuestStopped("host", "stopped"));
+  if (incarnation !== undefined) incarnation.rest = undefined;
 }
 
 /** A slot's one timer. Times are of performance.now(), which all threads share. */

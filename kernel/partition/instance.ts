@@ -5,7 +5,7 @@ import { LIMITS } from "../limits.ts";
 import type { MessageHeader } from "../memory.ts";
 import { GuestMemory, guestLength, guestPointer } from "../memory.ts";
 import type { WasmCounter, WasmFunction, WasmGlobal, WasmImports, WasmInstance } from "../wasm/engine.ts";
-import { compileOwn, instantiateModule, isMemory, promising } from "../wasm/engine.ts";
+import { compileOwn, instantiateModule, isMemory, promising, suspending } from "../wasm/engine.ts";
 import { makeTurn } from "../wasm/turn.ts";
 import type { ModuleOrder, SavedState } from "./protocol.ts";
 import { ENTRY } from "./recording.ts";
@@ -17,7 +17,8 @@ const LENGTH_RADIX = 2 ** 20;
 const TURN = compileOwn(makeTurn());
 
 export type Entry = (fuel: number, depth: number, port: number, length: number) => number;
-type AsyncEntry = (fuel: number, depth: number, port: number, length: number) => Promise<number>;
+/** Enters under JSPI, and stays there from message to message; the promise is rejected when the instance ends. */
+export type Turns = (fuel: number, depth: number, port: number, length: number) => Promise<unknown>;
 
 /** What a handler returned, decoded: a reply's place, or an error of the module's own. */
 export interface HandlerResult {
@@ -39,8 +40,6 @@ export class ModuleInstance {
   /** The mutable globals, where they and the memory are all that can change. */
   readonly globals: readonly WasmGlobal[] | undefined;
   readonly enter: Entry;
-  /** Enters under JSPI and stays there from message to message; see kernel/wasm/turn.ts. */
-  readonly enterBlocking: AsyncEntry;
   readonly activate: Entry;
   /** Memory and counters, as gates import them. */
   readonly forGates: WasmImports[string];
@@ -54,7 +53,7 @@ export class ModuleInstance {
   #spent = 0;
 
   /** @throws whatever instantiation throws; no guest code has run yet. */
-  constructor(order: ModuleOrder, imports: WasmImports, next: (result: number) => number, recording?: Recording) {
+  constructor(order: ModuleOrder, imports: WasmImports, recording?: Recording) {
     const instance = instantiateModule(order.compiled, recording?.before(imports) ?? imports);
     this.order = order;
     this.recording = recording;
@@ -73,13 +72,17 @@ export class ModuleInstance {
     const { enter, activate } = recording?.attach(this, entries) ?? entries;
     this.enter = enter;
     this.activate = activate;
-    const turn = instantiateModule(TURN, { turn: { enter: this.enter, next } });
-    this.enterBlocking = promising(turn.exports["run"]);
     this.remaining = this.#exports["bulkhead:remaining"];
     this.charge = this.#exports["bulkhead:charge"];
     this.#arm = this.#exports["bulkhead:arm"];
     const count = this.#exports["bulkhead:globals"]?.();
     this.globals = count === undefined ? undefined : Array.from({ length: count }, (_, at) => globalAt(instance, at));
+  }
+
+  /** The loop of a blocking module's turns, with `next` and `idle` as kernel/wasm/turn.ts wants them. */
+  turns(next: (result: number) => number, idle: (result: number) => Promise<number>): Turns {
+    const imports = { turn: { enter: this.enter, next, idle: suspending(idle) } };
+    return promising(instantiateModule(TURN, imports).exports["run"]);
   }
 
   has(exportName: string): boolean {

@@ -19,7 +19,11 @@ type LocalOperation = (context: LinkContext, slot: SlotLink) => GuestFunction;
 const MAXIMUM_MILLISECONDS = 0x7fff_ffff;
 const NO_CAPABILITIES: readonly Capability[] = Object.freeze([]);
 const NO_EDGES: readonly number[] = Object.freeze([]);
-const NOWHERE: Capability = { target: { edge: 0, module: 0, partition: -1, port: -1, via: NO_EDGES }, rights: 0, badge: 0 };
+const NOWHERE: Capability = {
+  target: { edge: 0, module: 0, partition: -1, port: -1, via: NO_EDGES },
+  rights: 0,
+  badge: 0,
+};
 /** Filled anew for each message, and read before the next: so a message allocates nothing. */
 const OUTGOING: Outgoing = { kind: 0, capability: NOWHERE, correlation: 0, capabilities: NO_CAPABILITIES };
 const utf8 = new TextDecoder("utf-8", { fatal: false });

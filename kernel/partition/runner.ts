@@ -8,6 +8,7 @@ import { LIMITS } from "../limits.ts";
 import type { MessageHeader } from "../memory.ts";
 import { guestLength, guestPointer } from "../memory.ts";
 import type { CellState, Incarnation, ModuleCell, Wait } from "./cell.ts";
+import { dismiss } from "./cell.ts";
 import { MAXIMUM_LENGTH, packInput } from "../wasm/turn.ts";
 import type { FaultDescription } from "./fault.ts";
 import { describeFault, GuestStopped, isSuspension } from "./fault.ts";
@@ -62,6 +63,9 @@ export class Runner {
   followers = 0;
   /** What the module had used when its turn began. */
   #fuelBefore = 0;
+  /** The blocking module whose turn has just ended, and the result of its last activation, still to be settled. */
+  #ended: Incarnation | undefined = undefined;
+  #lastResult = 0;
   /** Called when a handler has ended and the module is idle: swaps wait for it. */
   onIdle: (cell: ModuleCell) => void = () => undefined;
   /** Called with each input of a module on probation, before it runs. */
@@ -100,6 +104,8 @@ export class Runner {
       synchronous: false,
       links: [] as Incarnation["links"],
       entry: undefined as Incarnation["entry"],
+      turns: undefined as Incarnation["turns"],
+      rest: undefined,
       isDirect: isDirect(order, this.#environment.sliceFuel),
     } as {
       -readonly [Key in keyof Incarnation]: Incarnation[Key];
@@ -129,7 +135,11 @@ export class Runner {
       ready,
       request: (...parameters) => this.#environment.request(cell, ...parameters),
     });
-    incarnation.instance = new ModuleInstance(order, imports, (result) => this.#goOn(incarnation, result), recording);
+    incarnation.instance = new ModuleInstance(order, imports, recording);
+    if (!incarnation.isDirect) {
+      const next = (result: number): number => this.#goOn(incarnation, result);
+      incarnation.turns = incarnation.instance.turns(next, (result) => this.#rest(incarnation, result));
+    }
     return incarnation;
   }
 
@@ -184,6 +194,13 @@ export class Runner {
     else this.#start(cell);
   }
 
+  /** Ends the turn of a blocking module that has come to rest; called when nobody's code is on the thread. */
+  conclude(): void {
+    const ended = this.#ended;
+    this.#ended = undefined;
+    ended?.onDone(this.#lastResult);
+  }
+
   /** True where the module has used up its period's fuel: it is set aside until the next period. */
   throttle(cell: ModuleCell): boolean {
     const now = this.#environment.coarseNow();
@@ -234,11 +251,12 @@ export class Runner {
     this.#environment.post.forgetAllOf(cell);
     cell.handles.closeAll();
     if (state !== "dead") cell.mailbox.clear();
+    if (state === "empty") dismiss(cell.swap?.old?.incarnation);
   }
 
   /** Takes the instance off the thread and out of force. @returns true where a handler was in progress. */
   halt(cell: ModuleCell): boolean {
-    const { wait } = cell;
+    const { wait, incarnation } = cell;
     const wasActive = cell.isActive;
     this.#environment.gates.invalidate(cell);
     cell.wait = undefined;
@@ -248,6 +266,7 @@ export class Runner {
     // An abandoned suspension is never collected: it must be rejected.
     wait?.undo?.();
     wait?.reject(new GuestStopped("host", "stopped"));
+    dismiss(incarnation);
     cell.stopTimers();
     cell.ticks.clear();
     cell.notices.length = 0;
@@ -312,12 +331,12 @@ export class Runner {
       this.#environment.ready(cell);
       return;
     }
-    const { instance } = incarnation;
-    if (!incarnation.isDirect) {
+    const { instance, turns, rest } = incarnation;
+    if (turns !== undefined) {
       this.running = cell;
-      instance
-        .enterBlocking(activation.granted, LIMITS.stackBytes, activation.port, length)
-        .then(incarnation.onDone, incarnation.onFault);
+      incarnation.rest = undefined;
+      if (rest !== undefined) rest.resolve(packInput(activation.port, length));
+      else turns(activation.granted, LIMITS.stackBytes, activation.port, length).then(undefined, incarnation.onFault);
       return;
     }
     try {
@@ -364,6 +383,17 @@ export class Runner {
     // What waited was too large for the inbox. The activation is settled; nothing is to be answered again.
     cell.activation.kind = KIND.event;
     return -1;
+  }
+
+  /** Where a blocking module stands between two turns. One that has failed meanwhile is unwound. */
+  #rest(incarnation: Incarnation, result: number): Promise<number> {
+    if (incarnation.cell.incarnation !== incarnation) throw new GuestStopped("host", "stopped");
+    this.running = undefined;
+    this.#ended = incarnation;
+    this.#lastResult = result;
+    return new Promise<number>((resolve, reject) => {
+      incarnation.rest = { resolve, reject };
+    });
   }
 
   #mayGoOn(cell: ModuleCell): boolean {

@@ -9,7 +9,7 @@ import { makeEdge } from "../ipc/mailbox.ts";
 import type { PartitionControl } from "../ipc/shared.ts";
 import { LIMITS } from "../limits.ts";
 import { Scheduler } from "../scheduler/scheduler.ts";
-import { ModuleCell } from "./cell.ts";
+import { dismiss, ModuleCell } from "./cell.ts";
 import { describeFault } from "./fault.ts";
 import { Gates } from "./gates.ts";
 import { PostOffice } from "./post.ts";
@@ -88,6 +88,7 @@ export class PartitionRuntime {
       remove: (cell: ModuleCell) => {
         cell.stopTimers();
         this.#gates.invalidate(cell);
+        dismiss(cell.incarnation);
         this.#cells.delete(cell.id);
       },
       request: this.#request.bind(this),
@@ -124,8 +125,9 @@ export class PartitionRuntime {
         if (!cell.isReady || this.#runner.throttle(cell)) continue;
         const before = cell.fuelUsed;
         this.#runner.run(cell);
-        // A blocking handler gives control back at a microtask: when it ends or is suspended.
+        // A blocking handler gives control back at a microtask: when it comes to rest or is suspended.
         while (this.#runner.running !== undefined) await TURN;
+        this.#runner.conclude();
         fuel += cell.fuelUsed - before;
         // Who becomes ready meanwhile, by a timer or a message from elsewhere, waits for little more than one slice.
         left = fuel * 4 >= this.#sliceFuel ? 0 : left - this.#runner.followers;
@@ -133,6 +135,8 @@ export class PartitionRuntime {
         if ((left & 7) === 0) this.#control.beat();
       }
       this.#post.tell();
+      // Who was killed is unwound now: its stack serves the next one, and does not wait for somebody to be resumed.
+      await TURN;
       if (left > 0 && !isMore) this.#sleep(heard);
     }
   }

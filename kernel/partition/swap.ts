@@ -7,6 +7,7 @@ import { HandleTable } from "../ipc/capability.ts";
 import type { Message } from "../ipc/mailbox.ts";
 import { LIMITS } from "../limits.ts";
 import type { Incarnation, ModuleCell, Swap } from "./cell.ts";
+import { dismiss } from "./cell.ts";
 import { describeFault } from "./fault.ts";
 import { arm, holdingsOf, pack, takeUp, unpack } from "./luggage.ts";
 import type { FaultCause, Luggage, Report, SavedState, SlotLink, SwapOrder, SwapRole } from "./protocol.ts";
@@ -180,6 +181,7 @@ export const SWAP_STEPS: readonly SwapStep[] = [
       const isRevoked = ({ slot }: SlotLink): boolean => cell.links.get(slot)?.rights.length === 0;
       const slots = old.slots.map((slot) => (isRevoked(slot) ? { ...slot, rights: [] } : slot));
       environment.link(cell, slots);
+      if (wasHeld) dismiss(old.incarnation);
       if (old.incarnation === undefined || wasHeld) return;
       cell.incarnation = old.incarnation;
       cell.state = "idle";
@@ -218,7 +220,8 @@ export const SWAP_STEPS: readonly SwapStep[] = [
     roles: ["stay", "leave", "arrive"],
     waitsFor: "finish",
     phase: "settled",
-    run: ({ environment }, cell, { role }) => {
+    run: ({ environment }, cell, { role, old }) => {
+      dismiss(old?.incarnation);
       cell.swap = undefined;
       if (role === "leave") environment.remove(cell);
     },

@@ -21,7 +21,13 @@ function makeLoop(): Uint8Array<ArrayBuffer> {
   code.raw(0x42, ...new Uint8Array(8).fill(0xff), 0x00, 0x20, 0, 0xad, 0x20, 1, 0x84, 0x80);
   code.raw(0x42, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20, 0x7c, 0x21, 1);
   code.raw(0x20, 0, 0x41, 1, 0x6b, 0x22, 0, 0x0d, 0, 0x0b, 0x20, 1, 0x0b);
-  return out.raw(10).u32(code.length + 2).u32(1).u32(code.length).append(code).finish();
+  return out
+    .raw(10)
+    .u32(code.length + 2)
+    .u32(1)
+    .u32(code.length)
+    .append(code)
+    .finish();
 }
 
 /** Nanoseconds that one fuel takes here: of the fastest of many short runs. */

@@ -130,25 +130,60 @@ test("somebody of a higher priority who waits is known at once", () => {
   expect(scheduler.hasAbove(7)).toBe(false);
 });
 
-test("the loop of a turn hands on ports and lengths, and gives the last result", () => {
+test("the loop of turns hands on ports and lengths, rests where nothing waits, and ends where the kernel throws", () => {
   const seen: number[][] = [];
-  const results: number[] = [];
-  const inputs = [packInput(63, 65_536), packInput(0, 0), -1];
-  const instance = new WebAssembly.Instance(new WebAssembly.Module(makeTurn()), {
+  const settled: number[] = [];
+  const rested: number[] = [];
+  const inputs = [packInput(63, 65_536), packInput(0, 0), -1, packInput(1, 2), -1];
+  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(makeTurn()), {
     turn: {
       enter: (...parameters: number[]) => seen.push(parameters),
       next: (result: number) => {
-        results.push(result);
+        settled.push(result);
         return inputs.shift() ?? -1;
+      },
+      idle: (result: number) => {
+        rested.push(result);
+        if (inputs.length === 0) throw new Error("the end");
+        return packInput(0xffff, 65_535);
       },
     },
   });
-  const run = instance.exports["run"] as (...parameters: number[]) => number;
-  expect(run(1000, 2000, 0xffff, 7)).toBe(3);
+  const run = exports["run"] as (...parameters: number[]) => void;
+  expect(() => {
+    run(1000, 2000, 0xffff, 7);
+  }).toThrow("the end");
   expect(seen).toEqual([
     [1000, 2000, 0xffff, 7],
     [1000, 2000, 63, 65_536],
     [1000, 2000, 0, 0],
+    [1000, 2000, 0xffff, 65_535],
+    [1000, 2000, 1, 2],
   ]);
-  expect(results).toEqual([1, 2, 3]);
+  expect(settled).toEqual([1, 2, 3, 4, 5]);
+  expect(rested).toEqual([3, 5]);
+});
+
+test.each([
+  ["direct", 100_000],
+  ["blocking", 50_000_000],
+])("a %s module that came to rest is woken again and again", async (_, fuel) => {
+  running = await startKernel();
+  const { kernel, logs } = running;
+  const tick: Grant = { slot: "tick", interface: "timer", rights: ["use"], parameters: {} };
+  const wat = watModule(
+    `(import "log" "write" (func $log (param i32 i32 i32) (result i32)))
+     (import "tick" "every" (func $every (param i32) (result i32)))`,
+    `(func (export "bulkhead_handle") (param $port i32) (param $length i32) (result i64)
+       (if (local.get $port) (then (drop (call $every (i32.const 2))) (return (i64.const 0))))
+       (i32.store8 (i32.const 0) (i32.add (i32.const 1) (i32.load8_u (i32.const 0))))
+       (i32.store8 (i32.const 9000) (i32.add (i32.const 64) (i32.load8_u (i32.const 0))))
+       (drop (call $log (i32.const 2) (i32.const 9000) (i32.const 1)))
+       (i64.const 0))`,
+  );
+  const slots = { log: LOG_SLOT, tick: { interface: "timer", rights: ["use"], port: "in" } };
+  const spec = moduleSpec("ticker", [LOG, tick]);
+  kernel.load(spec, await admit(wat, manifestFields("ticker", { fuel, slots }), spec));
+  kernel.begin();
+  expect((await logs("ticker", 12)).slice(0, 12).join("")).toBe("ABCDEFGHIJKL");
 });

@@ -100,7 +100,7 @@ class Machine {
     this.#message = capsule.events.before;
     this.#order = orderOf(program);
     this.#allowance = Math.min(inspection.manifest.fuel, LIMITS.activationFuel) * 10;
-    this.#instance = new ModuleInstance(this.#order, this.#imports(), () => -1);
+    this.#instance = new ModuleInstance(this.#order, this.#imports());
   }
 
   run(): RunResult {
@@ -285,7 +285,7 @@ class Machine {
     const left = this.#instance.remaining() - event.charged;
     if (isSame && event.charged !== 0 && left !== event.fuel)
       throw new Diverged(`${event.fuel} fuel left after the call`, `${left}`);
-    this.#instance.refuel(left);
+    this.#instance.charge(event.charged);
     this.#at++;
     return findOperation(name, operation)?.result === "i64" ? event.result : Number(BigInt.asIntN(32, event.result));
   }
@@ -297,12 +297,12 @@ class Machine {
       if (event?.kind === "refuelled") this.#at++;
       this.#allowance -= capsule.sliceFuel;
       if (this.#allowance < 0) throw new GuestStopped("budget", "it uses more fuel than ten activations may");
-      this.#instance.refuel(this.#instance.remaining() + capsule.sliceFuel);
+      this.#instance.charge(-capsule.sliceFuel);
       return;
     }
     if (event?.kind === "refuelled") {
       this.#at++;
-      this.#instance.refuel(this.#instance.remaining() + Math.min(event.fuel, capsule.sliceFuel));
+      this.#instance.charge(-Math.min(event.fuel, capsule.sliceFuel));
       return;
     }
     if (event === undefined && INSIDE.includes(capsule.cause)) throw new GuestStopped(capsule.cause, capsule.text);
