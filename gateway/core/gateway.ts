@@ -150,6 +150,9 @@ export class Gateway {
       publish: (topic, payload, retain, qos) => {
         this.#updateLink.publish(topic, payload, retain, qos);
       },
+      caughtUp: () => {
+        this.#updateLink.renew();
+      },
       finding: (text) => {
         this.#emit({ type: "finding", text });
       },

@@ -45,6 +45,14 @@ export class UpdateLink {
     this.#process()?.unbind([binding.id]);
   }
 
+  /** The broker sends again what it retains at the topics that are subscribed to. */
+  renew(): void {
+    for (const topic of [...this.#subscriptions.keys()]) {
+      this.unsubscribe(topic);
+      this.subscribe(topic);
+    }
+  }
+
   /** Lost while the link is down: the agent says it all again when it is told that the link is up. */
   publish(topic: string, payload: Uint8Array, retain: boolean, qos: 0 | 1): void {
     const flags = qos | (retain ? 2 : 0);

@@ -72,7 +72,8 @@ export class TrustService {
       case "connected":
         return this.#started ? this.#booted?.agent.connected() : undefined;
       case "message":
-        return this.#booted?.agent.message(message.topic, message.payload);
+        this.#booted?.agent.message(message.topic, message.payload);
+        return this.#send({ kind: "taken", bytes: message.payload.length });
       case "answer":
         return this.#questions.answered(message.id, message.answer);
       case "admit":

@@ -32,15 +32,24 @@ export interface TrustHandlers {
   subscribe(topic: string): void;
   unsubscribe(topic: string): void;
   publish(topic: string, payload: Uint8Array, retain: boolean, qos: 0 | 1): void;
+  /** Messages were dropped because too many waited; none waits any more, so what is retained may be asked for again. */
+  caughtUp(): void;
   notice(notice: UpdateNotice): void;
   capsule(capsule: CapsuleNotice): void;
   finding(text: string): void;
 }
 
+/** Bytes from the broker that may wait for the worker, which a compilation keeps busy for seconds: four blocks are far less. */
+const BACKLOG_BYTES = 4 << 20;
+/** What a message costs beside its payload. */
+const MESSAGE_BYTES = 256;
+
 export class TrustClient {
   readonly #worker: MessageChannelEnd;
   readonly #handlers: TrustHandlers;
   readonly #questions = new Questions();
+  #waitingBytes = 0;
+  #hasDropped = false;
 
   /** `worker` is a Worker running gateway/trust/worker.ts, or a port to one. */
   constructor(worker: MessageChannelEnd, handlers: TrustHandlers) {
@@ -66,7 +75,14 @@ export class TrustClient {
     this.#send({ kind: "connected" });
   }
 
+  /** A message of the broker's. A flood of them must not fill the memory of this process, so what is too much is dropped. */
   message(topic: string, payload: Uint8Array): void {
+    const bytes = payload.length + MESSAGE_BYTES;
+    if (this.#waitingBytes + bytes > BACKLOG_BYTES) {
+      this.#hasDropped = true;
+      return;
+    }
+    this.#waitingBytes += bytes;
     this.#send({ kind: "message", topic, payload });
   }
 
@@ -136,6 +152,9 @@ export class TrustClient {
       case "unsubscribe":
         this.#handlers.unsubscribe(message.topic);
         return;
+      case "taken":
+        this.#taken(message.bytes);
+        return;
       case "publish":
         this.#handlers.publish(message.topic, message.payload, message.retain, message.qos);
         return;
@@ -148,6 +167,13 @@ export class TrustClient {
       case "finding":
         this.#handlers.finding(message.text);
     }
+  }
+
+  #taken(bytes: number): void {
+    this.#waitingBytes -= bytes + MESSAGE_BYTES;
+    if (this.#waitingBytes > 0 || !this.#hasDropped) return;
+    this.#hasDropped = false;
+    this.#handlers.caughtUp();
   }
 
   async #answer(id: number, question: TrustQuestion): Promise<void> {

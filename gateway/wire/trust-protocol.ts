@@ -160,6 +160,8 @@ export type TrustToCore =
   | { readonly kind: "ask"; readonly id: number; readonly ask: TrustQuestion }
   | { readonly kind: "subscribe"; readonly topic: string }
   | { readonly kind: "unsubscribe"; readonly topic: string }
+  /** So many bytes of `message` have been looked at. */
+  | { readonly kind: "taken"; readonly bytes: number }
   | {
       readonly kind: "publish";
       readonly topic: string;

@@ -43,6 +43,7 @@ const handlers: TrustHandlers = {
   subscribe: (topic) => calls.push(`subscribe ${topic}`),
   unsubscribe: () => undefined,
   publish: (topic) => calls.push(`publish ${topic}`),
+  caughtUp: () => calls.push("caught up"),
   notice: (notice) => notices.push(notice),
   capsule: ({ module }) => calls.push(`capsule ${module}`),
   finding: (text) => calls.push(`finding ${text}`),
@@ -115,6 +116,25 @@ describe("the trust worker", () => {
     await until(() => notices.some(({ state }) => state === "committed"));
     expect(calls).toContain("stage threshold 40000");
     expect(calls).toContain("commit");
+    await client.stop();
+  });
+
+  it("lets only so much of a flood wait, and says when the retained messages may be asked for again", async () => {
+    await boot();
+    client.start();
+    const posted: number[] = [];
+    const post = worker.postMessage.bind(worker);
+    worker.postMessage = (message: { kind: string; payload?: Uint8Array }) => {
+      if (message.kind === "message") posted.push(message.payload?.length ?? 0);
+      post(message);
+    };
+    const desired = topics.gateway(GATEWAY, "desired");
+    for (let count = 0; count < 200; count++) client.message(desired, new Uint8Array(300_000).fill(count));
+    expect(posted).toHaveLength(13);
+    await until(() => calls.includes("caught up"));
+    client.message(desired, makePlan(1, [second], { issued: SECOND, expires: SECOND + 600 }));
+    await until(() => calls.includes(`subscribe ${topics.module(second.digest)}`));
+    expect(calls.filter((call) => call === "caught up")).toHaveLength(1);
     await client.stop();
   });
 
