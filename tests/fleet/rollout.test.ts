@@ -1,8 +1,10 @@
 /** Rollouts over a real broker: waves, soak, abort, pause, and going on after the tool was killed. */
 
+import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { topics } from "../../gateway/wire/update-topics.ts";
 import { writePrivateKey } from "../../tools/keys/key-file.ts";
@@ -100,14 +102,26 @@ describe("a rollout", () => {
     });
     expect(stopped).toMatchObject({ outcome: "stopped", waves: 1, counts: { committed: 2 } });
     expect(versions()).toEqual({ 1: SIZE - 2, 2: 2 });
-    const resumed = await BrokerSession.connect({ url: broker.url });
     const soaks: number[] = [];
-    const result = await rollOut(optionsFor({ session: resumed }), (step) => {
-      if (step.kind === "soak") soaks.push(step.wave);
+    const resume = async (changes: Partial<RolloutOptions>, onSoak: (wave: number) => void) => {
+      const resumed = await BrokerSession.connect({ url: broker.url });
+      const result = await rollOut(optionsFor({ session: resumed, ...changes }), (step) => {
+        if (step.kind !== "soak") return;
+        soaks.push(step.wave);
+        onSoak(step.wave);
+      });
+      await resumed.close();
+      return result;
+    };
+    // Nobody knows whether the first wave has soaked, so it soaks again; once the second has begun, it has.
+    const second = new AbortController();
+    const again = await resume({ signal: second.signal }, (wave) => {
+      if (wave === 2) second.abort();
     });
-    await resumed.close();
+    expect(again).toMatchObject({ outcome: "stopped", waves: 2, counts: { committed: SIZE / 2 } });
+    const result = await resume({}, () => undefined);
     expect(result).toMatchObject({ outcome: "done", counts: { committed: SIZE } });
-    expect(soaks).toEqual([2]);
+    expect(soaks).toEqual([1, 2, 2]);
   });
 
   it("knows, killed and started again, which gateways had failed", async () => {
@@ -177,28 +191,66 @@ describe("a rollout", () => {
 });
 
 describe("the verb rollout", () => {
-  it("reads its file, and exits with 0 only where every gateway committed", async () => {
-    const folder = mkdtempSync(join(tmpdir(), "bulkhead-rollout-"));
+  let folder = "";
+  beforeEach(async () => {
+    folder = mkdtempSync(join(tmpdir(), "bulkhead-rollout-"));
     writeFileSync(join(folder, "threshold.envelope"), good.whole);
     await writePrivateKey(join(folder, "deploy.key"), deploy, undefined);
     for (const { id, publicKey } of fleet) writeFileSync(join(folder, `${id}.pub`), pemOf(publicKey));
+  });
+  afterEach(() => {
+    rmSync(folder, { recursive: true });
+  });
+
+  /** Writes the file of the rollout, and gives the words of the command line after `rollout`. */
+  function planned(waves: string, soak: string): string[] {
     const plan = join(folder, "plan.yaml");
     const ids = fleet.map(({ id }) => id).join(", ");
-    const dates = `issued: ${new Date(issued * 1000).toISOString()}\nsoak: 10ms\nwaves: [50%, 100%]\n`;
+    const dates = `issued: ${new Date(issued * 1000).toISOString()}\nsoak: ${soak}\nwaves: ${waves}\n`;
     writeFileSync(plan, `rollout: autumn-1\n${dates}modules: [threshold.envelope]\ngateways: [${ids}]\nkeys: .\n`);
+    return [plan, "--deploy-key", join(folder, "deploy.key"), "--broker", broker.url, "--json"];
+  }
+
+  async function run(words: readonly string[]): Promise<{ exit: number; json: Record<string, unknown> }> {
     let stdout = "";
-    const exit = await rollout.run(
-      [plan, "--deploy-key", join(folder, "deploy.key"), "--broker", broker.url, "--json"],
-      {
-        stdout: (text) => (stdout += text),
-        stderr: () => undefined,
-        isTerminal: false,
-        signal: new AbortController().signal,
-      },
-    );
-    rmSync(folder, { recursive: true });
-    expect(JSON.parse(stdout)).toMatchObject({ ok: true, outcome: "done", counts: { committed: SIZE } });
-    expect(exit).toBe(0);
+    const exit = await rollout.run([...words], {
+      stdout: (text) => (stdout += text),
+      stderr: () => undefined,
+      isTerminal: false,
+      signal: new AbortController().signal,
+    });
+    return { exit, json: JSON.parse(stdout) as Record<string, unknown> };
+  }
+
+  const committed = { exit: 0, json: { ok: true, outcome: "done", counts: { committed: SIZE } } };
+
+  it("reads its file, and exits with 0 only where every gateway committed", async () => {
+    expect(await run(planned("[50%, 100%]", "10ms"))).toMatchObject(committed);
+  });
+
+  it("pauses and resumes a rollout that runs elsewhere", async () => {
+    const [plan = "", ...words] = planned("[50%, 100%]", "10ms");
+    const at = ["--broker", broker.url, "--json"];
+    expect(await run(["pause", plan, ...at])).toMatchObject({ exit: 0, json: { rollout: "autumn-1", paused: true } });
+    const running = run([plan, ...words]);
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    expect(versions()).toEqual({ 1: SIZE });
+    expect(await run(["resume", plan, ...at])).toMatchObject({ exit: 0, json: { paused: false } });
+    expect(await running).toMatchObject(committed);
+  });
+
+  it("goes on where it was after its process was killed", { timeout: 120_000 }, async () => {
+    const launcher = fileURLToPath(new URL("../../tools/launch/bulkhead.js", import.meta.url));
+    const words = planned("[50%, 100%]", "1h");
+    // It soaks for an hour, so nothing goes beyond the first wave before it is killed.
+    const child = spawn(process.execPath, [launcher, "rollout", ...words], { stdio: "ignore", detached: true });
+    await expect.poll(() => versions()["2"], { timeout: 90_000 }).toBe(SIZE / 2);
+    // The launcher and the verb are one group of processes.
+    process.kill(-(child.pid ?? 0), "SIGKILL");
+    await new Promise((resolve) => child.once("close", resolve));
+    expect(versions()).toEqual({ 1: SIZE / 2, 2: SIZE / 2 });
+    expect(await run(planned("[50%, 100%]", "10ms"))).toMatchObject(committed);
+    expect(versions()).toEqual({ 2: SIZE });
   });
 
   it("names the field of its file that is wrong", () => {

@@ -1,6 +1,5 @@
 /** The same update over other brokers: Mosquitto with MQTT 3.1.1, MQTT 5, TLS and the access list that we ship; NATS. */
 
-import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { connectAsync } from "mqtt";
@@ -10,7 +9,7 @@ import { topics } from "../../gateway/wire/update-topics.ts";
 import type { BrokerOptions } from "../../tools/push/broker.ts";
 import { pushUpdate, readRelease } from "../../tools/push/index.ts";
 import { Bench, deliveredAs, deploy, GATEWAY, makeModule, makePlan } from "./bench.ts";
-import { findBroker, startMosquitto, startNats } from "./brokers.ts";
+import { findBroker, startGuardedMosquitto, startMosquitto, startNats } from "./brokers.ts";
 import { MqttTransport } from "./mqtt.ts";
 
 const mosquitto = findBroker("mosquitto");
@@ -22,8 +21,6 @@ if (mosquitto === undefined)
 const first = makeModule("threshold", 1);
 const second = makeModule("threshold", 2, { size: 100_000 });
 const third = makeModule("threshold", 3, { size: 5_000 });
-const OPENSSL = "openssl";
-const ACL = new URL("../../tools/push/mosquitto.acl", import.meta.url).pathname;
 
 const ends: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -68,31 +65,6 @@ async function retainedBlocks(url: string): Promise<string[]> {
   return left;
 }
 
-/** A certificate authority and certificates of it, made by OpenSSL in the broker's folder. */
-function makeCertificates(folder: string, names: readonly string[]): void {
-  const openssl = (...args: string[]) => execFileSync(OPENSSL, args, { cwd: folder, stdio: "ignore" });
-  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-  openssl("req", "-x509", ...key, "-keyout", "ca.key", "-out", "ca.crt", "-days", "2", "-subj", "/CN=test authority");
-  for (const name of names) {
-    const subject = ["-subj", `/CN=${name}`, "-addext", "subjectAltName=IP:127.0.0.1"];
-    openssl("req", ...key, "-keyout", `${name}.key`, "-out", `${name}.csr`, ...subject);
-    const authority = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial"];
-    openssl(
-      "x509",
-      "-req",
-      "-in",
-      `${name}.csr`,
-      ...authority,
-      "-out",
-      `${name}.crt`,
-      "-days",
-      "2",
-      "-copy_extensions",
-      "copy",
-    );
-  }
-}
-
 describe.skipIf(mosquitto === undefined)("an update over Mosquitto", () => {
   for (const protocolVersion of [4, 5] as const) {
     it(`commits over MQTT ${protocolVersion === 4 ? "3.1.1" : "5"}`, async () => {
@@ -107,22 +79,7 @@ describe.skipIf(mosquitto === undefined)("an update over Mosquitto", () => {
   }
 
   it("commits over TLS with client certificates, and the access list keeps strangers from the update topics", async () => {
-    const broker = await startMosquitto(
-      mosquitto ?? "",
-      (folder) => {
-        makeCertificates(folder, ["server", GATEWAY, "deployer", "gw-8"]);
-        return [
-          `cafile ${join(folder, "ca.crt")}`,
-          `certfile ${join(folder, "server.crt")}`,
-          `keyfile ${join(folder, "server.key")}`,
-          "require_certificate true",
-          "use_identity_as_username true",
-          `acl_file ${ACL}`,
-          "user root",
-        ];
-      },
-      "mqtts",
-    );
+    const broker = await startGuardedMosquitto(mosquitto ?? "", [GATEWAY, "deployer", "gw-8"]);
     ends.push(() => broker.close());
     const file = (name: string) => join(broker.folder, name);
     const tls = (name: string): IClientOptions => ({

@@ -1,7 +1,7 @@
 /** Mosquitto and NATS on free loopback ports, where they are installed; a test that needs one says so where it is not. */
 
 import type { ChildProcess } from "node:child_process";
-import { spawn, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import type { AddressInfo } from "node:net";
@@ -35,6 +35,50 @@ export async function startMosquitto(
   ];
   writeFileSync(join(folder, "mosquitto.conf"), `${configuration.join("\n")}\n`);
   return start(program, ["-c", join(folder, "mosquitto.conf")], folder, port, scheme);
+}
+
+const ACL = new URL("../../tools/push/mosquitto.acl", import.meta.url).pathname;
+
+/** With TLS, client certificates for these names, made by OpenSSL into its folder, and the access list that we ship. */
+export function startGuardedMosquitto(program: string, names: readonly string[]): Promise<StartedBroker> {
+  const lines = (folder: string): string[] => {
+    makeCertificates(folder, ["server", ...names]);
+    return [
+      `cafile ${join(folder, "ca.crt")}`,
+      `certfile ${join(folder, "server.crt")}`,
+      `keyfile ${join(folder, "server.key")}`,
+      "require_certificate true",
+      "use_identity_as_username true",
+      `acl_file ${ACL}`,
+      "user root",
+    ];
+  };
+  return startMosquitto(program, lines, "mqtts");
+}
+
+/** A certificate authority and certificates of it, made by OpenSSL in the broker's folder. */
+function makeCertificates(folder: string, names: readonly string[]): void {
+  const openssl = (...args: string[]) => execFileSync("openssl", args, { cwd: folder, stdio: "ignore" });
+  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+  openssl("req", "-x509", ...key, "-keyout", "ca.key", "-out", "ca.crt", "-days", "2", "-subj", "/CN=test authority");
+  for (const name of names) {
+    const subject = ["-subj", `/CN=${name}`, "-addext", "subjectAltName=IP:127.0.0.1"];
+    openssl("req", ...key, "-keyout", `${name}.key`, "-out", `${name}.csr`, ...subject);
+    const authority = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial"];
+    openssl(
+      "x509",
+      "-req",
+      "-in",
+      `${name}.csr`,
+      ...authority,
+      "-out",
+      `${name}.crt`,
+      "-days",
+      "2",
+      "-copy_extensions",
+      "copy",
+    );
+  }
 }
 
 /** NATS with its MQTT gateway, which keeps retained messages in JetStream. */

@@ -93,7 +93,8 @@ describe("a push", () => {
     const result = await pushUpdate(pushOf(newThreshold), (step) => progress.push(step));
     expect(result).toMatchObject({ code: "OK", state: "committed", pauseMs: 0.25, forged: 0 });
     expect(gateway.runtime.running.get("threshold")).toBe(newThreshold.digest);
-    expect(progress.filter(({ kind }) => kind === "block").at(-1)).toMatchObject({ done: 4, of: 4 });
+    const blocks = progress.flatMap((step) => (step.kind === "block" ? [[step.done, step.of]] : []));
+    expect(blocks).toEqual([1, 2, 3, 4].map((done) => [done, 4]));
     const states = progress.flatMap((step) => (step.kind === "state" ? [step.state] : []));
     expect([...new Set(states)]).toEqual([
       "plan-verified",

@@ -45,15 +45,20 @@ export async function publishModule(
   onBlock: (done: number, of: number) => void,
 ): Promise<void> {
   const blocks = blockCount(module.wasm.length);
+  let done = 0;
   for (let start = 0; start < blocks; start += BLOCKS_AT_ONCE) {
     const end = Math.min(start + BLOCKS_AT_ONCE, blocks);
     const sent: Promise<void>[] = [];
     for (let index = start; index < end; index++) {
       const block = module.wasm.subarray(index * BLOCK_BYTES, (index + 1) * BLOCK_BYTES);
-      sent.push(session.retain(topics.block(module.blob, index), block));
+      const retained = session.retain(topics.block(module.blob, index), block);
+      sent.push(
+        retained.then(() => {
+          onBlock(++done, blocks);
+        }),
+      );
     }
     await Promise.all(sent);
-    onBlock(end, blocks);
   }
   await session.retain(topics.module(module.digest), module.envelope);
 }

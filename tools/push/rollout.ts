@@ -135,7 +135,7 @@ class Rollout {
       const end = Math.max(start, Math.ceil(share * this.#members.length));
       const wave = this.#members.slice(start, end);
       start = end;
-      const outcome = await this.#wave(index, wave, index === waves.length - 1);
+      const outcome = await this.#wave(index, wave, this.#members.slice(end));
       if (outcome === "aborted") await this.#takeBack();
       if (outcome !== "done") return this.#result(outcome, index + 1);
     }
@@ -210,7 +210,7 @@ class Rollout {
   }
 
   /** One wave: plans out, decisions in, then the soak. A share of failures above the threshold ends the rollout. */
-  async #wave(index: number, wave: readonly Member[], isLast: boolean): Promise<RolloutResult["outcome"]> {
+  async #wave(index: number, wave: readonly Member[], later: readonly Member[]): Promise<RolloutResult["outcome"]> {
     const news = wave.filter(({ outcome }) => outcome !== "committed");
     this.#onProgress({ kind: "wave", wave: index + 1, of: this.#options.waves.length, gateways: wave.length });
     while (this.#isPaused && !this.#isStopped) await this.#tick();
@@ -222,8 +222,9 @@ class Rollout {
       if (wave.every(({ outcome }) => outcome !== "planned" && outcome !== "waiting")) break;
       await this.#tick();
     }
-    // A wave that was complete before this run began has soaked already.
-    if (!isLast && news.length > 0) await this.#soak(index, wave);
+    // An earlier run has seen it soak where a later wave has begun; one that was killed before that may not have.
+    const hasSoaked = news.length === 0 && later.some(({ outcome }) => outcome === "committed");
+    if (later.length > 0 && !hasSoaked) await this.#soak(index, wave);
     if (this.#isStopped) return "stopped";
     return this.#hasFailed(wave) || !hasProof(wave) ? "aborted" : "done";
   }

@@ -15,6 +15,7 @@ import type { UpdateEvent } from "../../../gateway/wire/update-report.ts";
 import { BLOCK_BYTES, blockCount, topics } from "../../../gateway/wire/update-topics.ts";
 import type { SigningKey } from "../../../tools/keys/index.ts";
 import { describeModule, signModule, signPlan, signRoot, withoutWasm } from "../../../tools/keys/index.ts";
+import type { BrokerOptions } from "../../../tools/push/broker.ts";
 import { BrokerSession } from "../../../tools/push/broker.ts";
 import { readGatewayKey } from "../../../tools/push/options.ts";
 import { watchGateway } from "../../../tools/push/push.ts";
@@ -119,7 +120,7 @@ export class Field {
   readonly folder: string;
   readonly broker: TestBroker;
   readonly session: BrokerSession;
-  readonly readings: Subscriber;
+  readonly #readings: Subscriber | undefined;
   readonly events: GatewayEvent[] = [];
   /** What the plans that were committed name. */
   readonly set = new Map<string, Release>();
@@ -127,24 +128,27 @@ export class Field {
   readonly #heard: UpdateEvent[] = [];
   #version = 0;
 
-  private constructor(folder: string, broker: TestBroker, session: BrokerSession, readings: Subscriber) {
+  private constructor(folder: string, broker: TestBroker, session: BrokerSession, readings: Subscriber | undefined) {
     this.folder = folder;
     this.broker = broker;
     this.session = session;
-    this.readings = readings;
+    this.#readings = readings;
   }
 
+  /** At Mosquitto, or where that is not installed at aedes. */
   static async start(): Promise<Field> {
     const mosquitto = findBroker("mosquitto");
     if (mosquitto === undefined) console.warn("mosquitto is not installed: the attacks run at aedes");
     const broker = mosquitto === undefined ? await startAedes() : await startMosquitto(mosquitto);
+    return Field.startAt(broker, { url: broker.url });
+  }
+
+  /** `options` are those of who deploys; `credentials` are more lines of the gateway's `broker`. */
+  static async startAt(broker: TestBroker, options: BrokerOptions, credentials = ""): Promise<Field> {
     const folder = mkdtempSync(join(tmpdir(), "bulkhead-field-"));
-    const field = new Field(
-      folder,
-      broker,
-      await BrokerSession.connect({ url: broker.url }),
-      await Subscriber.connect(broker.url),
-    );
+    // Who deploys may not hear telemetry where an access list says who hears what.
+    const readings = credentials === "" ? await Subscriber.connect(broker.url) : undefined;
+    const field = new Field(folder, broker, await BrokerSession.connect(options), readings);
     writeFileSync(join(folder, "root.envelope"), fieldRoot());
     for (const name of ["bme280", "uplink", "worker"]) {
       const wasm = name === "worker" ? workerWasm(1) : new Uint8Array(readFileSync(join(MODULES, `${name}.wasm`)));
@@ -153,10 +157,15 @@ export class Field {
       writeFileSync(join(folder, `${name}.envelope`), made.whole);
     }
     const gateway = `gateway: { id: ${FIELD_GATEWAY}, vendor: ${TARGET.vendor}, class: ${TARGET.class} }`;
-    const own = `data: data\ntrust: { root: root.envelope }\nbroker: { url: "${broker.url}" }\n`;
+    const own = `data: data\ntrust: { root: root.envelope }\nbroker: { url: "${broker.url}"${credentials} }\n`;
     writeFileSync(join(folder, "gateway.yaml"), `${gateway}\n${own}${PLACES}`);
     await field.#begin();
     return field;
+  }
+
+  get readings(): Subscriber {
+    if (this.#readings === undefined) throw new Error("nobody hears the readings at this broker");
+    return this.#readings;
   }
 
   get gateway(): Gateway {
@@ -189,7 +198,7 @@ export class Field {
   async close(): Promise<void> {
     await this.gateway.stop();
     await this.session.close();
-    await this.readings.close();
+    await this.#readings?.close();
     await this.broker.close();
     rmSync(this.folder, { recursive: true, force: true });
   }
