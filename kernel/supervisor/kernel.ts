@@ -93,6 +93,7 @@ export class Kernel {
       restart: (record) => {
         this.#restart(record, false);
       },
+      runs: this.#runs.bind(this),
       hold: this.#hold.bind(this),
       emit: options.onEvent,
       relink: this.#relink.bind(this),
@@ -561,15 +562,26 @@ export class Kernel {
 
   #onLoaded(record: ModuleRecord, generation: number, restored: boolean): void {
     if (generation !== record.generation || record.status === "held") return;
-    const module = record.spec.name;
+    this.#options.onEvent({ type: "loaded", module: record.spec.name, generation, restored });
+    this.#runs(record);
+  }
+
+  /** It serves: whoever missed it is told. */
+  #runs(record: ModuleRecord): void {
+    const { generation } = record;
     record.status = "running";
-    this.#options.onEvent({ type: "loaded", module, generation, restored });
     if (record.isMissed) this.#tellPeers(record, NOTICE.peerBack);
     record.isMissed = false;
     if (record.failedAt === 0) return;
     const milliseconds = performance.now() - record.failedAt;
     record.failedAt = 0;
-    this.#options.onEvent({ type: "restarted", module, generation, cause: record.failedCause, milliseconds });
+    this.#options.onEvent({
+      type: "restarted",
+      module: record.spec.name,
+      generation,
+      cause: record.failedCause,
+      milliseconds,
+    });
   }
 
   #onFault(record: ModuleRecord, report: Extract<Report, { type: "fault" }>): void {

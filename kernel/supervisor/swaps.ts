@@ -72,6 +72,8 @@ export interface SwapEnvironment {
   readonly links: (record: ModuleRecord) => SlotLink[];
   readonly release: (bindings: readonly number[]) => void;
   readonly restart: (record: ModuleRecord) => void;
+  /** A version of it serves. */
+  readonly runs: (record: ModuleRecord) => void;
   readonly hold: (record: ModuleRecord, reason: string) => void;
   readonly emit: (event: KernelEvent) => void;
   readonly relink: (records: readonly ModuleRecord[]) => void;
@@ -321,7 +323,7 @@ export class SwapCoordinator {
     set.held += held;
     this.#putInForce(member, member.next);
     member.record.generation = member.generation;
-    member.record.status = "running";
+    this.#environment.runs(member.record);
     if (set.waiting.size > 0 || set.phase !== "flipping") return;
     set.phase = "probation";
     this.#environment.relink(set.members.map(({ record }) => record));

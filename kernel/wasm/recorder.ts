@@ -46,7 +46,17 @@ const [I32, I64, F64, FUNCREF] = [0x7f, 0x7e, 0x7c, 0x70];
 const TYPE = Object.freeze({ nothing: 0, enter: 1, activate: 2, take: 3, pair: 4, settle: 5, imports: 6 });
 const FUNCTION = Object.freeze({ full: 0, enter: 1, activate: 2, exhausted: 3, imports: 4 });
 /** Behind the imported functions. */
-const OWN = Object.freeze({ take: 0, image: 1, settle: 2, enter: 3, activate: 4, exhausted: 5, entered: 6, wrote: 7, calls: 8 });
+const OWN = Object.freeze({
+  take: 0,
+  image: 1,
+  settle: 2,
+  enter: 3,
+  activate: 4,
+  exhausted: 5,
+  entered: 6,
+  wrote: 7,
+  calls: 8,
+});
 const GLOBAL = Object.freeze({ fuel: 0, at: 1, limit: 2, torn: 3, inbox: 4, messages: 5 });
 const [GUEST, LOG] = [0, 1];
 const [END, EMPTY, RETURN, IF, LOOP, BLOCK, BRANCH, BRANCH_IF, CALL] = [
@@ -81,7 +91,11 @@ class Assembly extends ByteWriter {
 
   /** Whole words: (n + 3) & -4 of what is on the stack, taken from the log; `at` is where, or below 0. */
   take(own: number, at: number): this {
-    return this.add(3).constant(-4).raw(0x71).op(CALL, own + OWN.take).set(at);
+    return this.add(3)
+      .constant(-4)
+      .raw(0x71)
+      .op(CALL, own + OWN.take)
+      .set(at);
   }
 
   /** `body` where `at` is 0 or more. */
@@ -97,7 +111,10 @@ class Assembly extends ByteWriter {
     if (by !== undefined) this.get(by).raw(0x6a);
     this.global(GLOBAL.inbox);
     if (by !== undefined) this.get(by).raw(0x6a);
-    return this.raw(0xfd, 0x00, 0x40, GUEST).u32(offset).raw(0xfd, 0x0b, 0x40, LOG).u32(offset + 8);
+    return this.raw(0xfd, 0x00, 0x40, GUEST)
+      .u32(offset)
+      .raw(0xfd, 0x0b, 0x40, LOG)
+      .u32(offset + 8);
   }
 }
 
@@ -119,11 +136,19 @@ function takeBody(): Assembly {
 /** (tag, length): the inbox. The last vector overlaps the one before it, so that nothing behind the message is touched. */
 function imageBody(own: number): Assembly {
   const [tag, length, at, offset, last] = [0, 1, 2, 3, 4];
-  const out = code(3, I32).get(length).add(HEADER.size + 8).take(own, at);
+  const out = code(3, I32)
+    .get(length)
+    .add(HEADER.size + 8)
+    .take(own, at);
   return out.where(at, () => {
     out.get(at).get(tag).store(0x36, 0).get(at).get(length).store(0x36, 4);
     for (let header = 0; header < HEADER.size; header += 16) out.vector(at, undefined, header);
-    out.get(length).add(HEADER.size - 16).set(last).constant(HEADER.size).set(offset);
+    out
+      .get(length)
+      .add(HEADER.size - 16)
+      .set(last)
+      .constant(HEADER.size)
+      .set(offset);
     out.raw(BLOCK, EMPTY, LOOP, EMPTY).get(offset).get(last).raw(0x4e, BRANCH_IF, 1);
     out.vector(at, offset, 0).get(offset).add(16).set(offset).raw(BRANCH, 0, END, END);
     out.vector(at, last, 0);
@@ -145,7 +170,14 @@ function activationBody(own: number, tag: number, target: number, type: number):
   const out = code(1, type).global(GLOBAL.at).constant(FULL_BYTES).raw(0x4b).global(GLOBAL.torn).raw(0x72);
   out.raw(IF, EMPTY).op(CALL, FUNCTION.full).raw(END);
   out.global(GLOBAL.messages).add(1).setGlobal(GLOBAL.messages);
-  out.get(port).constant(4).raw(0x74).constant(tag).raw(0x72).get(length).op(CALL, own + OWN.image);
+  out
+    .get(port)
+    .constant(4)
+    .raw(0x74)
+    .constant(tag)
+    .raw(0x72)
+    .get(length)
+    .op(CALL, own + OWN.image);
   out.get(0).get(1).get(port).get(length).op(CALL, target).set(result);
   if (type === F64) out.get(result);
   else out.raw(0x44, 0, 0, 0, 0, 0, 0, 0, 0);
@@ -182,10 +214,19 @@ function wroteBody(own: number): Assembly {
 /** What a call was given, what the host wrote for it, and what it gave and cost: also where it was suspended in between. */
 function callBody(own: number, index: number, { parameters, isLong, buffer }: RecordedImport): Assembly {
   const [at, before, result] = [parameters, parameters + 1, parameters + 2];
-  const out = code(2, I32, 1, isLong ? I64 : I32).constant(4 + 4 * parameters).take(own, at);
+  const out = code(2, I32, 1, isLong ? I64 : I32)
+    .constant(4 + 4 * parameters)
+    .take(own, at);
   out.where(at, () => {
-    out.get(at).constant(RECORDED.called | (index << 4)).store(0x36, 0);
-    for (let each = 0; each < parameters; each++) out.get(at).get(each).store(0x36, 4 + 4 * each);
+    out
+      .get(at)
+      .constant(RECORDED.called | (index << 4))
+      .store(0x36, 0);
+    for (let each = 0; each < parameters; each++)
+      out
+        .get(at)
+        .get(each)
+        .store(0x36, 4 + 4 * each);
   });
   out.global(GLOBAL.fuel).set(before);
   for (let each = 0; each < parameters; each++) out.get(each);
@@ -193,21 +234,34 @@ function callBody(own: number, index: number, { parameters, isLong, buffer }: Re
   if (buffer >= 0) {
     const capacity = buffer + 1;
     out.get(result).constant(0).raw(0x4a, IF, EMPTY).get(buffer);
-    out.get(result).get(capacity).get(result).get(capacity).raw(0x49, 0x1b).op(CALL, own + OWN.wrote).raw(END);
+    out
+      .get(result)
+      .get(capacity)
+      .get(result)
+      .get(capacity)
+      .raw(0x49, 0x1b)
+      .op(CALL, own + OWN.wrote)
+      .raw(END);
   }
-  out.constant(20).take(own, at).where(at, () => {
-    out.get(at).constant(RECORDED.returned).store(0x36, 0).get(at).get(result);
-    if (!isLong) out.raw(0xac);
-    out.store(0x37, 4).get(at).get(before).global(GLOBAL.fuel).raw(0x6b).store(0x36, 12);
-    out.get(at).global(GLOBAL.fuel).store(0x36, 16);
-  });
+  out
+    .constant(20)
+    .take(own, at)
+    .where(at, () => {
+      out.get(at).constant(RECORDED.returned).store(0x36, 0).get(at).get(result);
+      if (!isLong) out.raw(0xac);
+      out.store(0x37, 4).get(at).get(before).global(GLOBAL.fuel).raw(0x6b).store(0x36, 12);
+      out.get(at).global(GLOBAL.fuel).store(0x36, 16);
+    });
   return out.get(result);
 }
 
 function types(imports: readonly RecordedImport[]): ByteWriter {
   const out = new ByteWriter().u32(TYPE.imports + imports.length);
   const four = [4, I32, I32, I32, I32];
-  out.raw(0x60, 0, 0).raw(0x60, ...four, 1, F64).raw(0x60, ...four, 1, I32);
+  out
+    .raw(0x60, 0, 0)
+    .raw(0x60, ...four, 1, F64)
+    .raw(0x60, ...four, 1, I32);
   out.raw(0x60, 1, I32, 1, I32).raw(0x60, 2, I32, I32, 0).raw(0x60, 1, F64, 0);
   for (const { parameters, isLong } of imports)
     out.raw(0x60, parameters, ...Array.from({ length: parameters }, () => I32), 1, isLong ? I64 : I32);
@@ -222,7 +276,11 @@ function assemble(sections: readonly (readonly [id: number, content: ByteWriter]
 
 function bodies(list: readonly ByteWriter[]): ByteWriter {
   const out = new ByteWriter(1024).u32(list.length);
-  for (const body of list) out.u32(body.length + 1).append(body).byte(END);
+  for (const body of list)
+    out
+      .u32(body.length + 1)
+      .append(body)
+      .byte(END);
   return out;
 }
 
@@ -250,18 +308,33 @@ export function makeRecorder(imports: readonly RecordedImport[]): Uint8Array<Arr
   given.name("host").name("full").raw(0, TYPE.nothing);
   given.name("guest").name("enter").raw(0, TYPE.enter).name("guest").name("activate").raw(0, TYPE.activate);
   given.name("host").name("exhausted").raw(0, TYPE.nothing);
-  for (const index of imports.keys()) given.name("host").name(`${index}`).raw(0).u32(TYPE.imports + index);
+  for (const index of imports.keys())
+    given
+      .name("host")
+      .name(`${index}`)
+      .raw(0)
+      .u32(TYPE.imports + index);
   const functions = new ByteWriter().u32(OWN.calls + imports.length);
   const { take, pair, settle, enter, activate, nothing } = TYPE;
   functions.raw(take, pair, settle, enter, activate, nothing, pair, pair);
   for (const index of imports.keys()) functions.u32(TYPE.imports + index);
   const globals = new ByteWriter().u32(5);
   for (const initial of [0, PAGE_BYTES, 0, 0, 0]) globals.raw(I32, 1).constant(initial).raw(END);
-  const exported = new ByteWriter().u32(11 + imports.length).name("log").raw(2, LOG);
+  const exported = new ByteWriter()
+    .u32(11 + imports.length)
+    .name("log")
+    .raw(2, LOG);
   for (const name of ["at", "limit", "torn", "inbox", "messages"] as const) exported.name(name).raw(3, GLOBAL[name]);
   for (const name of ["enter", "activate", "exhausted", "entered", "wrote"] as const)
-    exported.name(name).raw(0).u32(own + OWN[name]);
-  for (const index of imports.keys()) exported.name(`${index}`).raw(0).u32(own + OWN.calls + index);
+    exported
+      .name(name)
+      .raw(0)
+      .u32(own + OWN[name]);
+  for (const index of imports.keys())
+    exported
+      .name(`${index}`)
+      .raw(0)
+      .u32(own + OWN.calls + index);
   return assemble([
     [1, types(imports)],
     [2, given],
@@ -294,7 +367,10 @@ export function makeStubs(imports: readonly RecordedImport[]): Uint8Array<ArrayB
   const all = [...imports.keys(), imports.length];
   const typeOf = (index: number): number => (index < imports.length ? TYPE.imports + index : TYPE.nothing);
   const functions = new ByteWriter().u32(all.length);
-  const exported = new ByteWriter().u32(all.length + 1).name("recorder").raw(1, 0);
+  const exported = new ByteWriter()
+    .u32(all.length + 1)
+    .name("recorder")
+    .raw(1, 0);
   for (const index of all) {
     functions.u32(typeOf(index));
     exported.name(`${index}`).raw(0).u32(index);

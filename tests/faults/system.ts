@@ -22,7 +22,7 @@ const MODULES = join(import.meta.dirname, "../../build/modules");
 /** Modules that are made to fail would only hide what the campaign does. */
 const LEFT_OUT = new Set(["trapper", "spinner", "threshold-v2", "tmp102"]);
 const NOTHING = new Uint8Array(0);
-const WAIT_MS = 10_000;
+const WAIT_MS = 30_000;
 
 export interface Victim {
   readonly name: string;
@@ -219,7 +219,7 @@ export class System {
         request: (binding, operation, numbers, bytes, capacity) =>
           this.#request(binding, operation, numbers, bytes, capacity),
       },
-      stuckMs: 250,
+      stuckMs: 2000,
     });
   }
 

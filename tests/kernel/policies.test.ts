@@ -159,6 +159,25 @@ describe("who asks for it", () => {
     expect(others).not.toContain(NOTICE.peerLost);
   });
 
+  test("is told that it is there again where a new version takes the place of a held one", async () => {
+    running = await startKernel();
+    const spec = moduleSpec("good");
+    const admitted = await admit(watModule("", ECHO), manifestFields("good"), spec);
+    running.kernel.load(spec, admitted);
+    await loadProbe(running, "watcher", recorder(SEND), {
+      grants: [endpoint("good.in", { notify: true })],
+      slots: { out: endpointSlot(["send"]) },
+    });
+    running.kernel.begin();
+    running.kernel.hold("good");
+    await running.kernel.swap([{ name: "good", admitted }], 1000);
+    const notices = (await seen(running, "watcher", 3)).map(({ payload }) => decodeCbor(payload, CBOR));
+    expect(notices.slice(1)).toEqual([
+      [NOTICE.peerLost, "out"],
+      [NOTICE.peerBack, "out"],
+    ]);
+  });
+
   test("is the only one who is told", async () => {
     expect((await watcher(false)).filter((notice) => (notice as number[])[0] !== NOTICE.start)).toEqual([]);
   });

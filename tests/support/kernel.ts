@@ -85,10 +85,10 @@ export async function startKernel(
     events,
     calls,
     bindings,
-    until: (probe, what, timeoutMs = 5000) => until(probe, what, timeoutMs),
-    waitFor: (type, predicate = () => true, timeoutMs = 5000) =>
+    until: (probe, what, timeoutMs = 20_000) => until(probe, what, timeoutMs),
+    waitFor: (type, predicate = () => true, timeoutMs = 20_000) =>
       until(() => events.find((event) => event.type === type && predicate(event as never)) as never, type, timeoutMs),
-    logs: (module, count, timeoutMs = 5000) =>
+    logs: (module, count, timeoutMs = 20_000) =>
       until(
         () => {
           const texts = events.flatMap((event) =>

@@ -106,7 +106,7 @@ function messagesOf(running: TestKernel, module: string): SeenMessage[] {
 }
 
 /** Waits until a recorder has reported `count` messages, notices included. */
-export async function seen(running: TestKernel, module: string, count: number, ms = 5000): Promise<SeenMessage[]> {
+export async function seen(running: TestKernel, module: string, count: number, ms = 20_000): Promise<SeenMessage[]> {
   const enough = (): SeenMessage[] | undefined => {
     const messages = messagesOf(running, module);
     return messages.length >= count ? messages : undefined;
