@@ -40,6 +40,7 @@ async function bench(): Promise<Bench> {
     keep: nothing,
     release: nothing,
     restart: nothing,
+    runs: nothing,
     hold: nothing,
     emit: nothing,
     relink: nothing,
