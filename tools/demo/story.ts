@@ -68,6 +68,7 @@ export class Story {
   readonly failures: string[] = [];
   readonly #view: View;
   readonly #signal: AbortSignal;
+  readonly #stepMs: number;
   #planVersion = 0;
   #folder = "";
   #keys: DevelopmentKeys | undefined = undefined;
@@ -76,9 +77,11 @@ export class Story {
   #gateway: GatewayProcess | undefined = undefined;
   #meter: Meter | undefined = undefined;
 
-  constructor(view: View, signal: AbortSignal) {
+  /** Each step gets `patience` times what a quiet machine needs at most. */
+  constructor(view: View, signal: AbortSignal, patience = 1) {
     this.#view = view;
     this.#signal = signal;
+    this.#stepMs = STEP_MS * patience;
   }
 
   /** Tells the story to its end, or to its first step that cannot go on; `finish` must follow in either case. */
@@ -157,7 +160,7 @@ export class Story {
     await writeFile(path, template.replace("mqtt://127.0.0.1:1883", this.#broker.url).replaceAll(LINE, line));
     this.#gateway = new GatewayProcess(path, ["--probation-ms", String(PROBATION_MS)]);
     const running = await this.#gateway.waitFor("gateway", {
-      timeoutMs: STEP_MS,
+      timeoutMs: this.#stepMs,
       predicate: ({ state }) => state === "running",
     });
     this.#view.good(`${this.#broker.url}; ${running.text}`);
@@ -170,8 +173,8 @@ export class Story {
     this.#view.live(subscriber);
     const faster = { period: PERIOD_MS };
     await subscriber.publish("demo/settings", encodeCbor(faster));
-    await subscriber.more(SENSORS, 5, STEP_MS);
-    await subscriber.more(UNHURRIED, 1, STEP_MS);
+    await subscriber.more(SENSORS, 5, this.#stepMs);
+    await subscriber.more(UNHURRIED, 1, this.#stepMs);
     this.#view.snapshot();
     this.#view.good(`readings of ${[...SENSORS, ...UNHURRIED].join(", ")}`);
   }
@@ -189,8 +192,8 @@ export class Story {
     if (!committed) this.failures.push(`version 2 was not committed: ${pushed.code} ${pushed.reason}`);
     // Only version 2 announces itself, and what it announces is the number of readings that version 1 had seen.
     const takeover = (): boolean => subscriber.alarms.some(({ state, value }) => state === "takeover" && value > 0);
-    await subscriber.until("word from version 2 with the state of version 1", takeover, STEP_MS);
-    await subscriber.more(SENSORS, 3, STEP_MS);
+    await subscriber.until("word from version 2 with the state of version 1", takeover, this.#stepMs);
+    await subscriber.more(SENSORS, 3, this.#stepMs);
     this.result.swap.lost = subscriber.counts().lost - before.lost;
     const seen = subscriber.alarms.find(({ state }) => state === "takeover")?.value ?? 0;
     const pause = this.result.swap.pauseMs.toFixed(2);
@@ -215,7 +218,7 @@ export class Story {
       if (code === expected) this.#view.good(`${attempt}: ${code}`);
       else this.#fail(`${attempt} ended with ${code} (${reason}), not with ${expected}`);
     }
-    await this.#outside.more(SENSORS, 2, STEP_MS);
+    await this.#outside.more(SENSORS, 2, this.#stepMs);
   }
 
   /** A saboteur fails by command; it must be back, and its neighbours must not have noticed. */
@@ -226,9 +229,9 @@ export class Story {
     const { mark } = gateway;
     await subscriber.publish(`demo/${module}`, command);
     const predicate = (event: { module: string }): boolean => event.module === module;
-    const fault = await gateway.waitFor("fault", { mark, predicate, timeoutMs: STEP_MS });
-    const back = await gateway.waitFor("restarted", { mark, predicate, timeoutMs: STEP_MS });
-    await subscriber.more(SENSORS, 3, STEP_MS);
+    const fault = await gateway.waitFor("fault", { mark, predicate, timeoutMs: this.#stepMs });
+    const back = await gateway.waitFor("restarted", { mark, predicate, timeoutMs: this.#stepMs });
+    await subscriber.more(SENSORS, 3, this.#stepMs);
     this.result.recovered.push({ module, cause: fault.cause, ms: back.milliseconds });
     const neighbours = subscriber.counts([...SENSORS, ...UNHURRIED].filter((sensor) => sensor !== module));
     const undisturbed = neighbours.lost + neighbours.duplicated + neighbours.reordered === 0;
@@ -248,7 +251,7 @@ export class Story {
       modules: [release],
       deployKey: this.#signingKeys.deploy,
       planVersion: this.#nextPlanVersion(),
-      timeoutMs: STEP_MS,
+      timeoutMs: this.#stepMs,
       signal: this.#signal,
     };
     return await pushUpdate(options, (progress) => {

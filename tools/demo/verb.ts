@@ -5,13 +5,14 @@ import type { DemoResult } from "./story.ts";
 import { Story } from "./story.ts";
 import { View } from "./view.ts";
 
-const HELP = `usage: bulkhead demo [--json] [--keep]
+const HELP = `usage: bulkhead demo [--json] [--keep] [--patience <n>]
 
 Starts a broker and a gateway on this machine, shows its readings, pushes a signed update over MQTT while they go on,
 attacks the gateway, lets modules fail, and counts every reading. Nothing is faked but the sensor's silicon.
 
-  --json   print one JSON object: readings, swap, refused, recovered, seconds
-  --keep   leave it running until Ctrl-C
+  --json          print one JSON object: readings, swap, refused, recovered, seconds
+  --keep          leave it running until Ctrl-C
+  --patience <n>  wait n times as long for each step: for slow and busy machines
 
 Exit code 0 only if everything was observed.
 `;
@@ -24,11 +25,19 @@ export const demoVerb: Command = {
 };
 
 async function demo(args: string[], io: Io): Promise<number> {
-  const { values } = parseArgs({ args, options: { json: { type: "boolean" }, keep: { type: "boolean" } } });
+  const { values } = parseArgs({
+    args,
+    options: { json: { type: "boolean" }, keep: { type: "boolean" }, patience: { type: "string", default: "1" } },
+  });
+  const patience = Number(values.patience);
+  if (!(patience >= 1 && patience <= 100)) {
+    io.stderr(`bulkhead demo: --patience takes a number from 1 to 100\n`);
+    return 2;
+  }
   const isJson = values.json === true;
   const begun = performance.now();
   const view = new View(io, isJson);
-  const story = new Story(view, io.signal);
+  const story = new Story(view, io.signal, patience);
   try {
     await story.tell();
     if (values.keep === true) await keep(story, view, io);

@@ -7,7 +7,9 @@ export const MAINTAINER = "Bulkhead maintainers <maintainers@bulkhead.example>";
 
 /** The newest release of CHANGELOG.md in Debian's form. `seconds` since 1970. */
 export function debianChangelog(markdown: string, version: string, seconds: number): string {
-  const section = markdown.split(/^## /m).find((part) => part.startsWith(version));
+  // What follows a plus sign counts builds of the same release.
+  const [release = version] = version.split("+");
+  const section = markdown.split(/^## /m).find((part) => part.startsWith(release));
   if (section === undefined) throw new Error(`CHANGELOG.md has no section ${version}`);
   const items = section
     .split(/^- /m)
