@@ -1,3 +1,2 @@
 /** What tools may use of the device process's folder: a look at a bus, from outside and while nothing runs on it. */
-export { DeviceFailure } from "./failure.ts";
 export { scanI2c } from "./linux/scan.ts";
