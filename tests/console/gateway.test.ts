@@ -129,8 +129,9 @@ describe("on the command line", () => {
     let shown = "";
     terminal.stdout.setEncoding("utf8").on("data", (text: string) => {
       shown += text;
-      if (/uplink.*TOPIC/s.test(shown)) terminal.stdin.write("q");
+      if (/uplink.*TOPIC/s.test(shown) && !terminal.stdin.writableEnded) terminal.stdin.end("q");
     });
+    terminal.stdin.on("error", () => undefined);
     await new Promise((resolve) => terminal.on("close", resolve));
     expect(shown).toMatch(/MODULE +PARTITION +STATE.*bme280 +drivers +idle.*ROUTE +TO.*ended 0/s);
     const [drawn = "", after = ""] = shown.split("\u001b[?1049l");
