@@ -30,7 +30,8 @@ module.exports = {
     },
     {
       name: "cbor-x-behind-its-check",
-      comment: "cbor-x sees nothing that checkCbor has not accepted: by whatever kind of import, only the codec uses it.",
+      comment:
+        "cbor-x sees nothing that checkCbor has not accepted: by whatever kind of import, only the codec uses it.",
       severity: "error",
       from: { pathNot: "^(kernel/cbor/codec\\.ts$|tests/)" },
       to: { path: "(^|/)node_modules/cbor-x/" },

@@ -13,20 +13,22 @@ export interface Arrival {
   /** Views of the recording: header and payload, and the payload alone. */
   readonly inbox: Uint8Array;
   readonly payload: Uint8Array;
+  /** Undefined where the handler did not come to an end. */
+  readonly ended: { readonly result: number; readonly fuel: number } | undefined;
 }
 
 /** As `RECORDED` describes them; byte strings are views of the recording's words. */
 export type CapsuleEvent =
   | Arrival
-  | { readonly kind: "settled"; readonly result: number; readonly fuel: number }
   | {
       readonly kind: "called";
       readonly import: number;
       readonly operation: ImportedOperation;
       readonly parameters: readonly number[];
+      /** Undefined where the call did not come back. */
+      readonly returned: { readonly result: bigint; readonly before: number; readonly after: number } | undefined;
     }
   | { readonly kind: "wrote"; readonly address: number; readonly bytes: Uint8Array }
-  | { readonly kind: "returned"; readonly result: bigint; readonly charged: number; readonly fuel: number }
   | { readonly kind: "refuelled"; readonly fuel: number }
   | { readonly kind: "entered"; readonly entry: EntryName; readonly schema: number; readonly length: number };
 
@@ -50,48 +52,54 @@ class EventReader {
 
   #event(): CapsuleEvent {
     const first = this.#word();
-    switch (first & 15) {
+    const hasEnded = (first & RECORDED.ended) !== 0;
+    switch (first & 7) {
       case RECORDED.message:
-        return this.#arrival("message", first >>> 4);
+        return this.#arrival("message", first >>> 4, hasEnded);
       case RECORDED.gated:
-        return this.#arrival("gated", first >>> 4);
-      case RECORDED.settled: {
-        const at = this.#skip(2);
-        return { kind: "settled", result: this.#view.getFloat64(at * 4, true), fuel: this.#word() };
-      }
+        return this.#arrival("gated", first >>> 4, hasEnded);
       case RECORDED.called:
-        return this.#called(first >>> 4);
+        return this.#called(first >>> 4, hasEnded);
       case RECORDED.wrote: {
         const address = this.#unsigned();
         return { kind: "wrote", address, bytes: this.#bytes(this.#length(LIMITS.stateBytes)) };
-      }
-      case RECORDED.returned: {
-        const at = this.#skip(2);
-        const result = this.#view.getBigInt64(at * 4, true);
-        return { kind: "returned", result, charged: this.#word(), fuel: this.#word() };
       }
       case RECORDED.refuelled:
         return { kind: "refuelled", fuel: this.#word() };
       case RECORDED.entered:
         return this.#entered(first >>> 4);
       default:
-        return this.#refuse("an unknown event", `${first & 15}`);
+        return this.#refuse("an unknown event", `${first & 7}`);
     }
   }
 
-  #arrival(kind: Arrival["kind"], port: number): CapsuleEvent {
+  #arrival(kind: Arrival["kind"], port: number, hasEnded: boolean): CapsuleEvent {
     const length = this.#length(LIMITS.payloadBytes);
+    const at = this.#skip(2) * 4;
+    const result = kind === "message" ? this.#view.getFloat64(at, true) : 0;
+    const fuel = this.#word();
     const inbox = this.#bytes(HEADER.size + length);
-    return { kind, port, messageKind: inbox[HEADER.kind] ?? 0, inbox, payload: inbox.subarray(HEADER.size) };
+    const payload = inbox.subarray(HEADER.size);
+    return {
+      kind,
+      port,
+      messageKind: inbox[HEADER.kind] ?? 0,
+      inbox,
+      payload,
+      ended: hasEnded ? { result, fuel } : undefined,
+    };
   }
 
-  #called(index: number): CapsuleEvent {
+  #called(index: number, hasEnded: boolean): CapsuleEvent {
     const operation = this.#imports[index];
     if (operation === undefined) return this.#refuse("a call of an import that there is not", `${index}`);
     const definition = findOperation(operation.interface, operation.operation);
     const count = definition === undefined ? 0 : argumentCount(definition);
+    const result = this.#view.getBigInt64(this.#skip(2) * 4, true);
+    const [before, after] = [this.#word(), this.#word()];
     const parameters = Array.from({ length: count }, () => this.#word());
-    return { kind: "called", import: index, operation, parameters };
+    const returned = hasEnded ? { result, before, after } : undefined;
+    return { kind: "called", import: index, operation, parameters, returned };
   }
 
   #entered(rest: number): CapsuleEvent {

@@ -59,12 +59,12 @@ function isSecretOperation({ interface: name, operation }: ImportedOperation): b
 function redacted(capsule: Capsule): Capsule {
   const { events } = capsule;
   const words = events.words.slice();
-  // What is written outside a call is a state.
+  // What was written for no call is a state.
   let isSecret = true;
   for (const event of readEvents(words, capsule.imports)) {
     if (event.kind === "called") isSecret = isSecretOperation(event.operation);
-    else if (event.kind === "returned") isSecret = true;
-    else if (event.kind === "wrote" && isSecret) event.bytes.fill(0);
+    else if (event.kind !== "wrote") isSecret = true;
+    else if (isSecret) event.bytes.fill(0);
   }
   return { ...capsule, isRedacted: true, events: { ...events, words, base: undefined, isWhole: false } };
 }

@@ -4,10 +4,10 @@ import { findOperation } from "../interfaces.ts";
 import { LIMITS } from "../limits.ts";
 import { GuestMemory, guestLength, guestPointer } from "../memory.ts";
 import type { CompiledModule, WasmCounter, WasmFunction, WasmImports, WasmTable } from "../wasm/engine.ts";
-import { compileOwn, instantiateModule, isMemory } from "../wasm/engine.ts";
+import { compileOwn, instantiateModule, makeMemory } from "../wasm/engine.ts";
 import { METER_MODULE } from "../wasm/meter.ts";
 import type { RecordedImport } from "../wasm/recorder.ts";
-import { makeRecorder, makeStubs, RECORDED } from "../wasm/recorder.ts";
+import { LOG_PAGES, makeRecorder, makeStubs, RECORDED } from "../wasm/recorder.ts";
 import type { Entry, ModuleInstance } from "./instance.ts";
 
 /** What runs outside a handler. */
@@ -34,7 +34,6 @@ export interface RecordedEvents {
 }
 
 interface Recorder {
-  readonly log: unknown;
   readonly at: WasmCounter;
   readonly limit: WasmCounter;
   readonly torn: WasmCounter;
@@ -75,7 +74,8 @@ export class Recording {
   readonly #compiled: ReturnType<typeof compiledFor>;
   readonly #host: WasmImports[string] = {};
   #recorder: Recorder | undefined = undefined;
-  #log: GuestMemory | undefined = undefined;
+  readonly #logMemory = makeMemory(LOG_PAGES);
+  readonly #log = new GuestMemory(this.#logMemory);
   #table: WasmTable | undefined = undefined;
   #before = 0;
   #base: RecordedBase | undefined = undefined;
@@ -108,13 +108,15 @@ export class Recording {
       this.#restart(instance);
     };
     const guest = { memory, fuel, enter: entries.enter, activate: entries.activate };
-    const { exports } = instantiateModule(this.#compiled.recorder, { guest, host: { ...this.#host, full } });
+    const { exports } = instantiateModule(this.#compiled.recorder, {
+      guest,
+      host: { ...this.#host, full, log: this.#logMemory },
+    });
     // SAFETY: `makeRecorder` says what there is.
     const recorder = exports as unknown as Recorder;
     for (const index of this.#imports.keys()) this.#table?.set(index, exports[`${index}`]);
     this.#table?.set(this.#imports.length, exports["exhausted"]);
     this.#recorder = recorder;
-    if (isMemory(recorder.log)) this.#log = new GuestMemory(recorder.log);
     return recorder;
   }
 
@@ -134,7 +136,7 @@ export class Recording {
   /** A copy of what has been recorded. */
   events(): RecordedEvents {
     const { at, torn, messages } = this.#recorder ?? {};
-    const words = this.#log?.read(guestPointer(0), guestLength(at?.value ?? 0)) ?? new Uint8Array(0);
+    const words = this.#log.read(guestPointer(0), guestLength(at?.value ?? 0)) ?? new Uint8Array(0);
     return {
       words: new Int32Array(words.buffer),
       before: this.#before,
@@ -150,7 +152,7 @@ export class Recording {
     if (at === undefined || limit === undefined || torn === undefined) return;
     at.value = 0;
     torn.value = 0;
-    limit.value = this.#log?.size ?? 0;
+    limit.value = this.#log.size;
     this.#before = messages?.value ?? 0;
     const { size } = memory;
     this.#isWhole = globals !== undefined && size <= LIMITS.snapshotBytes;

@@ -16,51 +16,43 @@ export interface RecordedImport {
  *
  * | event | in the first word from bit 4 on | words behind it |
  * | --- | --- | --- |
- * | `message` | port | payload length, the inbox as it was then: header and payload |
- * | `gated` | port | the same, of a call through a gate |
- * | `settled` | - | the handler's result (f64; 0 through a gate), fuel left |
- * | `called` | import | its arguments |
- * | `wrote` | - | address, length, bytes that the host has put into the guest's memory |
- * | `returned` | - | result (i64), fuel that the call cost, fuel left |
+ * | `message` | port | payload length, the handler's result (f64), fuel left, the inbox as it was then: header and payload |
+ * | `gated` | port | the same, of a call through a gate; its result is 0 |
+ * | `called` | import | result (i64), fuel before and after, the arguments |
+ * | `wrote` | - | address, length, bytes that the host has put into the guest's memory: for the call before it, or a state |
  * | `refuelled` | - | fuel granted with a new slice |
  * | `entered` | an `ENTRY`; for `restore`, from bit 8 on, the schema | length of the state, or 0 |
+ *
+ * `ENDED` is added to the first three where they came to an end; without it result and fuel mean nothing.
  */
 export const RECORDED = Object.freeze({
   message: 1,
   gated: 2,
-  settled: 3,
-  called: 4,
-  wrote: 5,
-  returned: 6,
-  refuelled: 7,
-  entered: 8,
+  called: 3,
+  wrote: 4,
+  refuelled: 5,
+  entered: 6,
+  ended: 8,
 } as const);
 
+/** Of a message: first word, length, result, fuel; then the inbox. */
+const IMAGE_AT = 20;
 const PAGE_BYTES = 65_536;
-const LOG_PAGES = LIMITS.recordingBytes / PAGE_BYTES;
+export const LOG_PAGES = LIMITS.recordingBytes / PAGE_BYTES;
 /** Behind this a recording begins anew before the next message: the longest one has room then. */
 const FULL_BYTES = LIMITS.recordingBytes - 80 * 1024;
 
-const [I32, I64, F64, FUNCREF] = [0x7f, 0x7e, 0x7c, 0x70];
-/** Types: of `full` and `exhausted`, `enter`, `activate`, `take`, `entered` and `wrote`, `settle`; imports' follow. */
-const TYPE = Object.freeze({ nothing: 0, enter: 1, activate: 2, take: 3, pair: 4, settle: 5, imports: 6 });
+const [I32, I64, F64, FUNCREF] = [0x7f, 0x7e, 0x7c, 0x70] as const;
+/** Types: of `full` and `exhausted`, `enter`, `activate`, `room`, `entered` and `wrote`; imports' follow. */
+const TYPE = Object.freeze({ nothing: 0, enter: 1, activate: 2, room: 3, pair: 4, imports: 5 });
 const FUNCTION = Object.freeze({ full: 0, enter: 1, activate: 2, exhausted: 3, imports: 4 });
 /** Behind the imported functions. */
-const OWN = Object.freeze({
-  take: 0,
-  image: 1,
-  settle: 2,
-  enter: 3,
-  activate: 4,
-  exhausted: 5,
-  entered: 6,
-  wrote: 7,
-  calls: 8,
-});
+const OWN = Object.freeze({ room: 0, enter: 1, activate: 2, exhausted: 3, entered: 4, wrote: 5, calls: 6 });
 const GLOBAL = Object.freeze({ fuel: 0, at: 1, limit: 2, torn: 3, inbox: 4, messages: 5 });
-const [GUEST, LOG] = [0, 1];
-const [END, EMPTY, RETURN, IF, LOOP, BLOCK, BRANCH, BRANCH_IF, CALL] = [
-  0x0b, 0x40, 0x0f, 0x04, 0x03, 0x02, 0x0c, 0x0d, 0x10,
+/** The log is the first: engines reach that one soonest. */
+const [LOG, GUEST] = [0, 1];
+const [END, EMPTY, RETURN, IF, ELSE, LOOP, BLOCK, BRANCH, BRANCH_IF, CALL] = [
+  0x0b, 0x40, 0x0f, 0x04, 0x05, 0x03, 0x02, 0x0c, 0x0d, 0x10,
 ] as const;
 
 class Assembly extends ByteWriter {
@@ -89,13 +81,22 @@ class Assembly extends ByteWriter {
     return this.raw(opcode, 0x42, LOG).u32(offset);
   }
 
-  /** Whole words: (n + 3) & -4 of what is on the stack, taken from the log; `at` is where, or below 0. */
+  /** Takes what is on the stack, a multiple of 4 bytes, from the log; `at` is where, or below 0. */
   take(own: number, at: number): this {
-    return this.add(3)
-      .constant(-4)
-      .raw(0x71)
-      .op(CALL, own + OWN.take)
-      .set(at);
+    this.global(GLOBAL.at).raw(0x6a, 0x22).u32(at).global(GLOBAL.limit).raw(0x4b, IF, I32);
+    this.get(at)
+      .op(CALL, own + OWN.room)
+      .raw(ELSE)
+      .global(GLOBAL.at)
+      .get(at)
+      .setGlobal(GLOBAL.at)
+      .raw(END);
+    return this.set(at);
+  }
+
+  /** Rounds what is on the stack up to whole words. */
+  words(): this {
+    return this.add(3).constant(-4).raw(0x71);
   }
 
   /** `body` where `at` is 0 or more. */
@@ -114,74 +115,81 @@ class Assembly extends ByteWriter {
     return this.raw(0xfd, 0x00, 0x40, GUEST)
       .u32(offset)
       .raw(0xfd, 0x0b, 0x40, LOG)
-      .u32(offset + 8);
+      .u32(offset + IMAGE_AT);
   }
 }
 
 const code = (...groups: number[]): Assembly => new Assembly(128).raw(groups.length / 2, ...groups);
 
-function takeBody(): Assembly {
-  const end = 1;
-  const out = code(1, I32).global(GLOBAL.at).get(0).raw(0x6a).set(end);
-  out.get(end).global(GLOBAL.limit).raw(0x4b, IF, EMPTY);
-  out.global(GLOBAL.torn).raw(IF, EMPTY).constant(-1).raw(RETURN, END, LOOP, EMPTY);
+/** (end): makes room up to there. @returns where the event begins, or -1 from the first on that found none */
+function roomBody(): Assembly {
+  const end = 0;
+  const out = code().global(GLOBAL.torn).raw(IF, EMPTY).constant(-1).raw(RETURN, END, LOOP, EMPTY);
   out.constant(1).raw(0x40, LOG).constant(-1).raw(0x46, IF, EMPTY);
   // A limit of 0 sends every later event here.
   out.constant(1).setGlobal(GLOBAL.torn).constant(0).setGlobal(GLOBAL.limit).constant(-1).raw(RETURN, END);
   out.raw(0x3f, LOG).constant(16).raw(0x74).setGlobal(GLOBAL.limit);
-  out.get(end).global(GLOBAL.limit).raw(0x4b, BRANCH_IF, 0, END, END);
+  out.get(end).global(GLOBAL.limit).raw(0x4b, BRANCH_IF, 0, END);
   return out.global(GLOBAL.at).get(end).setGlobal(GLOBAL.at);
 }
 
-/** (tag, length): the inbox. The last vector overlaps the one before it, so that nothing behind the message is touched. */
-function imageBody(own: number): Assembly {
-  const [tag, length, at, offset, last] = [0, 1, 2, 3, 4];
-  const out = code(3, I32)
-    .get(length)
-    .add(HEADER.size + 8)
-    .take(own, at);
-  return out.where(at, () => {
-    out.get(at).get(tag).store(0x36, 0).get(at).get(length).store(0x36, 4);
-    for (let header = 0; header < HEADER.size; header += 16) out.vector(at, undefined, header);
-    out
-      .get(length)
-      .add(HEADER.size - 16)
-      .set(last)
-      .constant(HEADER.size)
-      .set(offset);
-    out.raw(BLOCK, EMPTY, LOOP, EMPTY).get(offset).get(last).raw(0x4e, BRANCH_IF, 1);
-    out.vector(at, offset, 0).get(offset).add(16).set(offset).raw(BRANCH, 0, END, END);
-    out.vector(at, last, 0);
-  });
-}
-
-function settleBody(own: number): Assembly {
-  const [result, at] = [0, 1];
-  const out = code(1, I32).constant(16).take(own, at);
-  return out.where(at, () => {
-    out.get(at).constant(RECORDED.settled).store(0x36, 0).get(at).get(result).store(0x39, 4);
-    out.get(at).global(GLOBAL.fuel).store(0x36, 12);
-  });
-}
-
-/** (fuel, depth, port, length): an activation. Between two of them a recording that is full begins anew. */
+/**
+ * (fuel, depth, port, length): an activation. Between two of them a recording that is full begins anew. The last vector of
+ * the inbox overlaps the one before it, so that nothing behind the message is touched.
+ */
 function activationBody(own: number, tag: number, target: number, type: number): Assembly {
-  const [port, length, result] = [2, 3, 4];
-  const out = code(1, type).global(GLOBAL.at).constant(FULL_BYTES).raw(0x4b).global(GLOBAL.torn).raw(0x72);
+  const [port, length, at, offset, last, result] = [2, 3, 4, 5, 6, 7];
+  const out = code(3, I32, 1, type).global(GLOBAL.at).constant(FULL_BYTES).raw(0x4b).global(GLOBAL.torn).raw(0x72);
   out.raw(IF, EMPTY).op(CALL, FUNCTION.full).raw(END);
   out.global(GLOBAL.messages).add(1).setGlobal(GLOBAL.messages);
   out
-    .get(port)
-    .constant(4)
-    .raw(0x74)
-    .constant(tag)
-    .raw(0x72)
     .get(length)
-    .op(CALL, own + OWN.image);
-  out.get(0).get(1).get(port).get(length).op(CALL, target).set(result);
-  if (type === F64) out.get(result);
-  else out.raw(0x44, 0, 0, 0, 0, 0, 0, 0, 0);
-  return out.op(CALL, own + OWN.settle).get(result);
+    .add(HEADER.size + IMAGE_AT)
+    .words()
+    .take(own, at)
+    .where(at, () => {
+      out
+        .get(at)
+        .get(port)
+        .constant(4)
+        .raw(0x74)
+        .constant(tag)
+        .raw(0x72)
+        .store(0x36, 0)
+        .get(at)
+        .get(length)
+        .store(0x36, 4);
+      for (let header = 0; header < HEADER.size; header += 16) out.vector(at, undefined, header);
+      out
+        .get(length)
+        .add(HEADER.size - 16)
+        .set(last)
+        .constant(HEADER.size)
+        .set(offset);
+      out.raw(BLOCK, EMPTY, LOOP, EMPTY).get(offset).get(last).raw(0x4e, BRANCH_IF, 1);
+      out.vector(at, offset, 0).get(offset).add(16).set(offset).raw(BRANCH, 0, END, END);
+      out.vector(at, last, 0);
+    });
+  out
+    .get(0)
+    .get(1)
+    .get(port)
+    .get(length)
+    .op(CALL, target)
+    .set(result)
+    .where(at, () => {
+      out
+        .get(at)
+        .get(port)
+        .constant(4)
+        .raw(0x74)
+        .constant(tag + RECORDED.ended)
+        .raw(0x72)
+        .store(0x36, 0);
+      if (type === F64) out.get(at).get(result).store(0x39, 8);
+      out.get(at).global(GLOBAL.fuel).store(0x36, 16);
+    });
+  return out.get(result);
 }
 
 function exhaustedBody(own: number): Assembly {
@@ -203,7 +211,7 @@ function enteredBody(own: number): Assembly {
 
 function wroteBody(own: number): Assembly {
   const [address, length, at] = [0, 1, 2];
-  const out = code(1, I32).get(length).add(12).take(own, at);
+  const out = code(1, I32).get(length).add(12).words().take(own, at);
   return out.where(at, () => {
     out.get(at).constant(RECORDED.wrote).store(0x36, 0).get(at).get(address).store(0x36, 4);
     out.get(at).get(length).store(0x36, 8);
@@ -213,22 +221,19 @@ function wroteBody(own: number): Assembly {
 
 /** What a call was given, what the host wrote for it, and what it gave and cost: also where it was suspended in between. */
 function callBody(own: number, index: number, { parameters, isLong, buffer }: RecordedImport): Assembly {
-  const [at, before, result] = [parameters, parameters + 1, parameters + 2];
-  const out = code(2, I32, 1, isLong ? I64 : I32)
-    .constant(4 + 4 * parameters)
+  const [at, result] = [parameters, parameters + 1];
+  const tag = RECORDED.called | (index << 4);
+  const out = code(1, I32, 1, isLong ? I64 : I32)
+    .constant(20 + 4 * parameters)
     .take(own, at);
   out.where(at, () => {
-    out
-      .get(at)
-      .constant(RECORDED.called | (index << 4))
-      .store(0x36, 0);
+    out.get(at).constant(tag).store(0x36, 0).get(at).global(GLOBAL.fuel).store(0x36, 12);
     for (let each = 0; each < parameters; each++)
       out
         .get(at)
         .get(each)
-        .store(0x36, 4 + 4 * each);
+        .store(0x36, 20 + 4 * each);
   });
-  out.global(GLOBAL.fuel).set(before);
   for (let each = 0; each < parameters; each++) out.get(each);
   out.op(CALL, FUNCTION.imports + index).set(result);
   if (buffer >= 0) {
@@ -243,15 +248,16 @@ function callBody(own: number, index: number, { parameters, isLong, buffer }: Re
       .op(CALL, own + OWN.wrote)
       .raw(END);
   }
-  out
-    .constant(20)
-    .take(own, at)
-    .where(at, () => {
-      out.get(at).constant(RECORDED.returned).store(0x36, 0).get(at).get(result);
-      if (!isLong) out.raw(0xac);
-      out.store(0x37, 4).get(at).get(before).global(GLOBAL.fuel).raw(0x6b).store(0x36, 12);
-      out.get(at).global(GLOBAL.fuel).store(0x36, 16);
-    });
+  out.where(at, () => {
+    out
+      .get(at)
+      .constant(tag + RECORDED.ended)
+      .store(0x36, 0)
+      .get(at)
+      .get(result);
+    if (!isLong) out.raw(0xac);
+    out.store(0x37, 4).get(at).global(GLOBAL.fuel).store(0x36, 16);
+  });
   return out.get(result);
 }
 
@@ -262,7 +268,7 @@ function types(imports: readonly RecordedImport[]): ByteWriter {
     .raw(0x60, 0, 0)
     .raw(0x60, ...four, 1, F64)
     .raw(0x60, ...four, 1, I32);
-  out.raw(0x60, 1, I32, 1, I32).raw(0x60, 2, I32, I32, 0).raw(0x60, 1, F64, 0);
+  out.raw(0x60, 1, I32, 1, I32).raw(0x60, 2, I32, I32, 0);
   for (const { parameters, isLong } of imports)
     out.raw(0x60, parameters, ...Array.from({ length: parameters }, () => I32), 1, isLong ? I64 : I32);
   return out;
@@ -289,6 +295,7 @@ function bodies(list: readonly ByteWriter[]): ByteWriter {
  *
  * | import | what the kernel gives |
  * | --- | --- |
+ * | `host.log` | a memory of 1 to `LOG_PAGES` pages for the events |
  * | `guest.memory`, `guest.fuel` | of the module |
  * | `guest.enter`, `guest.activate` | `bulkhead:enter` and `bulkhead:activate` |
  * | `host.full` | () -> (): makes room, between two activations |
@@ -296,15 +303,16 @@ function bodies(list: readonly ByteWriter[]): ByteWriter {
  *
  * | export | meaning |
  * | --- | --- |
- * | `log`, `at`, `limit`, `torn` | the events, where they end, where the room does; 1 from an event that found none on |
+ * | `at`, `limit`, `torn` | where the events end, where the room does; 1 from an event that found none on |
  * | `inbox`, `messages` | address of the inbox, set by the kernel; activations so far |
  * | `enter`, `activate`, `exhausted`, `<n>` | as those that it stands before |
  * | `entered`, `wrote` | (first word, second word) -> (), (address, length) -> (): noted by the kernel |
  */
 export function makeRecorder(imports: readonly RecordedImport[]): Uint8Array<ArrayBuffer> {
   const own = FUNCTION.imports + imports.length;
-  const given = new ByteWriter().u32(6 + imports.length);
-  given.name("guest").name("memory").raw(2, 0, 0).name("guest").name("fuel").raw(3, I32, 1);
+  const given = new ByteWriter().u32(7 + imports.length);
+  given.name("host").name("log").raw(2, 1, 1).u32(LOG_PAGES).name("guest").name("memory").raw(2, 0, 0);
+  given.name("guest").name("fuel").raw(3, I32, 1);
   given.name("host").name("full").raw(0, TYPE.nothing);
   given.name("guest").name("enter").raw(0, TYPE.enter).name("guest").name("activate").raw(0, TYPE.activate);
   given.name("host").name("exhausted").raw(0, TYPE.nothing);
@@ -315,15 +323,12 @@ export function makeRecorder(imports: readonly RecordedImport[]): Uint8Array<Arr
       .raw(0)
       .u32(TYPE.imports + index);
   const functions = new ByteWriter().u32(OWN.calls + imports.length);
-  const { take, pair, settle, enter, activate, nothing } = TYPE;
-  functions.raw(take, pair, settle, enter, activate, nothing, pair, pair);
+  const { room, pair, enter, activate, nothing } = TYPE;
+  functions.raw(room, enter, activate, nothing, pair, pair);
   for (const index of imports.keys()) functions.u32(TYPE.imports + index);
   const globals = new ByteWriter().u32(5);
   for (const initial of [0, PAGE_BYTES, 0, 0, 0]) globals.raw(I32, 1).constant(initial).raw(END);
-  const exported = new ByteWriter()
-    .u32(11 + imports.length)
-    .name("log")
-    .raw(2, LOG);
+  const exported = new ByteWriter().u32(10 + imports.length);
   for (const name of ["at", "limit", "torn", "inbox", "messages"] as const) exported.name(name).raw(3, GLOBAL[name]);
   for (const name of ["enter", "activate", "exhausted", "entered", "wrote"] as const)
     exported
@@ -339,15 +344,12 @@ export function makeRecorder(imports: readonly RecordedImport[]): Uint8Array<Arr
     [1, types(imports)],
     [2, given],
     [3, functions],
-    [5, new ByteWriter().raw(1, 1, 1).u32(LOG_PAGES)],
     [6, globals],
     [7, exported],
     [
       10,
       bodies([
-        takeBody(),
-        imageBody(own),
-        settleBody(own),
+        roomBody(),
         activationBody(own, RECORDED.message, FUNCTION.enter, F64),
         activationBody(own, RECORDED.gated, FUNCTION.activate, I32),
         exhaustedBody(own),

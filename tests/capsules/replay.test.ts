@@ -48,7 +48,7 @@ describe("a module that leaks until it traps at its 208th message", () => {
     expect(divergence).toMatchObject({
       message: 208,
       expected: "trap: memory access out of bounds",
-      found: "the handler ended, and nothing failed",
+      found: expect.stringMatching(/^the handler ended with 0/),
     });
   });
 });
@@ -132,9 +132,7 @@ describe("what a host answers", () => {
     const failure = await failureOf(reading, numbers(20), { sliceFuel: 5000, reply });
     expect(failure.cause).toBe("trap");
     const kinds = readEvents(failure.events.words, failure.imports).map(({ kind }) => kind);
-    expect(new Set(kinds)).toEqual(
-      new Set(["entered", "message", "settled", "called", "wrote", "returned", "refuelled"]),
-    );
+    expect(new Set(kinds)).toEqual(new Set(["entered", "message", "called", "wrote", "refuelled"]));
     const replayed = await replay(capsuleOf(failure), found(reading.binary));
     expect(replayed).toMatchObject({ outcome: "reproduced", divergence: undefined });
     expect(replayed.endings.map(({ fuel }) => fuel)).toEqual([failure.fuel, failure.fuel, failure.fuel]);

@@ -143,7 +143,7 @@ class Machine {
     const found = `${cause}: ${text}`;
     if (this.#at < this.#events.length) return this.#diverged(this.#describeNext(), found);
     if (error === null && INSIDE.includes(capsule.cause))
-      return this.#diverged(`${capsule.cause}: ${capsule.text}`, "the handler ended, and nothing failed");
+      return this.#diverged(`${capsule.cause}: ${capsule.text}`, "it came to its end, and nothing failed");
     const ending = { cause, text, trace: trace ?? "", fuel, memoryBytes: instance.memory.size };
     return { kind: "ended", ending };
   }
@@ -160,7 +160,7 @@ class Machine {
         this.#message++;
         if (this.#program.until !== undefined && this.#message >= this.#program.until) throw new StoppedBefore();
         this.#at++;
-        this.#settled(this.#handle(event));
+        this.#settled(event, this.#handle(event));
         return;
       default:
         throw new Diverged(this.#describeNext(), "nothing of the kind: the recording is out of order");
@@ -175,17 +175,15 @@ class Machine {
     else instance.restore({ schema, bytes: this.#stateBytes(length) });
   }
 
-  /** Takes the state that is restored out of the events: it was written outside any call, somewhere behind. */
+  /** Takes the state that is restored out of the events: it is as long as it says, and no call wrote it. */
   #stateBytes(length: number): Uint8Array {
-    let isOpen = false;
     for (let at = this.#at; at < this.#events.length; at++) {
       const event = this.#events[at];
-      if (event?.kind === "called") isOpen = true;
-      else if (event?.kind === "returned") isOpen = false;
-      else if (event?.kind === "wrote" && !isOpen) {
+      if (event?.kind === "wrote" && event.bytes.length === length) {
         this.#events.splice(at, 1);
         return event.bytes;
-      } else if (event?.kind === "entered" || event?.kind === "message") break;
+      }
+      if (event?.kind === "entered" || event?.kind === "message") break;
     }
     return new Uint8Array(length);
   }
@@ -205,20 +203,17 @@ class Machine {
     return instance.activate(declared.fuel, declared.stack, port, payload.length);
   }
 
-  #settled(result: number): void {
-    const event = this.#events[this.#at];
+  #settled({ ended }: Arrival, result: number): void {
     const fuel = this.#instance.remaining();
-    // The recording ends here, in the handler: it should not have returned.
-    if (event === undefined) return;
+    const next = this.#events[this.#at];
     const found = `the handler ended with ${result}, ${fuel} fuel left`;
-    if (event.kind !== "settled") throw new Diverged(this.#describe(event), found);
-    const { isSame } = this.#program;
-    const isEqual = isSame
-      ? Object.is(event.result, result) && event.fuel === fuel
-      : Math.min(event.result, 0) === Math.min(result, 0) &&
-        Math.max(event.result, 0) % LENGTH_RADIX === Math.max(result, 0) % LENGTH_RADIX;
-    if (!isEqual) throw new Diverged(this.#describe(event), found);
-    this.#at++;
+    if (ended === undefined || next?.kind === "called" || next?.kind === "refuelled")
+      throw new Diverged(this.#describeNext(), found);
+    const isEqual = this.#program.isSame
+      ? Object.is(ended.result, result) && ended.fuel === fuel
+      : Math.min(ended.result, 0) === Math.min(result, 0) &&
+        Math.max(ended.result, 0) % LENGTH_RADIX === Math.max(result, 0) % LENGTH_RADIX;
+    if (!isEqual) throw new Diverged(`the handler ended with ${ended.result}, ${ended.fuel} fuel left`, found);
   }
 
   #imports(): ConstructorParameters<typeof ModuleInstance>[1] {
@@ -249,7 +244,7 @@ class Machine {
       throw new Diverged(this.#describe(event), found);
     this.#at++;
     this.#takeWritten(event, parameters);
-    return this.#return(item);
+    return this.#return(event);
   }
 
   /** Of another binary addresses may differ; what they point to is not recorded. */
@@ -276,18 +271,16 @@ class Machine {
     }
   }
 
-  #return({ interface: name, operation }: ImportedOperation): number | bigint {
-    const event = this.#events[this.#at];
+  #return({ operation, returned }: Extract<CapsuleEvent, { kind: "called" }>): number | bigint {
     const { capsule, isSame } = this.#program;
     // It never came back: the failure struck while it waited.
-    if (event === undefined) throw new GuestStopped(capsule.cause, capsule.text);
-    if (event.kind !== "returned") throw new Diverged(this.#describe(event), "the call's result");
-    const left = this.#instance.remaining() - event.charged;
-    if (isSame && event.charged !== 0 && left !== event.fuel)
-      throw new Diverged(`${event.fuel} fuel left after the call`, `${left}`);
-    this.#instance.charge(event.charged);
-    this.#at++;
-    return findOperation(name, operation)?.result === "i64" ? event.result : Number(BigInt.asIntN(32, event.result));
+    if (returned === undefined) throw new GuestStopped(capsule.cause, capsule.text);
+    const { result, before, after } = returned;
+    const left = this.#instance.remaining();
+    if (isSame && left !== before) throw new Diverged(`${before} fuel left at the call`, `${left}`);
+    this.#instance.charge(before - after);
+    const isLong = findOperation(operation.interface, operation.operation)?.result === "i64";
+    return isLong ? result : Number(BigInt.asIntN(32, result));
   }
 
   #exhausted(): void {
@@ -343,14 +336,10 @@ class Machine {
       case "message":
       case "gated":
         return `a message of ${event.payload.length} bytes on port ${event.port}`;
-      case "settled":
-        return `the handler ended with ${event.result}, ${event.fuel} fuel left`;
       case "called":
         return `${event.operation.slot}.${event.operation.operation}(${event.parameters.join(", ")})`;
       case "wrote":
         return `${event.bytes.length} bytes written at ${event.address}`;
-      case "returned":
-        return `a call returned ${event.result}`;
       case "refuelled":
         return "a new slice";
       case "entered":
