@@ -191,3 +191,88 @@ describe("what the kernel decides", () => {
     await expect(failureOf(module, numbers(3))).rejects.toThrow("no failure");
   });
 });
+
+describe("a call through a gate", () => {
+  const handler = (imports: string, body: string): string =>
+    watModule(
+      imports,
+      `(global $count (mut i32) (i32.const 0))
+       (func (export "bulkhead_handle") (param $port i32) (param $length i32) (result i64) ${body})`,
+    );
+  /** Calls with what it got, and traps once the answer is 9 bytes or more, or a failure. */
+  const caller = handler(
+    `(import "out" "call" (func $call (param i32 i32 i32 i32 i32) (result i32)))`,
+    `(if (i32.ne (local.get $port) (i32.const 0)) (then (return (i64.const 0))))
+     (i32.store8 (i32.const 8191) (i32.load8_u (i32.const 1088)))
+     (if (i32.ge_u (call $call (i32.const 1088) (local.get $length) (i32.const 8192) (i32.const 64) (i32.const 1000))
+       (i32.const 9)) (then (unreachable)))
+     (i64.const 0)`,
+  );
+  /** Answers with as many bytes as it has been called; `trap` at the sixth. */
+  const callee = (last: string): string =>
+    handler(
+      "",
+      `(if (i32.ne (local.get $port) (i32.const 0)) (then (return (i64.const 0))))
+       (global.set $count (i32.add (global.get $count) (i32.const 1)))
+       (i32.store8 (i32.add (i32.const 4999) (global.get $count)) (global.get $count))
+       (if (i32.eq (global.get $count) (i32.const 6)) (then ${last}))
+       (i64.or (i64.shl (i64.const 5000) (i64.const 32)) (i64.extend_i32_u (global.get $count)))`,
+    );
+  const slots = { out: { interface: "endpoint", rights: ["call"], port: null } };
+  const out = {
+    slot: "out",
+    interface: "endpoint",
+    to: [{ module: "callee", port: "in" }],
+    rights: ["call"],
+    badge: 3,
+    depth: 4,
+    overflow: "refuse",
+  } as const;
+  const calling = victim(caller, { slots, fuel: 10_000_000 }, { grants: [out] });
+  const called = (last: string): ReturnType<typeof victim> =>
+    victim(callee(last), { name: "callee" }, { name: "callee" });
+
+  it("is recorded at the caller: its replies and what they cost", async () => {
+    const failure = await failureOf(calling, numbers(20), { others: [called("(nop)")] });
+    const calls = readEvents(failure.events.words, failure.imports).filter(({ kind }) => kind === "called");
+    expect(calls.map((event) => (event.kind === "called" ? event.returned?.result : 0n))).toEqual(
+      Array.from({ length: 9 }, (_, index) => BigInt(index + 1)),
+    );
+    const replayed = await replay(capsuleOf(failure), found(calling.binary));
+    expect(replayed).toMatchObject({ outcome: "reproduced", divergence: undefined });
+    expect(replayed.endings[0]?.fuel).toBe(failure.fuel);
+  });
+
+  it("is recorded at the callee, which fails alone", async () => {
+    const callee = called("(unreachable)");
+    const failure = await failureOf(calling, numbers(20), { others: [callee], of: "callee" });
+    const kinds = readEvents(failure.events.words, failure.imports).map(({ kind }) => kind);
+    expect(kinds).toContain("gated");
+    const replayed = await replay(capsuleOf(failure), found(callee.binary));
+    expect(replayed).toMatchObject({ outcome: "reproduced", divergence: undefined });
+    expect(replayed.endings.map(({ fuel }) => fuel)).toEqual([failure.fuel, failure.fuel, failure.fuel]);
+  });
+});
+
+it("a module is restored and saved in its replay as it was", async () => {
+  const saving = watModule(
+    "",
+    `(global $count (mut i32) (i32.const 0))
+     (func (export "bulkhead_handle") (param $port i32) (param $length i32) (result i64)
+       (if (i32.ne (local.get $port) (i32.const 0)) (then (return (i64.const 0))))
+       (global.set $count (i32.add (global.get $count) (i32.const 1)))
+       (if (i32.eq (global.get $count) (i32.const 14)) (then (unreachable)))
+       (i64.const 0))
+     (func (export "bulkhead_save") (result i64)
+       (i32.store8 (i32.const 8192) (global.get $count)) (i64.or (i64.shl (i64.const 8192) (i64.const 32)) (i64.const 1)))
+     (func (export "bulkhead_state") (param i32) (result i32) (i32.const 8192))
+     (func (export "bulkhead_restore") (param i32 i32) (result i32)
+       (global.set $count (i32.load8_u (i32.const 8192))) (i32.const 0))`,
+  );
+  const module = victim(saving, { state: 16 }, { checkpointMessages: 3 });
+  const failure = await failureOf(module, numbers(40));
+  const first = await replay(capsuleOf(failure), found(module.binary));
+  expect(first.outcome).toBe("reproduced");
+  const { state } = await replay(capsuleOf(failure), found(module.binary), { until: 10 });
+  expect(state?.state).toEqual(Uint8Array.of(8));
+});

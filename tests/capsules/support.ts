@@ -23,17 +23,24 @@ export function victim(wat: string, manifest: Partial<ManifestFields> = {}, spec
 export async function failureOf(
   { binary, spec }: Victim,
   payloads: Iterable<Uint8Array>,
-  options: { readonly sliceFuel?: number; readonly reply?: (call: HostCall) => HostReply } = {},
+  options: {
+    readonly sliceFuel?: number;
+    readonly reply?: (call: HostCall) => HostReply;
+    /** Modules that it talks to, and whose failure is waited for. */
+    readonly others?: readonly Victim[];
+    readonly of?: string;
+  } = {},
 ): Promise<RecordedFailure> {
   const failures: RecordedFailure[] = [];
   const kernel = await startKernel({
     ...options,
     onFailure: (failure) => {
-      failures.push(failure);
+      if (failure.name === (options.of ?? "victim")) failures.push(failure);
     },
   });
   try {
-    kernel.kernel.load(spec, await admitModule(binary, spec));
+    for (const other of [...(options.others ?? []), { binary, spec }])
+      kernel.kernel.load(other.spec, await admitModule(other.binary, other.spec));
     kernel.kernel.load(feederSpec, await admitModule(feeder, feederSpec));
     kernel.kernel.begin();
     const binding = await kernel.until(
@@ -46,7 +53,7 @@ export async function failureOf(
       // More would be dropped: the feeder's mailbox holds so many.
       if (++sent % BATCH === 0 && !(await handled(kernel, sent, failures))) break;
     }
-    await kernel.waitFor("fault", ({ module }) => module === "victim", 20_000);
+    await kernel.waitFor("fault", ({ module }) => module === (options.of ?? "victim"), 20_000);
     return await kernel.until(() => failures[0], "failure", 100);
   } finally {
     await kernel.stop();
