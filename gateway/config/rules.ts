@@ -2,6 +2,7 @@
 import {
   type EndpointGrant,
   type Grant,
+  interfaceDefinition,
   type InterfaceName,
   INTERFACES,
   isInterfaceName,
@@ -78,6 +79,17 @@ function parseRoute(route: Located<string>, names: Names): { readonly from: stri
   return known.includes(false) ? undefined : { from, to };
 }
 
+/** A right that the target's interface does not have would be withdrawn from nobody. */
+function checkRights(to: string, rights: readonly Located<string>[], { problems }: Names): void {
+  if (to === "*") return;
+  const name = to.includes(":") ? to.slice(0, to.indexOf(":")) : to;
+  const kind = isInterfaceName(name) ? name : "endpoint";
+  const { rights: known } = interfaceDefinition(kind);
+  for (const { value, at } of rights) {
+    if (!known.includes(value)) problems.add(at, `${kind} has no right '${value}'`, { expected: listNames(known) });
+  }
+}
+
 function statement(draft: Located<RuleDraft | TestDraft>, what: string, names: Names): PolicyStatement | undefined {
   const { allow, deny } = draft.value;
   const route = allow ?? deny;
@@ -89,6 +101,7 @@ function statement(draft: Located<RuleDraft | TestDraft>, what: string, names: N
   if (parsed === undefined) return undefined;
   const decision: Decision = allow === undefined ? "deny" : "allow";
   const more = "rights" in draft.value ? draft.value : undefined;
+  checkRights(parsed.to, more?.rights?.value ?? [], names);
   return {
     ...parsed,
     decision,

@@ -127,6 +127,16 @@ describe("a rule that denies", () => {
     expect(faults(`${VALID}rules:\n  - deny: '* -> ${target}'\n`)).toEqual([]);
   });
 
+  it.each([
+    ["* -> gpio-line", "publish", "gpio-line has no right 'publish'"],
+    ["bme280 -> uplink", "write", "endpoint has no right 'write'"],
+    ["* -> mqtt:a/#", "send", "mqtt has no right 'send'"],
+  ])("is refused about a right that its target does not have: %s, %s", (route, right, says) => {
+    const described = faults(`${VALID}rules:\n  - { deny: '${route}', rights: [${right}] }\n`);
+    expect(described).toHaveLength(1);
+    expect(described[0]).toContain(says);
+  });
+
   it("takes every topic filter that it touches, even by one topic", () => {
     const configuration = withRules("deny: 'uplink -> mqtt:+/7/alarm'");
     expect(grantOf(configuration, "uplink", "north")).toMatchObject({
