@@ -11,7 +11,11 @@ interface Form {
 }
 
 const NUMBER = "(0|[1-9][0-9]*)";
-const PAIR = { whole: new RegExp(`^${NUMBER}/${NUMBER}$`), begin: new RegExp(`^(${NUMBER}/?)?$`), example: "0/17" };
+const PAIR: Form = {
+  whole: new RegExp(`^${NUMBER}/${NUMBER}$`),
+  begin: new RegExp(`^(${NUMBER}(/${NUMBER}?)?)?$`),
+  example: "0/17",
+};
 
 const FORMS: Readonly<Partial<Record<InterfaceName, Form>>> = {
   "i2c-device": {

@@ -72,6 +72,7 @@ describe("a rule that denies", () => {
     ["'* -> gpio-line:0/17'", "uplink", "relay"],
     ["'uplink -> gpio-line:*'", "uplink", "relay"],
     ["uplink -> gpio-line", "uplink", "relay"],
+    ["'* -> gpio-line:0/1*'", "uplink", "relay"],
     ["'uplink.relay -> *'", "uplink", "relay"],
     ["'uplink.* -> gpio-line'", "uplink", "relay"],
     ["'threshold → store:thresh*'", "threshold", "state"],
@@ -122,6 +123,7 @@ describe("a rule that denies", () => {
     "store:plant/*",
     "mqtt:#",
     "clock:*",
+    "gpio-line:0/1*",
     "timer",
   ])("may name what nobody was granted: %s", (target) => {
     expect(faults(`${VALID}rules:\n  - deny: '* -> ${target}'\n`)).toEqual([]);
