@@ -9,7 +9,7 @@ import type { PostOffice } from "./post.ts";
 import type { Timers } from "./timers.ts";
 
 /** As much of a partition as timers need: its heap of them, its clock, and how a cell is woken. */
-export interface Clockwork {
+interface Clockwork {
   readonly timers: Timers;
   readonly now: () => number;
   readonly ready: (cell: ModuleCell) => void;

@@ -367,8 +367,9 @@ export class Swapper {
       return;
     }
     this.#undo(cell, swap);
-    const isOwn = error instanceof Refusal && (error.code === "E_STATE" || error.code === "E_TIMEOUT");
-    this.#refuse(cell, swap.order.generation, isOwn ? (error.code as "E_STATE") : "E_PROBATION", text);
+    const { code } = error instanceof Refusal ? error : { code: undefined };
+    const told = code === "E_STATE" || code === "E_TIMEOUT" ? code : "E_PROBATION";
+    this.#refuse(cell, swap.order.generation, told, text);
   }
 
   #undo(cell: ModuleCell, swap: Swap): void {

@@ -12,6 +12,8 @@ import { ServiceManager } from "../../gateway/core/service-manager.ts";
 import { buildAll } from "../../tools/build/build.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+const RECEIVER = fileURLToPath(new URL("../support/datagram-receiver.ts", import.meta.url));
+const STUCK = fileURLToPath(new URL("stuck-process.ts", import.meta.url));
 const QUIET = "--disable-warning=ExperimentalWarning";
 /** Short for a test, long for a laden machine. */
 const WATCHDOG_MS = 1000;
@@ -42,8 +44,7 @@ let sockets = 0;
 async function listen(isAbstract = false): Promise<Manager> {
   const path = join(folder, `notify-${++sockets}`);
   const address = isAbstract ? `@${path}` : path;
-  const script = join(ROOT, "tests/support/datagram-receiver.ts");
-  const child = spawn(process.execPath, [QUIET, script, address], { stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(process.execPath, [QUIET, RECEIVER, address], { stdio: ["ignore", "pipe", "inherit"] });
   children.add(child);
   const told: Manager["told"] = [];
   let wake: () => void = () => undefined;
@@ -138,7 +139,7 @@ describe("the heartbeat", { timeout: 60_000 }, () => {
     ["an abstract name", true],
   ])("goes to %s, and ends where the main thread is stuck, though the process lives", async (_, isAbstract) => {
     const manager = await listen(isAbstract);
-    const child = start([join(ROOT, "tests/gateway/stuck-process.ts")], manager);
+    const child = start([STUCK], manager);
     await manager.until(/^READY=1\nSTATUS=as well as can be\n$/);
     await manager.until(/^WATCHDOG=1\n$/, manager.told.length);
     child.stdin?.write("now");
@@ -151,7 +152,7 @@ describe("the heartbeat", { timeout: 60_000 }, () => {
 
   test("is another process's where WATCHDOG_PID names it", async () => {
     const manager = await listen();
-    start([join(ROOT, "tests/gateway/stuck-process.ts")], manager, { WATCHDOG_PID: "1", WATCHDOG_USEC: "20000" });
+    start([STUCK], manager, { WATCHDOG_PID: "1", WATCHDOG_USEC: "20000" });
     await manager.until(/^READY=1/);
     await pause(200);
     expect(beats(manager)).toBe(0);

@@ -57,7 +57,7 @@ async function play(
   return { outcomes: lines.map((line) => JSON.parse(line) as SwapOutcome), signal };
 }
 
-const CODES = Object.values(RESULT) as number[];
+const CODES: readonly number[] = Object.values(RESULT);
 
 /** One version serves, the one that the outcome names, and every answer was the next one or a coded error. */
 function expectWhole(
