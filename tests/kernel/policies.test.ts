@@ -183,6 +183,23 @@ describe("who asks for it", () => {
   });
 });
 
+test("whom a module calls is started before it, in whatever order they were loaded", async () => {
+  running = await startKernel();
+  const slots = { out: endpointSlot(["call"]) };
+  const CALL = `(import "out" "call" (func $call (param i32 i32 i32 i32 i32) (result i32)))`;
+  for (const [name, callee] of [
+    ["first", "second.in"],
+    ["second", "third.in"],
+  ] as const) {
+    await loadProbe(running, name, recorder(CALL), { grants: [endpoint(callee, { rights: ["call"] })], slots });
+  }
+  await loadProbe(running, "third", recorder());
+  running.kernel.begin();
+  const started = (): string[] => running.calls.map(({ binding }) => binding.module);
+  await running.until(() => (started().length >= 3 ? true : undefined), "three starts");
+  expect(started()).toEqual(["third", "second", "first"]);
+});
+
 describe("links", () => {
   test("of modules that are loaded together are told once, not once for each that comes", async () => {
     running = await startKernel();

@@ -143,6 +143,27 @@ describe("a swap that succeeds", () => {
     expect((await running.kernel.top()).find(({ name }) => name === "counter")?.version).toBe("2.0.0");
   });
 
+  test.each([
+    ["takes the state of an older schema and makes its own of it", 1, "swapped", [2, 31, 0]],
+    ["does not take a state of a schema that it does not know: the swap is undone", 7, "E_STATE", [1, 4, 0]],
+  ] as const)("a version that %s", async (_, schema, outcome, next) => {
+    running = await startKernel();
+    await loadCounter(counter(1), { manifest: { schema } });
+    await loadSender(3);
+    running.kernel.begin();
+    await untilHandled(3);
+    // Its counts are ten times those of schema 1.
+    const migrating = counter(2).replace(
+      "(param i32 i32) (result i32) (i32.const 0))",
+      `(param i32) (param $schema i32) (result i32)
+        (if (i32.ne (local.get $schema) (i32.const 1)) (then (return (i32.const -1))))
+        (i32.store (i32.const 8192) (i32.mul (i32.load (i32.const 8192)) (i32.const 10))) (i32.const 0))`,
+    );
+    expect(await swap(await version(migrating, 2, { manifest: { schema: 2 } }))).toBe(outcome);
+    running.kernel.restart("sender");
+    expect((await untilHandled(4))[3]).toEqual(next);
+  });
+
   test("hands a full mailbox over, in order and without loss", async () => {
     running = await startKernel();
     // The handler in progress takes 200 ms, and 99 messages wait behind it.
