@@ -25,6 +25,7 @@ const ROW_BYTES = 64;
 const SCHEMA = `
   PRAGMA journal_mode = WAL;
   PRAGMA synchronous = FULL;
+  PRAGMA wal_autocheckpoint = 128;
   PRAGMA journal_size_limit = 1048576;
   CREATE TABLE IF NOT EXISTS message (
     id INTEGER PRIMARY KEY AUTOINCREMENT,

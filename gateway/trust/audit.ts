@@ -69,6 +69,7 @@ interface End {
 const SCHEMA = `
   PRAGMA journal_mode = WAL;
   PRAGMA synchronous = FULL;
+  PRAGMA wal_autocheckpoint = 128;
   CREATE TABLE IF NOT EXISTS entry (
     sequence INTEGER PRIMARY KEY, time INTEGER NOT NULL, kind TEXT NOT NULL, source TEXT NOT NULL,
     subject TEXT NOT NULL, detail TEXT NOT NULL, hash BLOB NOT NULL

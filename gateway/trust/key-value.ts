@@ -32,7 +32,8 @@ export class KeyValueStore {
     try {
       this.#database = new DatabaseSync(path);
       this.#database.exec(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE IF NOT EXISTS entries" +
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 128;" +
+          "CREATE TABLE IF NOT EXISTS entries" +
           " (prefix TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY (prefix, key)) STRICT, WITHOUT ROWID",
       );
     } catch (error) {

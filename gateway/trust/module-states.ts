@@ -27,7 +27,8 @@ export class ModuleStateStore {
       this.#database = new DatabaseSync(path);
       // A transaction for each state: after a power cut a module finds this one or the one before, whole.
       this.#database.exec(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE IF NOT EXISTS states" +
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 128;" +
+          "CREATE TABLE IF NOT EXISTS states" +
           " (module TEXT PRIMARY KEY, schema INTEGER NOT NULL, bytes BLOB NOT NULL, digest BLOB NOT NULL) STRICT",
       );
       this.#set = this.#database.prepare("INSERT OR REPLACE INTO states VALUES (?, ?, ?, ?)");

@@ -47,7 +47,8 @@ export interface KernelOptions {
 type Statistics = Extract<Report, { type: "statistics" }>;
 
 const WATCH_MS = 10;
-const DEFAULT_STUCK_MS = 500;
+/** For a thread that is blocked outside JavaScript: one that runs is found by its processor time. A laden machine is no fault. */
+const DEFAULT_STUCK_MS = 5000;
 /** A spare is made when what has just started, or been replaced, has had its time. */
 const SPARE_DELAY_MS = 300;
 const INSPECT_MS = 1000;
