@@ -130,10 +130,9 @@ function readCapsule(map: CborMap): Capsule {
   expectKeys(map, KEYS, "capsule");
   const text = (key: string): string => expectText(map.get(key), key, TEXT);
   const unsigned = (key: string, most?: number): number => expectUnsigned(map.get(key), key, most);
-  if (map.get("format") !== FORMAT) {
-    const found = typeof map.get("format") === "number" ? String(map.get("format")) : "none";
-    throw new Refusal("E_CBOR", "another format of capsule", { expected: String(FORMAT), found });
-  }
+  const format = expectInteger(map.get("format"), "format");
+  if (format !== FORMAT)
+    throw new Refusal("E_CBOR", "another format of capsule", { expected: `${FORMAT}`, found: `${format}` });
   const cause = CAUSES.find((known) => known === map.get("cause"));
   if (cause === undefined) throw new Refusal("E_CBOR", "an unknown cause", { expected: CAUSES.join(", ") });
   const imports = expectArray(map.get("imports"), "imports").map(readImport);

@@ -76,6 +76,16 @@ class Assembly extends ByteWriter {
     return this.constant(value).raw(0x6a);
   }
 
+  gets(locals: readonly number[]): this {
+    for (const local of locals) this.get(local);
+    return this;
+  }
+
+  /** `value` at an offset of the event: the first word. */
+  tag(at: number, value: number): this {
+    return this.get(at).constant(value).store(0x36, 0);
+  }
+
   /** Stores what is on the stack behind its address: i32 0x36, i64 0x37, f64 0x39. */
   store(opcode: number, offset: number): this {
     return this.raw(opcode, 0x42, LOG).u32(offset);
@@ -86,12 +96,8 @@ class Assembly extends ByteWriter {
     this.global(GLOBAL.at).raw(0x6a, 0x22).u32(at).global(GLOBAL.limit).raw(0x4b, IF, I32);
     this.get(at)
       .op(CALL, own + OWN.room)
-      .raw(ELSE)
-      .global(GLOBAL.at)
-      .get(at)
-      .setGlobal(GLOBAL.at)
-      .raw(END);
-    return this.set(at);
+      .raw(ELSE);
+    return this.global(GLOBAL.at).get(at).setGlobal(GLOBAL.at).raw(END).set(at);
   }
 
   /** Rounds what is on the stack up to whole words. */
@@ -112,10 +118,8 @@ class Assembly extends ByteWriter {
     if (by !== undefined) this.get(by).raw(0x6a);
     this.global(GLOBAL.inbox);
     if (by !== undefined) this.get(by).raw(0x6a);
-    return this.raw(0xfd, 0x00, 0x40, GUEST)
-      .u32(offset)
-      .raw(0xfd, 0x0b, 0x40, LOG)
-      .u32(offset + IMAGE_AT);
+    this.raw(0xfd, 0x00, 0x40, GUEST).u32(offset);
+    return this.raw(0xfd, 0x0b, 0x40, LOG).u32(offset + IMAGE_AT);
   }
 }
 
@@ -142,53 +146,26 @@ function activationBody(own: number, tag: number, target: number, type: number):
   const out = code(3, I32, 1, type).global(GLOBAL.at).constant(FULL_BYTES).raw(0x4b).global(GLOBAL.torn).raw(0x72);
   out.raw(IF, EMPTY).op(CALL, FUNCTION.full).raw(END);
   out.global(GLOBAL.messages).add(1).setGlobal(GLOBAL.messages);
-  out
-    .get(length)
-    .add(HEADER.size + IMAGE_AT)
-    .words()
-    .take(own, at)
-    .where(at, () => {
-      out
-        .get(at)
-        .get(port)
-        .constant(4)
-        .raw(0x74)
-        .constant(tag)
-        .raw(0x72)
-        .store(0x36, 0)
-        .get(at)
-        .get(length)
-        .store(0x36, 4);
-      for (let header = 0; header < HEADER.size; header += 16) out.vector(at, undefined, header);
-      out
-        .get(length)
-        .add(HEADER.size - 16)
-        .set(last)
-        .constant(HEADER.size)
-        .set(offset);
-      out.raw(BLOCK, EMPTY, LOOP, EMPTY).get(offset).get(last).raw(0x4e, BRANCH_IF, 1);
-      out.vector(at, offset, 0).get(offset).add(16).set(offset).raw(BRANCH, 0, END, END);
-      out.vector(at, last, 0);
-    });
-  out
-    .get(0)
-    .get(1)
-    .get(port)
-    .get(length)
-    .op(CALL, target)
-    .set(result)
-    .where(at, () => {
-      out
-        .get(at)
-        .get(port)
-        .constant(4)
-        .raw(0x74)
-        .constant(tag + RECORDED.ended)
-        .raw(0x72)
-        .store(0x36, 0);
-      if (type === F64) out.get(at).get(result).store(0x39, 8);
-      out.get(at).global(GLOBAL.fuel).store(0x36, 16);
-    });
+  const first = (word: number): unknown =>
+    out.gets([at, port]).constant(4).raw(0x74).constant(word).raw(0x72).store(0x36, 0);
+  const size = HEADER.size + IMAGE_AT;
+  out.get(length).add(size).words().take(own, at);
+  out.where(at, () => {
+    first(tag);
+    out.gets([at, length]).store(0x36, 4);
+    for (let header = 0; header < HEADER.size; header += 16) out.vector(at, undefined, header);
+    const end = HEADER.size - 16;
+    out.get(length).add(end).set(last).constant(HEADER.size).set(offset);
+    out.raw(BLOCK, EMPTY, LOOP, EMPTY).gets([offset, last]).raw(0x4e, BRANCH_IF, 1);
+    out.vector(at, offset, 0).get(offset).add(16).set(offset).raw(BRANCH, 0, END, END);
+    out.vector(at, last, 0);
+  });
+  out.gets([0, 1, port, length]).op(CALL, target).set(result);
+  out.where(at, () => {
+    first(tag + RECORDED.ended);
+    if (type === F64) out.gets([at, result]).store(0x39, 8);
+    out.get(at).global(GLOBAL.fuel).store(0x36, 16);
+  });
   return out.get(result);
 }
 
@@ -196,8 +173,7 @@ function exhaustedBody(own: number): Assembly {
   const [before, at] = [0, 1];
   const out = code(2, I32).global(GLOBAL.fuel).set(before).op(CALL, FUNCTION.exhausted).constant(8).take(own, at);
   return out.where(at, () => {
-    out.get(at).constant(RECORDED.refuelled).store(0x36, 0);
-    out.get(at).global(GLOBAL.fuel).get(before).raw(0x6b).store(0x36, 4);
+    out.tag(at, RECORDED.refuelled).get(at).global(GLOBAL.fuel).get(before).raw(0x6b).store(0x36, 4);
   });
 }
 
@@ -205,7 +181,7 @@ function enteredBody(own: number): Assembly {
   const at = 2;
   const out = code(1, I32).constant(8).take(own, at);
   return out.where(at, () => {
-    out.get(at).get(0).store(0x36, 0).get(at).get(1).store(0x36, 4);
+    out.gets([at, 0]).store(0x36, 0).gets([at, 1]).store(0x36, 4);
   });
 }
 
@@ -213,9 +189,8 @@ function wroteBody(own: number): Assembly {
   const [address, length, at] = [0, 1, 2];
   const out = code(1, I32).get(length).add(12).words().take(own, at);
   return out.where(at, () => {
-    out.get(at).constant(RECORDED.wrote).store(0x36, 0).get(at).get(address).store(0x36, 4);
-    out.get(at).get(length).store(0x36, 8);
-    out.get(at).add(12).get(address).get(length).raw(0xfc, 0x0a, LOG, GUEST);
+    out.tag(at, RECORDED.wrote).gets([at, address]).store(0x36, 4).gets([at, length]).store(0x36, 8);
+    out.get(at).add(12).gets([address, length]).raw(0xfc, 0x0a, LOG, GUEST);
   });
 }
 
@@ -223,38 +198,28 @@ function wroteBody(own: number): Assembly {
 function callBody(own: number, index: number, { parameters, isLong, buffer }: RecordedImport): Assembly {
   const [at, result] = [parameters, parameters + 1];
   const tag = RECORDED.called | (index << 4);
-  const out = code(1, I32, 1, isLong ? I64 : I32)
-    .constant(20 + 4 * parameters)
-    .take(own, at);
+  const given = Array.from({ length: parameters }, (_, each) => each);
+  const out = code(1, I32, 1, isLong ? I64 : I32);
+  out.constant(20 + 4 * parameters).take(own, at);
   out.where(at, () => {
-    out.get(at).constant(tag).store(0x36, 0).get(at).global(GLOBAL.fuel).store(0x36, 12);
-    for (let each = 0; each < parameters; each++)
-      out
-        .get(at)
-        .get(each)
-        .store(0x36, 20 + 4 * each);
+    out.tag(at, tag).get(at).global(GLOBAL.fuel).store(0x36, 12);
+    for (const each of given) out.gets([at, each]).store(0x36, 20 + 4 * each);
   });
-  for (let each = 0; each < parameters; each++) out.get(each);
-  out.op(CALL, FUNCTION.imports + index).set(result);
+  out
+    .gets(given)
+    .op(CALL, FUNCTION.imports + index)
+    .set(result);
   if (buffer >= 0) {
     const capacity = buffer + 1;
-    out.get(result).constant(0).raw(0x4a, IF, EMPTY).get(buffer);
+    out.get(result).constant(0).raw(0x4a, IF, EMPTY);
     out
-      .get(result)
-      .get(capacity)
-      .get(result)
-      .get(capacity)
+      .gets([buffer, result, capacity, result, capacity])
       .raw(0x49, 0x1b)
       .op(CALL, own + OWN.wrote)
       .raw(END);
   }
   out.where(at, () => {
-    out
-      .get(at)
-      .constant(tag + RECORDED.ended)
-      .store(0x36, 0)
-      .get(at)
-      .get(result);
+    out.tag(at, tag + RECORDED.ended).gets([at, result]);
     if (!isLong) out.raw(0xac);
     out.store(0x37, 4).get(at).global(GLOBAL.fuel).store(0x36, 16);
   });
@@ -264,11 +229,7 @@ function callBody(own: number, index: number, { parameters, isLong, buffer }: Re
 function types(imports: readonly RecordedImport[]): ByteWriter {
   const out = new ByteWriter().u32(TYPE.imports + imports.length);
   const four = [4, I32, I32, I32, I32];
-  out
-    .raw(0x60, 0, 0)
-    .raw(0x60, ...four, 1, F64)
-    .raw(0x60, ...four, 1, I32);
-  out.raw(0x60, 1, I32, 1, I32).raw(0x60, 2, I32, I32, 0);
+  out.raw(0x60, 0, 0, 0x60, ...four, 1, F64, 0x60, ...four, 1, I32, 0x60, 1, I32, 1, I32, 0x60, 2, I32, I32, 0);
   for (const { parameters, isLong } of imports)
     out.raw(0x60, parameters, ...Array.from({ length: parameters }, () => I32), 1, isLong ? I64 : I32);
   return out;
@@ -282,11 +243,7 @@ function assemble(sections: readonly (readonly [id: number, content: ByteWriter]
 
 function bodies(list: readonly ByteWriter[]): ByteWriter {
   const out = new ByteWriter(1024).u32(list.length);
-  for (const body of list)
-    out
-      .u32(body.length + 1)
-      .append(body)
-      .byte(END);
+  for (const body of list) out.u32(body.byte(END).length).append(body);
   return out;
 }
 
@@ -320,8 +277,7 @@ export function makeRecorder(imports: readonly RecordedImport[]): Uint8Array<Arr
     given
       .name("host")
       .name(`${index}`)
-      .raw(0)
-      .u32(TYPE.imports + index);
+      .op(0, TYPE.imports + index);
   const functions = new ByteWriter().u32(OWN.calls + imports.length);
   const { room, pair, enter, activate, nothing } = TYPE;
   functions.raw(room, enter, activate, nothing, pair, pair);
