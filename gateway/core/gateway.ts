@@ -33,6 +33,8 @@ export interface GatewayOptions {
   readonly onEvent: (event: GatewayEvent) => void;
   /** Shorter times for the update agent: the demo and the tests. */
   readonly updateTimes?: Readonly<Record<string, number>>;
+  /** Of host processes, as `HostProcessOptions.patience`. */
+  readonly patience?: number;
 }
 
 const extension = import.meta.url.slice(import.meta.url.lastIndexOf("."));
@@ -353,6 +355,7 @@ export class Gateway {
       settings,
       permissions,
       heapMiB: HOST_HEAP_MIB,
+      patience: this.#options.patience ?? 1,
       environment: HOST_ENVIRONMENT,
       onEvent: (binding, payload) => {
         if (!this.#updateLink.event(binding, payload, (topic, bytes) => this.#trust.message(topic, bytes))) {

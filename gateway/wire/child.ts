@@ -53,6 +53,8 @@ export interface HostPermissions {
 
 export interface HostProcessOptions {
   readonly name: string;
+  /** Times as long before the process is taken for dead: 1 where absent, more on an emulated machine. */
+  readonly patience?: number;
   /** Absolute path of the entry script. */
   readonly entry: string;
   /** Absolute path of the folder that holds the code and node_modules. */
@@ -478,7 +480,8 @@ export class HostProcess {
     this.#watchedAt = now;
     const child = this.#child;
     if (child === undefined || wasHeldUp) return;
-    const limit = this.#state === "starting" ? START_MILLISECONDS : SILENCE_MILLISECONDS;
+    const patience = this.#options.patience ?? 1;
+    const limit = patience * (this.#state === "starting" ? START_MILLISECONDS : SILENCE_MILLISECONDS);
     if (now - this.#heardAt <= limit) return;
     child.kill("SIGKILL");
     this.#gone(child, `was silent for ${Math.round(limit / 1000)} s`);

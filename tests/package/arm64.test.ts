@@ -96,12 +96,12 @@ describe.skipIf(!canEmulate() || !has("dpkg-deb"))("the arm64 package", () => {
         });
         writeFileSync(path.join(folder, "gateway.yaml"), GATEWAY((server.address() as AddressInfo).port));
         const launcher = path.join(library, "tools/launch/bulkhead.js");
-        const gateway = spawn(node, [launcher, "run", path.join(folder, "gateway.yaml"), "--json"]);
+        const gateway = spawn(node, [launcher, "run", path.join(folder, "gateway.yaml"), "--json", "--patience", "10"]);
         let output = "";
         for (const stream of [gateway.stdout, gateway.stderr]) stream.on("data", (text) => (output += String(text)));
         const ended = new Promise<number | null>((resolve) => gateway.on("close", resolve));
         const topic = await Promise.race([reading, ended]);
-        expect(topic, output).toMatch(/^site\/7\/readings\/bme280/);
+        expect(String(topic), output).toMatch(/^site\/7\/readings\/bme280/);
         gateway.kill("SIGTERM");
         expect(await ended, output).toBe(0);
       },

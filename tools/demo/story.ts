@@ -68,6 +68,7 @@ export class Story {
   readonly failures: string[] = [];
   readonly #view: View;
   readonly #signal: AbortSignal;
+  readonly #patience: number;
   readonly #stepMs: number;
   #planVersion = 0;
   #folder = "";
@@ -81,6 +82,7 @@ export class Story {
   constructor(view: View, signal: AbortSignal, patience = 1) {
     this.#view = view;
     this.#signal = signal;
+    this.#patience = patience;
     this.#stepMs = STEP_MS * patience;
   }
 
@@ -158,7 +160,12 @@ export class Story {
     this.#meter = plugMeter();
     const line = this.#meter?.path ?? LINE;
     await writeFile(path, template.replace("mqtt://127.0.0.1:1883", this.#broker.url).replaceAll(LINE, line));
-    this.#gateway = new GatewayProcess(path, ["--probation-ms", String(PROBATION_MS)]);
+    this.#gateway = new GatewayProcess(path, [
+      "--probation-ms",
+      String(PROBATION_MS),
+      "--patience",
+      String(this.#patience),
+    ]);
     const running = await this.#gateway.waitFor("gateway", {
       timeoutMs: this.#stepMs,
       predicate: ({ state }) => state === "running",

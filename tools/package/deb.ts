@@ -5,11 +5,14 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs"
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { Refusal } from "../../kernel/index.ts";
+import { pack } from "../launch/pack.ts";
 import { PACKAGE_ROOT } from "../root.ts";
 import { layOut } from "./tree.ts";
 import type { TreeOptions } from "./tree.ts";
 
-export interface PackageOptions extends Pick<TreeOptions, "architecture" | "compiled"> {
+export interface PackageOptions extends Pick<TreeOptions, "architecture"> {
+  /** The compiled product, where there is one already; it is compiled anew where absent. */
+  readonly compiled?: string;
   /** The folder that the package is written to. */
   readonly output: string;
   /** The version; that of package.json where absent. */
@@ -34,7 +37,9 @@ export async function makePackage(options: PackageOptions): Promise<Package> {
   try {
     const tree = path.join(folder, "tree");
     mkdirSync(tree);
-    await layOut(tree, { ...options, version, seconds });
+    const compiled = options.compiled ?? path.join(folder, "dist");
+    if (options.compiled === undefined) pack(PACKAGE_ROOT, compiled);
+    await layOut(tree, { architecture, compiled, version, seconds });
     const file = path.join(path.resolve(options.output), `bulkhead_${version}_${architecture}.deb`);
     mkdirSync(path.dirname(file), { recursive: true });
     build(tree, file, compression, seconds);

@@ -15,7 +15,6 @@ import {
 } from "node:fs";
 import path from "node:path";
 import { gzipSync } from "node:zlib";
-import { pack } from "../launch/pack.ts";
 import { PACKAGE_ROOT } from "../root.ts";
 import { COMMANDS } from "../verbs/table.ts";
 import { bashCompletion } from "./completion.ts";
@@ -30,8 +29,8 @@ export interface TreeOptions {
   readonly version: string;
   /** Seconds since 1970 that every file carries. */
   readonly seconds: number;
-  /** The compiled product, where there is one already; it is compiled anew where absent. */
-  readonly compiled?: string;
+  /** The folder of the compiled product. */
+  readonly compiled: string;
 }
 
 const FILES = path.join(import.meta.dirname, "files");
@@ -80,9 +79,7 @@ function copy(from: string, folder: string, name: string): void {
 
 function placeProgram(folder: string, { architecture, compiled }: TreeOptions): void {
   const library = path.join(folder, LIBRARY);
-  const dist = path.join(library, "dist");
-  if (compiled === undefined) pack(PACKAGE_ROOT, dist);
-  cpSync(compiled ?? dist, dist, { recursive: true, filter: (file) => !file.endsWith(".d.ts") });
+  cpSync(compiled, path.join(library, "dist"), { recursive: true, filter: (file) => !file.endsWith(".d.ts") });
   const own = ["package.json", "tools/launch/*.js", "build/modules/*.wasm"];
   for (const file of globSync(own, { cwd: PACKAGE_ROOT })) copy(path.join(PACKAGE_ROOT, file), library, file);
   copy(path.join(runtimeFolder(architecture), "bin/node"), library, "bin/node");

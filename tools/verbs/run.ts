@@ -31,6 +31,8 @@ async function run(args: string[], io: Io): Promise<number> {
       // For `bulkhead dev`: messages that a new module must have handled, and a file that decides before the others.
       "probation-messages": { type: "string" },
       before: { type: "string" },
+      // For emulated machines: how many times as long a device or link process may take to start.
+      patience: { type: "string", default: "1" },
     },
     allowPositionals: true,
   });
@@ -59,6 +61,7 @@ async function run(args: string[], io: Io): Promise<number> {
   const gateway = new Gateway(configuration, {
     onEvent,
     updateTimes,
+    patience: Math.max(1, Number(values.patience) || 1),
   });
   try {
     await gateway.start();
