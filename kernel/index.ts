@@ -26,3 +26,4 @@ export { guestLength, guestPointer } from "./memory.ts";
 export { RECORDED } from "./wasm/recorder.ts";
 export { meter, METER_MODULE } from "./wasm/meter.ts";
 export type { MeterOptions } from "./wasm/meter.ts";
+export { TRACE, TRACE_FIELDS } from "./partition/trace.ts";

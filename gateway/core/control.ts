@@ -7,7 +7,7 @@ import type { CborInput } from "../../kernel/index.ts";
 import { CONTROL_SOCKET, parseControlRequest } from "../wire/control.ts";
 import type { ControlRequest } from "../wire/control.ts";
 import { FrameReader, writeFrame } from "../wire/frames.ts";
-import type { OperatorRequest } from "../wire/operator.ts";
+import type { OperatorRequest, TraceAnswer } from "../wire/operator.ts";
 import { parseSimulators } from "../wire/parse.ts";
 import { toRefusal } from "../wire/trust-protocol.ts";
 import type { GatewayEvent } from "./events.ts";
@@ -23,6 +23,7 @@ const PROBE_MS = 1000;
 /** What the socket reaches of the gateway. */
 export interface Controlled {
   top(): Promise<readonly object[]>;
+  trace(isWanted: boolean): Promise<TraceAnswer>;
   /** @throws Refusal as the answer */
   operate(request: OperatorRequest): Promise<unknown>;
   /** Undefined where there is no device process. */
@@ -134,6 +135,10 @@ export class Control {
       case "events":
         client.wantsEvents = true;
         return null;
+      case "trace": {
+        const { modules, pieces, ...rest } = await this.#gateway.trace(request.isWanted);
+        return { ...rest, modules: modules.map((row) => ({ ...row })), pieces: pieces.map((row) => ({ ...row })) };
+      }
       case "operator":
         // SAFETY: what the operator sees is plain data.
         return (await this.#gateway.operate(request.request)) as CborInput;

@@ -25,6 +25,7 @@ import { consoleSettings, linkSettings, linkSettingsAlone } from "./link-setting
 import { ModuleStates } from "./module-states.ts";
 import { Operator } from "./operator.ts";
 import { ServiceManager } from "./service-manager.ts";
+import { Tracer } from "./tracer.ts";
 import { UpdateLink } from "./update-link.ts";
 import type { RunningModule } from "./updates.ts";
 import { UpdateRuntime } from "./updates.ts";
@@ -117,8 +118,10 @@ export class Gateway {
       audit: (query) => this.#trust.auditPage(query),
       emit: this.#emit,
     });
+    const tracer = new Tracer((isWanted) => this.kernel.inspect(isWanted));
     this.#control = new Control({
       top: () => this.kernel.top(),
+      trace: (isWanted) => tracer.take(isWanted),
       operate: (request) => this.#operator.answer(request.kind === "act" ? { ...request, by: "owner" } : request),
       simulators: async () => (await this.#device?.simulators())?.bytes,
       simulate: async (device, quantity, script) => await this.#device?.simulate(device, quantity, script),

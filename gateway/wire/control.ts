@@ -2,7 +2,7 @@
  * What the owner of a gateway may ask it through its socket: to look, to stop and start what is placed, and to turn simulated
  * values. Nothing here changes what is placed or what it may do: that takes a signed document.
  */
-import { expectKeys, expectMap, expectText, expectUnsigned, Refusal } from "../../kernel/index.ts";
+import { expectBoolean, expectKeys, expectMap, expectText, expectUnsigned, Refusal } from "../../kernel/index.ts";
 import type { CborValue } from "../../kernel/index.ts";
 import { parseOperatorRequest } from "./operator.ts";
 import type { OperatorRequest } from "./operator.ts";
@@ -18,6 +18,8 @@ export const CONTROL_SOCKET = "control.sock";
  */
 export type ControlRequest =
   | { readonly kind: "top" | "events"; readonly id: number }
+  /** Begins a trace or goes on with it, or ends it. Answer: `TraceAnswer`. */
+  | { readonly kind: "trace"; readonly id: number; readonly isWanted: boolean }
   | { readonly kind: "operator"; readonly id: number; readonly request: OperatorRequest }
   | Extract<CoreToHost, { readonly kind: "simulate" | "simulators" }>;
 
@@ -33,6 +35,13 @@ export function parseControlRequest(value: CborValue): ControlRequest {
     case "events":
       expectKeys(map, ["kind", "id"], "request");
       return { kind, id: expectUnsigned(map.get("id"), "id", U32) };
+    case "trace":
+      expectKeys(map, ["kind", "id", "isWanted"], "request");
+      return {
+        kind,
+        id: expectUnsigned(map.get("id"), "id", U32),
+        isWanted: expectBoolean(map.get("isWanted"), "isWanted"),
+      };
     case "operator":
       expectKeys(map, ["kind", "id", "request"], "request");
       return {

@@ -190,6 +190,16 @@ export interface Health {
   readonly reasons: readonly string[];
 }
 
+/** What the partitions have traced since the last answer; the command line only. */
+export interface TraceAnswer {
+  readonly modules: readonly { readonly id: number; readonly name: string; readonly partition: string }[];
+  readonly partitions: readonly string[];
+  /** The kernel's records as bytes of 64-bit floats in this machine's order. */
+  readonly pieces: readonly { readonly partition: string; readonly lost: number; readonly records: Uint8Array }[];
+  /** Ask again at once. */
+  readonly hasMore: boolean;
+}
+
 const KIND_CHARACTERS = 16;
 const TEXT_CHARACTERS = 128;
 const AUDIT_ENTRIES = 500;

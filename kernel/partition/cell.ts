@@ -2,7 +2,7 @@
 import { RESULT } from "../abi.ts";
 import { FloodGate } from "../flood.ts";
 import { HandleTable } from "../ipc/capability.ts";
-import type { Message } from "../ipc/mailbox.ts";
+import type { Edge, Message } from "../ipc/mailbox.ts";
 import { Mailbox } from "../ipc/mailbox.ts";
 import { LIMITS } from "../limits.ts";
 import type { GatedEntry, GateLink } from "./gates.ts";
@@ -153,6 +153,8 @@ export class ModuleCell {
   forward: ((correlation: number, result: number, bytes: Uint8Array) => void) | undefined = undefined;
   enqueued = false;
   activations = 0;
+  /** The route of the message that was taken last, for the trace. */
+  taken: Edge | undefined = undefined;
   fuelUsed = 0;
   periodFuel = 0;
   periodStart = 0;

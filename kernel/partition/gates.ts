@@ -43,6 +43,7 @@ export interface GateSurroundings {
   readonly policy: Policy;
   readonly isRevoked: (edge: number) => boolean;
   readonly edge: (id: number) => Edge | undefined;
+  readonly isTraced: () => boolean;
   readonly fault: (cell: ModuleCell, error: unknown) => void;
 }
 
@@ -96,8 +97,8 @@ export class Gates {
     const bound = caller.cell.links.get(slot);
     const [edge, ...others] = bound?.edges ?? [];
     if (bound === undefined || edge === undefined || others.length > 0 || edge.partition !== partition) return;
-    // A gate looks at no content.
-    if (policy.isGuarded(edge.edge) || isRevoked(edge.edge)) return;
+    // A gate looks at no content, and tells no trace.
+    if (this.#surroundings.isTraced() || policy.isGuarded(edge.edge) || isRevoked(edge.edge)) return;
     // SAFETY: the configuration gives an endpoint slot no other rights than these.
     if ((rightBits(bound.rights as ("send" | "call" | "pass")[]) & ENDPOINT_RIGHT.call) === 0) return;
     const callee = cells.get(edge.module);

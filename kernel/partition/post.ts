@@ -13,6 +13,8 @@ import { copyBytes } from "../memory.ts";
 import type { Incarnation, ModuleCell } from "./cell.ts";
 import type { ChannelOrder, EdgeStatistics, PartitionData, PlaceOrder } from "./protocol.ts";
 import type { CancelTimer, Timers } from "./timers.ts";
+import type { Trace } from "./trace.ts";
+import { TRACE } from "./trace.ts";
 
 /** What a sender may say of a message; the rest of the header is the kernel's knowledge. */
 export interface Outgoing {
@@ -69,6 +71,8 @@ export class PostOffice {
   readonly #outgoing = new Packet();
   readonly #incoming = new Packet();
   readonly policy = new Policy();
+  /** Only while somebody looks. */
+  trace: Trace | undefined = undefined;
   readonly #now: () => number;
   #correlation = 0;
 
@@ -158,6 +162,7 @@ export class PostOffice {
     if (typeof message === "string") return message === "full" || outgoing.kind === KIND.call ? RESULT.full : 0;
     memory.readInto(address, length, message.payload, message.words);
     this.#stamp(message, sender, outgoing);
+    this.trace?.add(TRACE.send, sender.id, edge.id, edge.sent);
     this.#ready(receiver);
     return 0;
   }
@@ -367,6 +372,7 @@ export class PostOffice {
     message.badge = packet.badge;
     message.correlation = packet.correlation;
     message.capabilities = packet.capabilities;
+    this.trace?.add(TRACE.arrive, packet.module, packet.edge, at, message.edge.sent);
     // SAFETY: it was found alive by `#admit`.
     this.#ready(this.#cells.get(packet.module) as ModuleCell);
   };
@@ -420,6 +426,7 @@ export class PostOffice {
     memory.readInto(address, length, ring.bytes, ring.view, at);
     ring.commit();
     channel.isUntold = true;
+    this.trace?.add(TRACE.cross, sender.id, target.edge, at);
     return 0;
   }
 

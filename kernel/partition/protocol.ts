@@ -205,7 +205,8 @@ export type Order =
   | { readonly type: "revoked" }
   | { readonly type: "host-reply"; readonly request: number; readonly result: number; readonly bytes: Uint8Array }
   | { readonly type: "host-event"; readonly module: number; readonly slot: string; readonly payload: Uint8Array }
-  | { readonly type: "inspect"; readonly request: number }
+  /** `trace` begins a trace, or goes on with it, and gives what it has; false ends it; without it none is touched. */
+  | { readonly type: "inspect"; readonly request: number; readonly trace?: boolean | undefined }
   | { readonly type: "stop" }
   /** For tests of the watch only: the partition stops answering, as a fault in the kernel would make it. */
   | { readonly type: "freeze"; readonly where: Freeze };
@@ -260,6 +261,12 @@ export interface ModuleStatistics {
   readonly waitingMs: number;
   readonly longestWaitMs: number;
   readonly memoryBytes: number;
+}
+
+/** As `TRACE` says; `lost` were left out because nobody fetched. */
+export interface TraceRecords {
+  readonly records: Float64Array;
+  readonly lost: number;
 }
 
 /** Counts of one route at its receiver, since that partition started. */
@@ -369,4 +376,5 @@ export type Report =
       readonly request: number;
       readonly modules: readonly ModuleStatistics[];
       readonly edges: readonly EdgeStatistics[];
+      readonly trace?: TraceRecords | undefined;
     };

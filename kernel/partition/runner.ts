@@ -21,6 +21,7 @@ import type { PostOffice } from "./post.ts";
 import type { FaultCause, ModuleOrder, Report, SlotLink } from "./protocol.ts";
 import { Recording } from "./recording.ts";
 import type { Timers } from "./timers.ts";
+import { TRACE } from "./trace.ts";
 
 /** What the runner needs of its partition. */
 export interface Environment {
@@ -363,6 +364,7 @@ export class Runner {
     activation.fuelLeft = order.fuel - activation.granted;
     cell.activations++;
     cell.state = "running";
+    if (this.#environment.post.trace !== undefined) this.#traceBegin(cell);
     return length;
   }
 
@@ -433,6 +435,15 @@ export class Runner {
     cell.mailbox.recycle(message);
   }
 
+  /** Of the messages of a route those that wait are the last that were let in, so the one that was taken came before them. */
+  #traceBegin(cell: ModuleCell): void {
+    const { taken, activation } = cell;
+    const number = taken === undefined ? 0 : taken.sent - taken.queued;
+    const what = activation.port * 256 + activation.kind;
+    this.#environment.post.trace?.add(TRACE.begin, cell.id, taken?.id ?? 0, number, what);
+    cell.taken = undefined;
+  }
+
   #deliverMessage(cell: ModuleCell, { instance }: Incarnation, message: Message): number {
     const { activation } = cell;
     activation.kind = message.kind;
@@ -440,6 +451,7 @@ export class Runner {
     activation.correlation = message.correlation;
     activation.senderPartition = message.senderPartition;
     activation.senderModule = message.senderModule;
+    cell.taken = message.edge;
     const handles = message.capabilities.length === 0 ? NO_HANDLES : receiveHandles(cell, message.capabilities);
     instance.deliver(message, message.payload, handles, message.words, cell.mailbox.takeLost(message.port));
     const { length } = message;
@@ -453,6 +465,7 @@ export class Runner {
     cell.wait = undefined;
     cell.state = "running";
     this.running = cell;
+    this.#environment.post.trace?.add(TRACE.resume, cell.id);
     if (wait.isSlice) {
       // What the meter charged beyond the last slice is a debt: while any is left, it asks again. What was left of it is kept.
       const slice = Math.min(activation.fuelLeft, this.#environment.sliceFuel - Math.max(activation.granted, 0));
@@ -469,6 +482,7 @@ export class Runner {
       const wait: Wait = { resolve, reject, isSlice, result: undefined, undo: undefined };
       cell.wait = wait;
       cell.state = "suspended";
+      this.#environment.post.trace?.add(TRACE.wait, cell.id);
       this.running = undefined;
       wait.undo = start((result) => {
         // A late answer to a handler that is gone, or has already had its answer, is dropped.
@@ -531,6 +545,7 @@ export class Runner {
   /** Answers the caller. @returns false where what the handler returned was its module's fault. */
   #settle(cell: ModuleCell, incarnation: Incarnation, packed: number): boolean {
     const { activation } = cell;
+    this.#environment.post.trace?.add(TRACE.end, cell.id);
     if (packed < 0 && packed > FIRST_MODULE_ERROR) {
       const name = resultName(packed);
       this.fault(cell, new GuestStopped("contract", `the handler returned ${name}, a result that is the kernel's own`));

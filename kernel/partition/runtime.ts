@@ -17,6 +17,7 @@ import type { ModuleOrder, Order, PartitionData, Report, SavedState, SlotLink } 
 import { Runner } from "./runner.ts";
 import { Swapper } from "./swap.ts";
 import { Timers } from "./timers.ts";
+import { Trace } from "./trace.ts";
 
 type HostCompletion = (result: number, bytes: Uint8Array) => void;
 
@@ -67,6 +68,7 @@ export class PartitionRuntime {
       sliceFuel: data.sliceFuel,
       isRevoked: this.#post.isRevoked,
       edge: (id) => this.#post.edge(id),
+      isTraced: () => this.#post.trace !== undefined,
       fault: (cell, error) => {
         this.#runner.fault(cell, error);
       },
@@ -198,6 +200,7 @@ export class PartitionRuntime {
           request: order.request,
           modules: [...this.#cells.values()].map((cell) => statistics(cell, performance.now())),
           edges: this.#post.statistics(),
+          trace: this.#trace(order.trace),
         });
         return;
       case "stop":
@@ -281,6 +284,18 @@ export class PartitionRuntime {
       case "module-dead":
         return;
     }
+  }
+
+  /** While there is a trace there are no gates: each call is a message that can be told. */
+  #trace(isWanted: boolean | undefined): ReturnType<Trace["take"]> | undefined {
+    if (isWanted === undefined) {
+      if (this.#post.trace?.isAbandoned === true) this.#post.trace = undefined;
+      return undefined;
+    }
+    const { trace } = this.#post;
+    this.#post.trace = isWanted ? (trace ?? new Trace()) : undefined;
+    if (trace === undefined) for (const cell of this.#cells.values()) this.#gates.invalidate(cell);
+    return trace?.take();
   }
 
   #load(order: ModuleOrder, state: SavedState | undefined, isHeld: boolean): void {

@@ -1,5 +1,5 @@
 /** What the kernel tells the gateway: events for logs, audit and the console, and requests to the outside. */
-import type { EdgeStatistics, FaultCause, FaultInput, ModuleStatistics } from "../partition/protocol.ts";
+import type { EdgeStatistics, FaultCause, FaultInput, ModuleStatistics, TraceRecords } from "../partition/protocol.ts";
 import type { Grant, GrantParameter, PartitionSpec } from "../system.ts";
 import type { InterfaceName } from "../interfaces.ts";
 
@@ -108,4 +108,6 @@ export interface Inspection {
   readonly partitions: readonly (PartitionSpec & { readonly answers: boolean })[];
   readonly modules: ModuleRow[];
   readonly routes: RouteRow[];
+  /** What was traced since the last look that asked for it, by partition. */
+  readonly traces: readonly (TraceRecords & { readonly name: string })[];
 }

@@ -46,6 +46,7 @@ export interface KernelOptions {
 
 type Statistics = Extract<Report, { type: "statistics" }>;
 
+const NO_TRACE = Object.freeze({ records: new Float64Array(0), lost: 0 });
 const WATCH_MS = 10;
 /** For a thread that is blocked outside JavaScript: one that runs is found by its processor time. A laden machine is no fault. */
 const DEFAULT_STUCK_MS = 5000;
@@ -282,8 +283,8 @@ export class Kernel {
   }
 
   /** What runs and what goes by its routes, from the partitions that answer within a second. */
-  async inspect(): Promise<Inspection> {
-    const answers = await Promise.all(this.#partitions.map((partition) => this.#inspect(partition)));
+  async inspect(trace?: boolean): Promise<Inspection> {
+    const answers = await Promise.all(this.#partitions.map((partition) => this.#inspect(partition, trace)));
     const modules = answers
       .flatMap((answer, index) => (answer?.modules ?? []).map((row) => ({ row, index })))
       .flatMap(({ row, index }): ModuleRow[] => {
@@ -299,7 +300,11 @@ export class Kernel {
     const counts = answers.flatMap((answer) => answer?.edges ?? []);
     const routes = routeRows(this.#modules.values(), counts);
     const partitions = this.#partitions.map(({ spec }, index) => ({ ...spec, answers: answers[index] !== undefined }));
-    return { partitions, modules, routes };
+    const traces = this.#partitions.map(({ spec: { name } }, index) => ({
+      name,
+      ...(answers[index]?.trace ?? NO_TRACE),
+    }));
+    return { partitions, modules, routes, traces };
   }
 
   /** What a module may do now: its specification, and the grants in force. @throws Refusal E_UNKNOWN. */
@@ -759,7 +764,7 @@ export class Kernel {
       .catch(() => undefined);
   }
 
-  #inspect(partition: PartitionHandle): Promise<Statistics | undefined> {
+  #inspect(partition: PartitionHandle, trace: boolean | undefined): Promise<Statistics | undefined> {
     return new Promise((resolve) => {
       const request = this.#requests.next();
       const finish = (answer?: Statistics): void => {
@@ -769,7 +774,7 @@ export class Kernel {
       };
       const timer = setTimeout(finish, INSPECT_MS);
       this.#inspections.set(request, finish);
-      partition.order({ type: "inspect", request });
+      partition.order({ type: "inspect", request, trace });
     });
   }
 

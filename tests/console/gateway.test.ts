@@ -15,6 +15,7 @@ import type { Snapshot } from "../../gateway/wire/operator.ts";
 import { buildAll } from "../../tools/build/build.ts";
 import { GatewayProcess } from "../../tools/demo/gateway-process.ts";
 import { SequenceAudit } from "../../tools/demo/readings.ts";
+import type { TraceEvent } from "../../tools/operate/perfetto.ts";
 import type { Broker } from "../link/fixtures.ts";
 import { startBroker } from "../link/fixtures.ts";
 import type { Browser, Page } from "./support.ts";
@@ -139,6 +140,16 @@ describe("on the command line", () => {
     expect(after).not.toContain("\u001b[?1049h");
     for (const line of drawn.split("\r\n")) expect(stripVTControlCharacters(line).length).toBeLessThanOrEqual(100);
   }, 90_000);
+
+  test("trace writes a file for Perfetto, with a track for each module and arrows between them", () => {
+    const told = JSON.parse(bulkhead("trace", "--perfetto", "out.json", "--for", "4", "--json").stdout) as { arrows: number };
+    const file = JSON.parse(readFileSync(join(folder, "out.json"), "utf8")) as { traceEvents: TraceEvent[] };
+    const tracks = file.traceEvents.filter(({ name }) => name === "thread_name").map(({ args }) => args?.["name"]);
+    expect(tracks.sort()).toEqual(["bme280", "system-monitor", "threshold", "uplink"]);
+    const arrows = file.traceEvents.filter(({ ph }) => ph === "s");
+    expect([arrows.length > 0, arrows.length]).toEqual([true, told.arrows]);
+    expect(bulkhead("trace", "--for", "4").code).toBe(2);
+  }, 120_000);
 
   test("logs shows what happened, of one module and level where asked", () => {
     const all = bulkhead("logs");

@@ -26,6 +26,7 @@ let result: number | undefined;
 
 const gateway: Controlled = {
   top: () => Promise.resolve([{ name: "bme280", fuel: 7 }]),
+  trace: (isWanted) => Promise.resolve({ modules: [], partitions: [String(isWanted)], pieces: [], hasMore: false }),
   operate: (request) => Promise.resolve({ asked: request.kind }),
   simulators: () => Promise.resolve(encodeCbor(PARTS)),
   simulate: (...turn) => {

@@ -5,7 +5,7 @@ import { createConnection } from "node:net";
 import type { Socket } from "node:net";
 import type { GatewayEvent } from "../../gateway/core/index.ts";
 import { CONTROL_SOCKET } from "../../gateway/wire/control.ts";
-import type { OperatorRequest, Snapshot } from "../../gateway/wire/operator.ts";
+import type { OperatorRequest, Snapshot, TraceAnswer } from "../../gateway/wire/operator.ts";
 import { FrameReader, writeFrame } from "../../gateway/wire/frames.ts";
 import { plain } from "../../gateway/wire/parse.ts";
 import type { Settings } from "../../gateway/wire/parse.ts";
@@ -80,6 +80,11 @@ export class ControlClient {
   /** @throws Refusal as the gateway gives it */
   async operate(request: OperatorRequest): Promise<unknown> {
     return await this.#ask({ kind: "operator", request });
+  }
+
+  /** Begins a trace or goes on with it, or ends it. */
+  async trace(isWanted: boolean): Promise<TraceAnswer> {
+    return (await this.#ask({ kind: "trace", isWanted })) as unknown as TraceAnswer;
   }
 
   /** What runs, all pages of it. */

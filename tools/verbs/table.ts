@@ -38,6 +38,7 @@ export const COMMANDS: ReadonlyMap<string, Load> = new Map<string, Load>([
   ["graph", async () => (await import("../policy/index.ts")).graphCommand],
   ["top", async () => (await import("../operate/top.ts")).topVerb],
   ["logs", async () => (await import("../operate/logs.ts")).logsVerb],
+  ["trace", async () => (await import("../operate/trace.ts")).traceVerb],
   ...among(["restart", "hold", "resume"], async () => (await import("../operate/actions.ts")).actionVerbs),
   ["audit", async () => (await import("../audit/index.ts")).auditCommand],
   ["replay", async () => (await import("../replay/verb.ts")).replayVerb],
