@@ -196,3 +196,67 @@ test("a swapped callee serves the next call, and probation sees it", async () =>
   const later = (await logs("caller", seen + 20)).length;
   expect((await logs("caller", later + 10)).at(-1)).toBe("X");
 });
+
+/** Names of what happens in a client that calls as it should not; `call` stands for a call of four bytes. */
+const CALL_FOUR = "(call $call (i32.const 8192) (i32.const 4) (i32.const 12000) (i32.const 100) (i32.const 2000))";
+const WORST = "(call $call (i32.const -8) (i32.const 16) (i32.const 12000) (i32.const 100) (i32.const 2000))";
+const MISPLACED = "(call $call (i32.const 8192) (i32.const 4) (i32.const 65530) (i32.const -1) (i32.const 2000))";
+
+test.each<[string, number, string, string, string | undefined]>([
+  ["keeps too little fuel for its server", 30_000, "", `(loop $l (drop ${CALL_FOUR}) (br $l))`, "budget"],
+  [
+    "calls at every level of a recursion without end",
+    50_000_000,
+    `(func $deep (drop ${CALL_FOUR}) (call $deep))`,
+    "(call $deep)",
+    "stack",
+  ],
+  [
+    "gives addresses that lead nowhere",
+    50_000_000,
+    "",
+    `(drop ${CALL_FOUR}) (drop ${WORST}) (drop ${MISPLACED}) (drop ${WORST})`,
+    undefined,
+  ],
+  [
+    "grows its memory between calls",
+    50_000_000,
+    "",
+    `(drop ${CALL_FOUR}) (drop (memory.grow (i32.const 1))) (drop ${CALL_FOUR})
+    (drop (memory.grow (i32.const 1))) (drop (call $call (i32.const 131072) (i32.const 4) (i32.const 131080) (i32.const 100) (i32.const 2000)))`,
+    undefined,
+  ],
+  ["traps right after its call", 50_000_000, "", `(drop ${CALL_FOUR}) (drop ${CALL_FOUR}) unreachable`, "trap"],
+])("a client that %s harms no server: it goes on with what it has counted", async (_, fuel, functions, body, cause) => {
+  running = await startKernel();
+  const { kernel, logs, events, waitFor } = running;
+  // It counts its calls before and after a piece of work, and traps where the two differ: it was then stopped in between.
+  const server = callee(
+    `(if (i32.ne (global.get $calls) (i32.load (i32.const 9000))) (then unreachable))
+     (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+     (local.set $first (i32.const 20))
+     (loop $w (br_if $w (local.tee $first (i32.sub (local.get $first) (i32.const 1)))))
+     (i32.store (i32.const 9000) (global.get $calls))`,
+  );
+  const calleeSpec = moduleSpec("callee");
+  kernel.load(calleeSpec, await admit(server, manifestFields("callee"), calleeSpec));
+  const client = watModule(
+    `(import "log" "write" (func $log (param i32 i32 i32) (result i32)))
+     (import "out" "call" (func $call (param i32 i32 i32 i32 i32) (result i32)))`,
+    `${functions}
+     (func (export "bulkhead_handle") (param i32 i32) (result i64)
+       ${body} (drop (call $log (i32.const 2) (i32.const 8192) (i32.const 1))) (i64.const 0))`,
+  );
+  const hold = { policy: "hold", intensity: 0, windowMs: 1, backoffMs: 1, maximumBackoffMs: 1 } as const;
+  const spec = moduleSpec("client", [LOG, OUT], { restart: hold });
+  const slots = { log: LOG_SLOT, out: OUT_SLOT };
+  kernel.load(spec, await admit(client, manifestFields("client", { fuel, slots }), spec));
+  kernel.begin();
+  if (cause === undefined) await logs("client", 1);
+  else expect(await waitFor("fault")).toMatchObject({ module: "client", cause });
+  const goodSpec = moduleSpec("caller", [LOG, OUT]);
+  kernel.load(goodSpec, await admit(caller(30), CALLER_MANIFEST, goodSpec));
+  kernel.begin("caller");
+  expect(await logs("caller", 1)).toEqual(["E".repeat(30)]);
+  expect(events.filter((event) => event.type === "fault" && event.module === "callee")).toEqual([]);
+});

@@ -1,7 +1,8 @@
 /** A gate carries a call with its bytes, charges the caller, and lets no client make its server fail. */
 
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { ABI_VERSION, HEADER, KIND, RESULT } from "../../kernel/abi.ts";
+import { ABI_VERSION, FIRST_MODULE_ERROR, HEADER, KIND, RESULT } from "../../kernel/abi.ts";
 import { type GateShape, gateShape, makeGate, makeLink } from "../../kernel/wasm/gate.ts";
 import { meter } from "../../kernel/wasm/meter.ts";
 import { compileWat, type MeteredExports, startMetered } from "./support.ts";
@@ -29,6 +30,7 @@ const SERVER = `(module (memory (export "memory") 2)
     (if (i32.eq (local.get $what) (i32.const 6)) (then (call $deep)))
     (if (i32.eq (local.get $what) (i32.const 7)) (then (return (i64.const 0))))
     (if (i32.eq (local.get $what) (i32.const 8)) (then (return (i64.const 0x8000000000000000))))
+    (if (i32.eq (local.get $what) (i32.const 250)) (then (return (i64.load (i32.const 1096)))))
     (i64.or (i64.const 0x44000000000) (i64.extend_i32_u (local.get $length)))))`;
 
 const CLIENT = `(module (memory (export "memory") 1 4)
@@ -280,5 +282,89 @@ describe("a gate", () => {
     expect(call(65_536, 4, 65_600, 64, 1000)).toBe(RESULT["bad-address"]);
     (client["grow"] as () => void)();
     expect(call(65_536, 4, 65_600, 64, 1000)).toBe(4);
+  });
+
+  const PAGE = 65_536;
+  /** Numbers that guests choose, at every edge that the checks know, and any other. */
+  const edge = fc.oneof(
+    fc.constantFrom(0, 1, 15, 16, 63, 64, SHAPE.payloadRoom, SHAPE.payloadRoom + 1, 0x7fff_ffff, -0x8000_0000, -1, -4),
+    fc.integer({ min: PAGE - 70, max: PAGE + 2 }),
+    fc.integer(),
+  );
+
+  it("for any numbers of the caller, fuel and stack refuses before the callee is touched, or carries the call", async () => {
+    const { call, calls, client, clientBytes, serverBytes, faults } = await pair();
+    const deadline = fc.oneof(fc.constant(1000), edge);
+    const fuel = fc.oneof(fc.constantFrom(0, 50, SHAPE.fuel - 1, SHAPE.fuel), fc.constant(1_000_000));
+    const stack = fc.oneof(
+      fc.constantFrom(0, SHAPE.stack, SHAPE.stack + 2047, SHAPE.stack + 2048),
+      fc.constant(200_000),
+    );
+    const isOutside = (at: number, size: number): boolean => (at >>> 0) + (size >>> 0) > PAGE;
+    fc.assert(
+      fc.property(
+        edge,
+        edge,
+        edge,
+        edge,
+        deadline,
+        fuel,
+        stack,
+        (address, length, reply, capacity, timeout, left, deep) => {
+          const expected = (): number | "served" => {
+            if (timeout < 1) return RESULT.invalid;
+            if (length >>> 0 > SHAPE.payloadRoom) return RESULT["too-large"];
+            if (isOutside(address, length) || isOutside(reply, capacity)) return RESULT["bad-address"];
+            if (left < SHAPE.fuel) return RESULT["no-fuel"];
+            return deep < SHAPE.stack + 2048 ? RESULT["no-stack"] : "served";
+          };
+          clientBytes().fill(0xaa);
+          client["bulkhead:arm"](left, deep);
+          const [before, served] = [serverBytes().slice(), calls()];
+          const result = call(address, length, reply, capacity, timeout);
+          if (expected() === "served") {
+            expect(result).toBe(length > capacity >>> 0 ? RESULT["too-large"] : length);
+            expect(calls()).toBe(served + 1);
+            return;
+          }
+          expect(result).toBe(expected());
+          expect(calls()).toBe(served);
+          expect(Buffer.compare(before, serverBytes())).toBe(0);
+        },
+      ),
+      { numRuns: 3000 },
+    );
+    expect(faults).toEqual([]);
+  });
+
+  it("for any i64 of the callee gives a whole reply, an error of its own, or dead-peer with its fault", async () => {
+    const { call, client, clientBytes, faults } = await pair();
+    const place = fc.oneof(fc.constantFrom(0, 2 * PAGE - 4, 2 * PAGE, 2 * PAGE + 1, 0x7fff_ffff), fc.nat(0x7fff_ffff));
+    const size = fc.oneof(fc.constantFrom(0, 4, 5, 64, 65, 0xffff_ffff), fc.nat(200));
+    const reply = fc.tuple(place, size).map(([at, length]) => (BigInt(at) << 32n) | BigInt(length));
+    const error = fc.oneof(
+      fc.constantFrom(-1n, -999n, -1000n, -1001n, -(2n ** 63n)),
+      fc.bigInt({ min: -(2n ** 33n), max: -1n }),
+    );
+    fc.assert(
+      fc.property(fc.oneof(reply, error), (value) => {
+        client["bulkhead:arm"](1_000_000, 200_000);
+        clientBytes()[0] = 250;
+        new DataView(clientBytes().buffer).setBigInt64(8, value, true);
+        const before = faults.length;
+        const result = call(0, 16, 4096, 64, 1000);
+        const length = Number(value & 0xffff_ffffn);
+        const isForbidden = value < 0n && value > BigInt(FIRST_MODULE_ERROR);
+        const isOut = value >= 0n && Number(value >> 32n) + length > 2 * PAGE;
+        if (isForbidden || isOut) {
+          expect([result, faults.length]).toEqual([RESULT["dead-peer"], before + 1]);
+          return;
+        }
+        expect(faults).toHaveLength(before);
+        if (value < 0n) expect(result).toBe(Math.max(Number(value), -(2 ** 31)));
+        else expect(result).toBe(length > 64 ? RESULT["too-large"] : length);
+      }),
+      { numRuns: 3000 },
+    );
   });
 });
