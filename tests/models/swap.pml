@@ -6,6 +6,8 @@
  * moment: each set ends; both members then run the same version, the one of the supervisor's record; it is the new one exactly
  * where the set was committed, and nothing takes a committed version back.
  *
+ * Left out: a member that moves to another partition, and the steps inside one; tests/kernel/swap-faults.test.ts plays those.
+ *
  * -DPLANT_EARLY_COMMIT  the supervisor commits without asking whether the members are still on probation
  * -DPLANT_ONE_BACK      one member goes back alone
  * -DPLANT_FLIP_EARLY    the set is flipped as soon as one member is prepared
