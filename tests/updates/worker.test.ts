@@ -1,15 +1,17 @@
 /** The trust worker as the core uses it: a real worker thread behind the client, files on a real disk. */
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { parseConfiguration } from "../../gateway/config/index.ts";
+import { decodeCapsule } from "../../gateway/wire/capsule.ts";
 import { TrustClient } from "../../gateway/wire/trust-client.ts";
 import type { TrustHandlers } from "../../gateway/wire/trust-client.ts";
 import type { BootReply, UpdateNotice } from "../../gateway/wire/trust-protocol.ts";
 import { topics } from "../../gateway/wire/update-topics.ts";
+import type { RecordedFailure } from "../../kernel/index.ts";
 import { Refusal, RESULT } from "../../kernel/index.ts";
 import { GATEWAY, gatewayText, makeModule, makePlan, rootBytes, TEST_TIMES } from "./bench.ts";
 
@@ -116,6 +118,23 @@ describe("the trust worker", () => {
     await until(() => notices.some(({ state }) => state === "committed"));
     expect(calls).toContain("stage threshold 40000");
     expect(calls).toContain("commit");
+    await client.stop();
+  });
+
+  it("keeps a module's failure as a capsule, and says where", async () => {
+    await boot();
+    const failure: RecordedFailure = {
+      ...{ name: "threshold", generation: 3, sha256: "11".repeat(32), metered: "22".repeat(32), imports: [] },
+      ...{ cause: "trap", text: "unreachable", trace: undefined, canonicalNans: false, fuel: 7, sliceFuel: 1000 },
+      memoryBytes: 65_536,
+      events: { words: new Int32Array(0), before: 0, messages: 0, base: undefined, isWhole: true },
+    };
+    client.keepFailure(failure);
+    await until(() => calls.includes("capsule threshold"));
+    const kept = readdirSync(join(folder, "data", "capsules", "threshold"));
+    expect(kept).toEqual([expect.stringMatching(/^\d{15}-3\.capsule$/)]);
+    const bytes = readFileSync(join(folder, "data", "capsules", "threshold", kept[0] ?? ""));
+    expect(decodeCapsule(new Uint8Array(bytes))).toMatchObject({ name: "threshold", fuel: 7, isRedacted: false });
     await client.stop();
   });
 
