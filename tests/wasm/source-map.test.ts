@@ -166,6 +166,16 @@ describe("the place in AssemblyScript", () => {
     const [frame] = locator.frames(stackOf(() => startMetered(meter(binary)).call("run", 0)) ?? "");
     expect(frame?.functionName).toBeUndefined();
     expect(frame?.place).toEqual({ file: "module.ts", line: 3, column: 10 });
+    expect(frame?.near).toBeUndefined();
+  });
+
+  it("says where a library's code was inlined, which has no frame of its own", { timeout: 60_000 }, async () => {
+    const source =
+      "export function run(what: i32): i32 {\n  const list: i32[] = [1, 2];\n  return list.at(what) + 1;\n}\n";
+    const { binary, sourceMap } = await compileScript(source, ["-O3", "--sourceMap"]);
+    const locator = new Locator({ binary, options: DEFAULT_METER_OPTIONS, sourceMap, folder: "modules/x" });
+    const frames = locator.frames(stackOf(() => startMetered(meter(binary)).call("run", 9)) ?? "").map(describeFrame);
+    expect(frames.join("\n")).toMatch(/\(~lib\/array\.ts:\d+:\d+, inlined at modules\/x\/module\.ts:3:\d+\)/);
   });
 });
 

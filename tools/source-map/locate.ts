@@ -14,6 +14,8 @@ export interface GuestFrame {
   readonly offset: number;
   /** Undefined without a source map, or where it notes nothing for this code. */
   readonly place: SourcePlace | undefined;
+  /** Where that place is a library's: the last one of the module's own before it, into which the compiler has inlined it. */
+  readonly near: SourcePlace | undefined;
 }
 
 export interface LocatorInput {
@@ -84,18 +86,39 @@ export class Locator {
     if (body === undefined) return undefined;
     const functionIndex = importedFunctions + index;
     const place = this.#map?.find(offset, body.at);
-    const file = place === undefined || place.file.startsWith("~lib/") ? "" : this.#folder;
     return {
       functionIndex,
       functionName: names.get(functionIndex),
       offset,
-      place: place && { ...place, file: `${file}${place.file}` },
+      place: this.#inFolder(place),
+      near: place?.file.startsWith("~lib/") === true ? this.#inFolder(this.#ownBefore(offset, body)) : undefined,
     };
+  }
+
+  /** What belongs to a statement comes before what was inlined into it: its operands. */
+  #ownBefore(offset: number, body: BodySpan): SourcePlace | undefined {
+    for (let at = offset; at >= body.at; at--) {
+      const place = this.#map?.find(at, body.at);
+      if (place !== undefined && !/^(~lib|generated)\//.test(place.file)) return place;
+    }
+    return undefined;
+  }
+
+  #inFolder(place: SourcePlace | undefined): SourcePlace | undefined {
+    return place && { ...place, file: place.file.startsWith("~lib/") ? place.file : `${this.#folder}${place.file}` };
   }
 }
 
-/** `step (modules/x/index.ts:42:7)`; the function by its index where it has no name, the offset where there is no place. */
-export function describeFrame({ functionIndex, functionName, offset, place }: GuestFrame): string {
+/**
+ * `step (modules/x/index.ts:42:7)`; the function by its index where it has no name, the offset where there is no place. What was
+ * inlined into the module's own source says where: `(~lib/bulkhead/sdk/bytes.ts:105:51, inlined at modules/x/index.ts:42:7)`.
+ */
+export function describeFrame({ functionIndex, functionName, offset, place, near }: GuestFrame): string {
   const name = functionName ?? `function ${functionIndex}`;
-  return place === undefined ? `${name} (byte ${offset})` : `${name} (${place.file}:${place.line}:${place.column})`;
+  if (place === undefined) return `${name} (byte ${offset})`;
+  return `${name} (${describePlace(place)}${near === undefined ? "" : `, inlined at ${describePlace(near)}`})`;
+}
+
+function describePlace({ file, line, column }: SourcePlace): string {
+  return `${file}:${line}:${column}`;
 }
