@@ -138,6 +138,9 @@ export class Operator {
     switch (event.type) {
       case "fault":
         return this.#failed(event);
+      case "capsule":
+        this.#kept(event);
+        return;
       case "held":
         this.#module(event.module).reason = event.reason;
         return;
@@ -170,9 +173,14 @@ export class Operator {
   #failed(event: Extract<GatewayEvent, { type: "fault" }>): void {
     const known = this.#module(event.module);
     const { generation, cause, text } = event;
-    const capsule = "capsule" in event && typeof event.capsule === "string" ? event.capsule : null;
     known.faults++;
-    known.lastFault = { time: Date.now(), generation, cause, text, capsule };
+    known.lastFault = { time: Date.now(), generation, cause, text, capsule: null };
+  }
+
+  /** A capsule is written some time after its fault was told. */
+  #kept({ module, path }: Extract<GatewayEvent, { type: "capsule" }>): void {
+    const known = this.#module(module);
+    if (known.lastFault !== null) known.lastFault = { ...known.lastFault, capsule: path };
   }
 
   #module(name: string): Known {

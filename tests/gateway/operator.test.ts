@@ -92,13 +92,19 @@ describe("a look", () => {
 
   test("remembers faults, denials, lost partitions, what a process says and how an update goes", async () => {
     operator.observe({ type: "fault", module: "a", generation: 3, cause: "trap", text: "unreachable" });
+    const capsule = { path: "capsules/a-1.capsule", form: "full", bytes: 7 };
+    operator.observe({ type: "capsule", module: "a", ...capsule } as never);
     operator.observe({ type: "denied", module: "a", slot: "s", operation: "o", result: "denied", text: "", untold: 4 });
     operator.observe({ type: "partition-lost", partition: "main", reason: "stuck" });
     operator.observe({ type: "host", process: "link", state: "online", text: "broker" });
     operator.observe({ type: "update", plan: "ab", state: "fetching", percent: 40, code: "", reason: "" });
     operator.observe({ type: "refused", module: "late", code: "E_CAP", text: "no place" });
     const now = await snapshot();
-    expect(now.modules[0]).toMatchObject({ faults: 1, denials: 5, lastFault: { generation: 3, cause: "trap" } });
+    expect(now.modules[0]).toMatchObject({
+      faults: 1,
+      denials: 5,
+      lastFault: { generation: 3, cause: "trap", capsule: "capsules/a-1.capsule" },
+    });
     expect(now.partitions).toEqual([{ name: "main", heapMiB: 64, answers: true, lost: 1 }]);
     expect(now.hosts).toEqual([{ process: "link", state: "online", text: "broker" }]);
     expect(now.updates).toMatchObject([{ plan: "ab", state: "fetching", percent: 40 }]);

@@ -6,8 +6,9 @@ const POINTS = 600;
 /** More charts than anybody looks at. */
 const CHARTS = 24;
 
+const LIBRARY = "/uplot.js";
 /** Without the library, which is a file of the package like the others, values are shown and nothing is drawn. */
-const library = import("/uplot.js").then(
+const library = import(LIBRARY).then(
   (module) => module.default,
   () => undefined,
 );
