@@ -38,7 +38,12 @@ export function manifestFields(name: string, changes: Partial<ManifestFields> = 
 }
 
 export function watBinary(wat: string): Uint8Array {
-  const module = wabt.parseWat("module.wat", wat, { mutable_globals: true, bulk_memory: true, multi_value: true });
+  const module = wabt.parseWat("module.wat", wat, {
+    mutable_globals: true,
+    bulk_memory: true,
+    multi_value: true,
+    reference_types: true,
+  });
   try {
     return new Uint8Array(module.toBinary({}).buffer);
   } finally {

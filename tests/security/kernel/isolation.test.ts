@@ -359,6 +359,30 @@ describe("a module that", () => {
     expect(await running.waitFor("fault")).toMatchObject({ module: "bad", cause: "stack" });
   });
 
+  test("takes all memory and all table slots that it may have gets no more, and harms nobody", async () => {
+    const wat = watModule(
+      REPORT_IMPORT,
+      `(table 1 funcref)
+       (func (export "bulkhead_handle") (param $port i32) (param i32) (result i64) (local $taken i32)
+         (loop $l (br_if $l (i32.ge_s (memory.grow (i32.const 1)) (i32.const 0))))
+         (loop $l
+           (if (i32.ge_s (table.grow (ref.null func) (i32.const 1024)) (i32.const 0)) (then
+             (local.set $taken (i32.add (local.get $taken) (i32.const 1)))
+             (br_if $l (i32.lt_u (local.get $taken) (i32.const 1000000))))))
+         (i32.store (i32.const 9000) (memory.size))
+         (i32.store (i32.const 9004) (table.size))
+         (i32.store (i32.const 9008) (i32.add (table.grow (ref.null func) (i32.const -1)) (memory.grow (i32.const -1))))
+         (drop (call $report (i32.const 9000) (i32.const 12))) (i64.const 0))`,
+    );
+    await loadProbe(running, "greedy", wat, { manifest: { memory: 16, fuel: 1e10 } });
+    running.kernel.begin("greedy");
+    const [pages = 0, slots = 0, refused] = await values(running, "greedy");
+    expect([pages, refused]).toEqual([16, -2]);
+    expect(slots).toBeGreaterThan(LIMITS.tableEntries - 1024);
+    expect(slots).toBeLessThanOrEqual(LIMITS.tableEntries);
+    expect(running.events.filter(({ type }) => type === "fault")).toEqual([]);
+  });
+
   test("crashes at each start leaves its neighbour its turns", async () => {
     const wat = watModule(
       "",
