@@ -1,3 +1,4 @@
+/** The format of a capsule: what is written is read again, and nothing hostile is. */
 import { deflateRawSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import type { Capsule } from "../../gateway/wire/capsule.ts";

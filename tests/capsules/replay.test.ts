@@ -1,3 +1,4 @@
+/** Failures that are run again: the same end at the same fuel, images, changed binaries. */
 import { describe, expect, it } from "vitest";
 import { readEvents } from "../../gateway/wire/capsule-events.ts";
 import { replay } from "../../tools/replay/replay.ts";

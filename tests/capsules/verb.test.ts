@@ -1,3 +1,4 @@
+/** `bulkhead replay` as an operator uses it: files, keys, options, and what it refuses. */
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -142,7 +142,9 @@ describe("on the command line", () => {
   }, 90_000);
 
   test("trace writes a file for Perfetto, with a track for each module and arrows between them", () => {
-    const told = JSON.parse(bulkhead("trace", "--perfetto", "out.json", "--for", "4", "--json").stdout) as { arrows: number };
+    const told = JSON.parse(bulkhead("trace", "--perfetto", "out.json", "--for", "4", "--json").stdout) as {
+      arrows: number;
+    };
     const file = JSON.parse(readFileSync(join(folder, "out.json"), "utf8")) as { traceEvents: TraceEvent[] };
     const tracks = file.traceEvents.filter(({ name }) => name === "thread_name").map(({ args }) => args?.["name"]);
     expect(tracks.sort()).toEqual(["bme280", "system-monitor", "threshold", "uplink"]);
