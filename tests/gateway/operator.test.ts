@@ -92,8 +92,8 @@ describe("a look", () => {
 
   test("remembers faults, denials, lost partitions, what a process says and how an update goes", async () => {
     operator.observe({ type: "fault", module: "a", generation: 3, cause: "trap", text: "unreachable" });
-    const capsule = { path: "capsules/a-1.capsule", form: "full", bytes: 7 };
-    operator.observe({ type: "capsule", module: "a", ...capsule } as never);
+    const capsule = { path: "capsules/a-1.capsule", form: "whole", bytes: 7 } as const;
+    operator.observe({ type: "capsule", module: "a", ...capsule });
     operator.observe({ type: "denied", module: "a", slot: "s", operation: "o", result: "denied", text: "", untold: 4 });
     operator.observe({ type: "partition-lost", partition: "main", reason: "stuck" });
     operator.observe({ type: "host", process: "link", state: "online", text: "broker" });
