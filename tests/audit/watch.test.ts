@@ -1,5 +1,6 @@
 /** The audit log as it is shown live: its newest entries, searched, and a chain that is walked a piece at each look. */
 import { expect, test } from "vitest";
+import { THROTTLE_LIMITS } from "../../gateway/trust/audit-throttle.ts";
 import { AuditWatch } from "../../gateway/trust/audit-verify.ts";
 import { bench, record } from "./support.ts";
 
@@ -20,7 +21,7 @@ test("a look shows the newest entries that hold a text, whatever signs it has", 
 
 test("the chain is walked on as it grows, in pieces, and a changed entry is found and stays found", () => {
   const made = bench();
-  const filling = made.open({ waiting: 5000 });
+  const filling = made.open({ waiting: 5000, throttle: { ...THROTTLE_LIMITS, keys: 5000 } });
   for (let index = 1; index < 2500; index++) filling.record(record(`slot-${index}`, `module-${index}`));
   filling.close();
   const watch = new AuditWatch(made.file, made.key.publicKey, () => made.clock);
