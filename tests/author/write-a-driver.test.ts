@@ -144,8 +144,8 @@ describe("docs/write-a-driver.md", () => {
     const running = dev as Running;
     const before = running.output.length;
     edit("index.ts", "this.data.u16be(0) / 10", "this.data.u16be(2) / 10");
-    await running.until(/air-sensor: stopped \(trap\): .*bytes\.ts:\d+/, before);
-    await running.until(/air-sensor\/index\.ts:\d+:\d+/, before);
+    await running.until(/air-sensor: stopped \(trap\): .*no such byte \(2\)/, before);
+    await running.until(/at function \d+ \(.*air-sensor\/index\.ts:24:\d+\)/, before);
     await running.until(/while it handled a message on tick: /, before);
     edit("index.ts", "this.data.u16be(2) / 10", "this.data.u16be(0) / 10");
     await running.until(/swapped in after/, running.output.length);
