@@ -129,13 +129,13 @@ async function mutated({ system, victim, random, from }: Trial): Promise<Finding
   return undefined;
 }
 
-/** Puts the good version back in force; where it refuses the state that a bad one has left, it begins without one. */
+/** Puts the good version back in force; where it refuses the state that a bad one has left, or traps on it, it begins without. */
 export async function heal(system: System, victim: Victim): Promise<void> {
   await system.rest(victim.name);
   try {
     await system.kernel.swap([{ name: victim.name, admitted: victim.admitted }], 2000);
   } catch (error) {
-    if (!(error instanceof Refusal) || error.code !== "E_STATE") throw error;
+    if (!(error instanceof Refusal) || error.code === "E_BUSY") throw error;
     await system.reload(victim);
     return;
   }
