@@ -56,13 +56,17 @@ export class CapsuleStore {
   #makeRoom(module: string, bytes: number): void {
     const own = this.#list(module);
     for (const { path } of own.splice(0, own.length - MODULE_CAPSULES + 1)) this.#fileSystem.remove(path);
-    const all = this.#fileSystem.list(this.#folder).flatMap((each) => this.#list(each));
-    all.sort((a, b) => (a.name < b.name ? -1 : 1));
-    let total = all.reduce((sum, each) => sum + each.bytes, bytes);
-    for (const each of all) {
-      if (total <= ALL_BYTES) return;
-      this.#fileSystem.remove(each.path);
-      total -= each.bytes;
+    // Who has the most gives way: a module that fails with large memories pushes out nobody's but its own.
+    const kept = this.#fileSystem.list(this.#folder).map((each) => {
+      return { capsules: this.#list(each), extra: each === module ? bytes : 0 };
+    });
+    const sizes = kept.map(({ capsules, extra }) => capsules.reduce((sum, each) => sum + each.bytes, extra));
+    while (sizes.reduce((sum, each) => sum + each, 0) > ALL_BYTES) {
+      const most = sizes.indexOf(Math.max(...sizes));
+      const oldest = kept[most]?.capsules.shift();
+      if (oldest === undefined) return;
+      this.#fileSystem.remove(oldest.path);
+      sizes[most] = (sizes[most] ?? 0) - oldest.bytes;
     }
   }
 

@@ -8,7 +8,7 @@ import { suspending } from "../wasm/engine.ts";
 import { METER_MODULE } from "../wasm/meter.ts";
 import { resourceFunction } from "./host-calls.ts";
 import type { GuestFunction, LinkContext } from "./link.ts";
-import { chargeFuel, deny, OPERATION_FUEL } from "./link.ts";
+import { deny, OPERATION_FUEL, pay } from "./link.ts";
 import { LOCAL_OPERATIONS } from "./local-operations.ts";
 import type { SlotLink } from "./protocol.ts";
 
@@ -74,7 +74,7 @@ function guarded(
 /** The guest pays before the host works: a slice of such operations then takes about as long as one of its own code. */
 function paid(context: LinkContext, fuel: number, target: GuestFunction): GuestFunction {
   return (...parameters: never[]) => {
-    chargeFuel(context, fuel);
+    pay(context, fuel);
     return target(...parameters);
   };
 }

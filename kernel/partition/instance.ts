@@ -44,7 +44,8 @@ export class ModuleInstance {
   /** Memory and counters, as gates import them. */
   readonly forGates: WasmImports[string];
   readonly remaining: () => number;
-  readonly charge: (fuel: number) => void;
+  /** @returns what is left; below 0 it is a debt. */
+  readonly charge: (fuel: number) => number;
   readonly #arm: (fuel: number, depth: number) => void;
   readonly #exports: WebAssemblyExports;
   #inbox = 0;
@@ -246,7 +247,7 @@ interface WebAssemblyExports {
   "bulkhead:depth": WasmCounter;
   "bulkhead:result": WasmFunction;
   "bulkhead:remaining": () => number;
-  "bulkhead:charge": (fuel: number) => void;
+  "bulkhead:charge": (fuel: number) => number;
   "bulkhead:arm": (fuel: number, depth: number) => void;
   "bulkhead:initialize": () => void;
   bulkhead_inbox: () => number;

@@ -1,6 +1,8 @@
 /** What an imported operation may use of the partition that it runs in. */
 import { RESULT } from "../abi.ts";
 import type { ResultName } from "../abi.ts";
+import { LIMITS } from "../limits.ts";
+import { GuestStopped } from "./fault.ts";
 import type { Gates } from "./gates.ts";
 import type { PostOffice } from "./post.ts";
 import type { Incarnation, ModuleCell } from "./cell.ts";
@@ -72,6 +74,17 @@ export const OPERATION_FUEL = Object.freeze({
 
 export function chargeFuel({ incarnation: { instance } }: LinkContext, fuel: number): void {
   instance.charge(fuel);
+}
+
+/**
+ * As `chargeFuel`, before the host works. A meter looks at its counter only where code loops or enters a function, so what
+ * a straight line of operations may owe is bounded here. @throws GuestStopped: then nothing of it is charged.
+ */
+export function pay(context: LinkContext, fuel: number): void {
+  const { instance } = context.incarnation;
+  if (instance.charge(fuel) >= -LIMITS.entryFuel) return;
+  instance.charge(-fuel);
+  throw new GuestStopped("budget", `operations of the host in a straight line may owe ${LIMITS.entryFuel} fuel`);
 }
 
 /** Shorter work is paid by the call itself. */

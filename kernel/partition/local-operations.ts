@@ -8,7 +8,7 @@ import { LIMITS } from "../limits.ts";
 import { guestLength, guestPointer } from "../memory.ts";
 import type { GuestFunction, LinkContext } from "./link.ts";
 import type { Outgoing } from "./post.ts";
-import { chargeBytes, chargeFuel, deny, OPERATION_FUEL } from "./link.ts";
+import { chargeBytes, deny, OPERATION_FUEL, pay } from "./link.ts";
 import { arm } from "./luggage.ts";
 import type { SlotLink } from "./protocol.ts";
 import { rightBits } from "../ipc/capability.ts";
@@ -183,7 +183,7 @@ function send(
   const right = kind === KIND.send ? ENDPOINT_RIGHT.send : ENDPOINT_RIGHT.call;
   const operation = kind === KIND.send ? "send" : "call";
   const { cell, instance } = context.incarnation;
-  chargeFuel(context, OPERATION_FUEL.send + (Math.min(length >>> 0, LIMITS.payloadBytes) >>> 3));
+  pay(context, OPERATION_FUEL.send + (Math.min(length >>> 0, LIMITS.payloadBytes) >>> 3));
   if ((capability.rights & right) === 0) return deny(context, slot, operation);
   if (capabilities.length > 0 && !capabilities.every((passed) => mayHold(context, capability.target.module, passed))) {
     return deny(context, slot, operation, "level", "the receiver of a handle could not call by it");

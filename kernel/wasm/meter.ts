@@ -136,7 +136,7 @@ function addControls(layout: Layout, { fee: entryFee, changesTables }: Entries):
   layout.export("depth", GLOBAL, depth);
   add("remaining", [], [I32], code().op(OP.globalGet, fuel));
   const less = code().op(OP.globalGet, fuel).raw(OP.localGet, 0, OP.i32Subtract);
-  add("charge", [I32], [], less.op(OP.globalSet, fuel));
+  add("charge", [I32], [I32], less.op(OP.globalSet, fuel).op(OP.globalGet, fuel));
   add("arm", [I32, I32], [], arm(code()));
   const initialize = code();
   for (const index of [shape.start, exportedFunction(shape, "_initialize", [], [])]) {
@@ -351,7 +351,7 @@ class ModuleWriter {
  * | --- | --- | --- |
  * | `bulkhead:fuel`, `bulkhead:depth` | mutable i32 | fuel left; abstract bytes of stack left |
  * | `bulkhead:arm` | (fuel, depth) -> () | sets both |
- * | `bulkhead:remaining`, `bulkhead:charge` | () -> i32, (fuel) -> () | reads fuel, and takes from it |
+ * | `bulkhead:remaining`, `bulkhead:charge` | () -> i32, (fuel) -> i32 | reads fuel, and takes from it: what is left |
  * | `bulkhead:initialize` | () -> () | the former start function, then `_initialize` |
  * | `bulkhead:enter` | (fuel, depth, port, length) -> f64 | sets both and calls `bulkhead_handle`, if that is exported |
  * | `bulkhead:activate` | (fuel, depth, port, length) -> i32 | the same; 0, with the i64 in `bulkhead:result`, for gates |

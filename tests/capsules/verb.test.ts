@@ -1,4 +1,5 @@
 /** `bulkhead replay` as an operator uses it: files, keys, options, and what it refuses. */
+import { randomFillSync } from "node:crypto";
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { nodeFileSystem } from "../../gateway/trust/file-system.ts";
 import { CapsuleStore } from "../../gateway/trust/capsules.ts";
 import type { RecordedFailure } from "../../kernel/index.ts";
-import { Refusal } from "../../kernel/index.ts";
+import { LIMITS, Refusal } from "../../kernel/index.ts";
 import { buildModule } from "../../tools/build/build.ts";
 import type { Io } from "../../tools/command.ts";
 import { keygen } from "../../tools/keys/keygen.ts";
@@ -148,6 +149,19 @@ describe("a gateway's capsules", () => {
     const paths = Array.from({ length: 11 }, () => kept.keep(failure).path);
     const names = await readdir(join(folder, "e", "victim"));
     expect(names.sort()).toEqual(paths.slice(3).map((path) => path.split("/").at(-1)));
+  });
+
+  it("of a module that fails with large memories push out its own, and nobody else's", async () => {
+    const kept = store("g");
+    const { path } = kept.keep(failure);
+    const memory = new Uint8Array(LIMITS.snapshotBytes);
+    for (let at = 0; at < memory.length; at += 65_536) randomFillSync(memory, at, 65_536);
+    const base = { inbox: 0, memory, globals: new Int32Array(0) };
+    const large = { ...failure, name: "large", events: { ...failure.events, base } };
+    for (let count = 0; count < 10; count++) kept.keep(large);
+    expect(await readdir(join(folder, "g", "victim"))).toEqual([path.split("/").at(-1)]);
+    const bytes = (await readdir(join(folder, "g", "large"))).length * LIMITS.snapshotBytes;
+    expect(bytes).toBeGreaterThan(4 * LIMITS.snapshotBytes);
   });
 
   it("are not written where the disk is nearly full", () => {

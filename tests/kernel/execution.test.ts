@@ -113,6 +113,26 @@ describe("fuel", () => {
     expect(running.events.filter(({ type }) => type === "partition-lost")).toEqual([]);
   });
 
+  test("is owed for operations of the host in a straight line up to a bound: where no meter looks, the host does", async () => {
+    running = await startKernel({ partitions: ["main"] });
+    const random: Grant = { slot: "random", interface: "random", rights: ["use"], parameters: {} };
+    // No loop and no function of its own, so no place where the meter looks.
+    const wat = watModule(
+      `(import "random" "fill" (func $fill (param i32 i32) (result i32)))`,
+      `(func (export "bulkhead_handle") (param $no i32) (param $all i32) (result i64)
+        (local.set $no (i32.const 0)) (local.set $all (i32.const 65536))
+        ${"(drop (call $fill (local.get $no) (local.get $all)))".repeat(6000)} (i64.const 0))`,
+    );
+    await loadModule(running, "straight", wat, {
+      grants: [random],
+      manifest: { fuel: 1_000_000_000 },
+      slots: { random: { interface: "random", rights: ["use"], port: null } },
+      spec: { restart: { policy: "hold", intensity: 0, windowMs: 1, backoffMs: 1, maximumBackoffMs: 1 } },
+    });
+    running.kernel.begin();
+    expect(await running.waitFor("fault")).toMatchObject({ module: "straight", cause: "budget" });
+  });
+
   test("of two endless loops is shared: both are sliced, and a third module answers", async () => {
     running = await startKernel();
     for (const name of ["first", "second"]) {

@@ -19,7 +19,7 @@ export interface MeteredExports extends WebAssembly.Exports {
   "bulkhead:depth": WebAssembly.Global<"i32">;
   "bulkhead:arm": (fuel: number, depth: number) => void;
   "bulkhead:remaining": () => number;
-  "bulkhead:charge": (fuel: number) => void;
+  "bulkhead:charge": (fuel: number) => number;
   "bulkhead:initialize": () => void;
   "bulkhead:enter": (fuel: number, depth: number, port: number, length: number) => number;
   "bulkhead:activate": (fuel: number, depth: number, port: number, length: number) => number;
