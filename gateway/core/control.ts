@@ -117,15 +117,18 @@ export class Control {
   }
 
   async #serve(client: Client, request: ControlRequest): Promise<void> {
-    let answer: CborInput;
+    const send = (answer: CborInput): void => {
+      if (client.socket.writable) writeFrame(client.socket, answer);
+    };
     try {
-      answer = { id: request.id, value: await this.#carryOut(client, request) };
+      // An answer that has no form in a frame is refused as well.
+      send({ id: request.id, value: await this.#carryOut(client, request) });
     } catch (error) {
       const { code, message, detail } = toRefusal(error);
-      answer = { id: request.id, code, message, detail: { ...detail } };
+      send({ id: request.id, code, message, detail: { ...detail } });
+    } finally {
+      client.running--;
     }
-    client.running--;
-    if (client.socket.writable) writeFrame(client.socket, answer);
   }
 
   async #carryOut(client: Client, request: ControlRequest): Promise<CborInput> {

@@ -32,7 +32,9 @@ export type GatewayEvent =
 
 /** One line without its end. Control characters of modules and brokers are shown, never obeyed. */
 export function eventText(event: GatewayEvent): string {
-  return describe(event).replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, escape);
+  return describe(event)
+    .toWellFormed()
+    .replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, escape);
 }
 
 function escape(character: string): string {

@@ -12,6 +12,10 @@ const MESSAGES = 8;
 const MESSAGE_BYTES = 1024;
 const TOPIC_BYTES = 256;
 const TEXT_CHARACTERS = 160;
+/** Of all that is shown, so that it fits in a frame beside the modules; the newest come first. */
+const VIEW_CHARACTERS = 120_000;
+/** Of a reading beside its texts. */
+const READING_CHARACTERS = 120;
 const CBOR = { maxBytes: MESSAGE_BYTES, maxDepth: 4, maxItems: 64, tags: [], deterministic: false };
 const utf8 = new TextDecoder();
 
@@ -50,7 +54,14 @@ export class Readings {
         views.set(`${topic}\n${view.quantity}`, view);
       }
     }
-    return [...views.values()].sort((a, b) => compare(a.topic, b.topic) || compare(a.quantity, b.quantity));
+    let size = 0;
+    const shown = [...views.values()]
+      .sort((a, b) => b.time - a.time)
+      .filter(({ topic, quantity, unit, text }) => {
+        size += topic.length + quantity.length + unit.length + text.length + READING_CHARACTERS;
+        return size <= VIEW_CHARACTERS;
+      });
+    return shown.sort((a, b) => compare(a.topic, b.topic) || compare(a.quantity, b.quantity));
   }
 }
 
@@ -70,7 +81,7 @@ function read(payload: Uint8Array): Content {
   const fields = new Map<unknown, unknown>(item instanceof Map ? item : Object.entries(item));
   const word = (name: string): string => {
     const value = fields.get(name);
-    return typeof value === "string" ? printable(value).slice(0, 48) : "";
+    return typeof value === "string" ? cut(value, 48) : "";
   };
   const text = short(JSON.stringify(Object.fromEntries(fields), shown), payload);
   return { quantity: word("quantity"), value: finite(fields.get("value")), unit: word("unit"), text };
@@ -100,5 +111,10 @@ function shown(_: string, value: unknown): unknown {
 }
 
 function short(text: string | undefined, payload: Uint8Array): string {
-  return printable(text ?? `${payload.length} bytes`).slice(0, TEXT_CHARACTERS);
+  return cut(text ?? `${payload.length} bytes`, TEXT_CHARACTERS);
+}
+
+/** Half a character, of which JSON can speak and a cut may leave one, has no form in a frame. */
+function cut(text: string, characters: number): string {
+  return printable(text).slice(0, characters).toWellFormed();
 }

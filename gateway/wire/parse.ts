@@ -163,7 +163,10 @@ function expectNumber(value: CborValue | undefined, field: string): number {
 
 /** One line without control characters, at most a log line long: safe to write to a terminal. */
 export function printable(text: string): string {
-  return text.slice(0, LIMITS.logBytes).replace(/[\p{Cc}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]/gu, "·");
+  return text
+    .slice(0, LIMITS.logBytes)
+    .toWellFormed()
+    .replace(/[\p{Cc}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]/gu, "·");
 }
 
 function request(map: CborMap): CoreToHost {

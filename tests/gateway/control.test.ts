@@ -116,6 +116,21 @@ describe("what the owner may ask", () => {
   });
 });
 
+it.each<[string, CborInput]>([
+  ["half a character", "\ud800"],
+  ["more than a frame holds", "x".repeat(LIMITS.frameBytes)],
+])("an answer of %s is refused, and the gateway goes on", async (_, text) => {
+  const other = join(folder, "other");
+  mkdirSync(other);
+  const odd = new Control({ ...gateway, operate: () => Promise.resolve({ text }) });
+  await odd.open(other);
+  const client = await ControlClient.connect(other);
+  await expect(client?.operate({ kind: "health" })).rejects.toBeInstanceOf(Refusal);
+  expect(await client?.top()).toHaveLength(1);
+  client?.close();
+  await odd.close();
+});
+
 describe("the socket", () => {
   it("is this user's alone, even in a folder that is not", () => {
     expect(statSync(join(folder, "control.sock")).mode & 0o777).toBe(0o600);
