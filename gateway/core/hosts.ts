@@ -84,16 +84,18 @@ export class Hosts implements KernelHost {
   ): Promise<HostReply> {
     const answeredBy = answering(binding.interface);
     if (answeredBy === "trust") return await this.#store.request(binding.module, toHost(binding), operation, bytes);
-    const [topic, payload] = bytes;
-    if (binding.interface === "mqtt" && topic !== undefined && payload !== undefined) {
-      this.#watchers.published(binding.module, topic, payload);
-    }
     const process = this.#processes.get(answeredBy);
     if (process === undefined) return { result: RESULT.unsupported, bytes: NOTHING };
     // The guest names how long it will wait for an answer over HTTP; its own limit comes first.
     const timeoutMs =
       binding.interface === "http" ? REQUEST_MS + Math.max(0, Math.min(numbers[0] ?? 0, HTTP_MS)) : REQUEST_MS;
-    return await process.request({ binding: binding.id, operation, numbers, bytes, capacity, timeoutMs });
+    const reply = await process.request({ binding: binding.id, operation, numbers, bytes, capacity, timeoutMs });
+    const [topic, payload] = bytes;
+    // Who has no right to the topic has published nothing: he must not be taken for who has it.
+    if (binding.interface === "mqtt" && reply.result >= 0 && topic !== undefined && payload !== undefined) {
+      this.#watchers.published(binding.module, topic, payload);
+    }
+    return reply;
   }
 }
 

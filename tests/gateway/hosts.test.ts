@@ -5,6 +5,7 @@ import { Hosts } from "../../gateway/core/hosts.ts";
 import type { AuditNote } from "../../gateway/wire/trust-protocol.ts";
 import type { InterfaceName, ResourceBinding } from "../../kernel/index.ts";
 import { RESULT } from "../../kernel/index.ts";
+import type { HostProcess } from "../../gateway/wire/child.ts";
 
 const NONE = new Uint8Array(0);
 const notes: AuditNote[] = [];
@@ -53,4 +54,24 @@ test("each use of an interface of which every use is audited leaves a line, and 
       detail: { interface: "http", result: "unsupported" },
     },
   ]);
+});
+
+test("what the link refuses a module to publish is not shown as published", async () => {
+  const seen: string[] = [];
+  const watched = new Hosts(
+    { request: () => Promise.resolve({ result: 0, bytes: NONE }) },
+    { used: () => undefined, published: (module, topic) => seen.push(`${module} ${new TextDecoder().decode(topic)}`) },
+  );
+  const results = [RESULT.denied, RESULT.invalid, RESULT["dead-peer"], 0];
+  const link = {
+    bind: () => undefined,
+    request: () => Promise.resolve({ result: results.shift() ?? 0, bytes: NONE }),
+  } as unknown as HostProcess;
+  watched.attach("link", link);
+  const granted = { id: 1, module: "probe", slot: "s", rights: ["publish"], parameters: {} };
+  for (const topic of ["denied", "invalid", "lost", "sent"]) {
+    const bytes = [topic, "1"].map((text) => new TextEncoder().encode(text));
+    await watched.request({ ...granted, interface: "mqtt" }, "publish", [0], bytes, 0);
+  }
+  expect(seen).toEqual(["probe sent"]);
 });
