@@ -29,7 +29,7 @@ const RATE_MS = 800;
 const PAGE_CHARACTERS = 300_000;
 const HISTORY_ENTRIES = 2000;
 const UPDATES = 20;
-/** Actions that one process of ours asks for in a second; whoever needs more is no person. */
+/** Actions in a second, the owner's and all others' apart; whoever needs more is no person. */
 const ACTIONS_PER_SECOND = 5;
 
 /** What it sees of the gateway. */
@@ -87,7 +87,8 @@ export class Operator {
   #state = "starting";
   #startedAt = Date.now();
   #boot = { source: "", rootVersion: 0 };
-  #actions: number[] = [];
+  /** When there were actions of the owner, and of others: these leave the owner's alone, whatever they do. */
+  readonly #actions = new Map<boolean, readonly number[]>();
 
   constructor(gateway: Operated) {
     this.#gateway = gateway;
@@ -223,10 +224,12 @@ export class Operator {
   /** @throws Refusal E_UNKNOWN, E_BUSY; then nothing was done */
   async #act({ action, module, by }: Extract<OperatorRequest, { kind: "act" }>): Promise<void> {
     const now = performance.now();
-    this.#actions = this.#actions.filter((at) => now - at < 1000);
-    if (this.#actions.push(now) > ACTIONS_PER_SECOND) {
+    const isOwner = by === "owner";
+    const actions = (this.#actions.get(isOwner) ?? []).filter((at) => now - at < 1000);
+    if (actions.length >= ACTIONS_PER_SECOND) {
       throw new Refusal("E_BUSY", "too many actions at once", { hint: "wait a second" });
     }
+    this.#actions.set(isOwner, [...actions, now]);
     const { kernel } = this.#gateway;
     if (action === "resume") {
       const { modules } = await kernel.inspect();
@@ -357,7 +360,7 @@ function authorityOf(grant: Grant): Authority {
       : Object.entries(grant.parameters)
           .map(([key, value]) => `${key} ${Array.isArray(value) ? value.join(" ") : String(value)}`)
           .join(", ");
-  return { slot, interface: name, rights, resource: resource.slice(0, RESOURCE_CHARACTERS) };
+  return { slot, interface: name, rights, resource: resource.slice(0, RESOURCE_CHARACTERS).toWellFormed() };
 }
 
 function routeKey({ from, slot, to }: RouteRow): string {

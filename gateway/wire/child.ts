@@ -33,6 +33,8 @@ const LOG_LINES = LIMITS.logLinesPerSecond;
 const STATUSES = 20;
 /** Questions of an operator that are being answered. */
 const ASKS_AT_ONCE = 8;
+/** Of these a second, several times what all who may look at once ask for: each costs the core's thread some time. */
+const ASKS_PER_SECOND = 200;
 /** Frames that the core takes in one window; a process that sends more waits, and the core's thread stays its own. */
 const WINDOW_FRAMES = 2000;
 const WINDOW_MILLISECONDS = 100;
@@ -144,6 +146,7 @@ export class HostProcess {
   #logLines = 0;
   #logLost = 0;
   #asks = 0;
+  #asksOfSecond = 0;
   #watch: NodeJS.Timeout | undefined;
   #retry: NodeJS.Timeout | undefined;
   #logWindow: NodeJS.Timeout | undefined;
@@ -399,15 +402,18 @@ export class HostProcess {
     this.#settle(id, { result, bytes });
   }
 
-  /** The process waits for its answers, so what it asks at once is what the core must hold for it: little. */
+  /** What it asks at once and does not read is what the core must hold for it: little. */
   async #answer(id: number, request: OperatorRequest): Promise<void> {
     const child = this.#child;
+    // Who does not read his answers is owed no more of them, not even that he is refused one.
+    if ((this.#stream?.writableLength ?? 0) > BACKLOG_BYTES) return;
     // An answer to a process that is gone must not reach its successor, which counts its questions anew.
     const send = (message: CborInput): void => {
       if (this.#child === child) this.#send(message);
     };
     try {
-      if (++this.#asks > ASKS_AT_ONCE) throw new Refusal("E_BUSY", "too many questions at once");
+      if (++this.#asks > ASKS_AT_ONCE || ++this.#asksOfSecond > ASKS_PER_SECOND)
+        throw new Refusal("E_BUSY", "too many questions at once");
       // SAFETY: what the operator sees is plain data.
       send({ kind: "answer", id, value: (await this.#options.onAsk?.(request)) as CborInput });
     } catch (error) {
@@ -524,7 +530,7 @@ export class HostProcess {
   #openLogWindow(): void {
     const lost = this.#logLost;
     const held = this.#heldStatus;
-    this.#statuses = 0;
+    this.#statuses = this.#asksOfSecond = 0;
     this.#heldStatus = undefined;
     if (held !== undefined) this.#status(...held);
     this.#logLines = 0;

@@ -169,6 +169,36 @@ describe("the newest readings", () => {
     expect(`${reading?.text}${reading?.quantity}`).toMatch(/^[^\p{Cc}\u202e]{0,210}$/u);
   });
 
+  test.each([
+    ["half a character in JSON", '{"quantity": "\\ud800", "unit": "\\udc00", "value": 1}'],
+    ["half a character as a text", '"\\ud800"'],
+    ["a character where it is cut", JSON.stringify({ quantity: `${"x".repeat(47)}\u{1F600}`, value: 1 })],
+  ])("of %s have a form in a frame, and the look with them", async (_, payload) => {
+    publish("t", payload);
+    const { readings } = await snapshot();
+    expect(readings).toHaveLength(1);
+    encodeFrame({ id: 1, value: (await snapshot()) as unknown as CborInput });
+  });
+
+  test("of as many topics and as long texts as there can be fit in a frame, the newest among them", async () => {
+    const clock = vi.spyOn(Date, "now").mockReturnValue(1);
+    for (let index = 0; index < 2048; index++) {
+      const quantity = `${index}`.padEnd(48, "\u20ac");
+      publish(
+        `${index >> 3}/`.padEnd(86, "\u20ac"),
+        JSON.stringify({ quantity, unit: quantity, note: quantity.repeat(5) }),
+      );
+    }
+    clock.mockReturnValue(2);
+    publish("newest", "1");
+    clock.mockRestore();
+    const { readings } = await snapshot();
+    expect(readings.length).toBeGreaterThan(200);
+    expect(readings.some(({ topic }) => topic === "newest")).toBe(true);
+    const frame = encodeFrame({ id: 1, value: (await snapshot()) as unknown as CborInput });
+    expect(frame.length).toBeLessThan(600_000);
+  });
+
   test("are bounded, whatever a module publishes: who was silent the longest makes room", async () => {
     for (let index = 0; index < 1000; index++) publish(`t/${index}`, "1");
     publish("big", new Uint8Array(5000));
@@ -258,6 +288,13 @@ describe("an action", () => {
     vi.advanceTimersByTime(1100);
     await act("restart");
     expect(done).toHaveLength(6);
+  });
+
+  test("of the owner is carried out though the page asks for more than it gets", async () => {
+    for (let index = 0; index < 5; index++) await act("restart", "a");
+    for (let index = 0; index < 50; index++) await expect(act("restart")).rejects.toMatchObject({ code: "E_BUSY" });
+    await operator.answer({ kind: "act", action: "hold", module: "a", by: "owner" });
+    expect(done.at(-1)).toEqual(["hold", "a", "held by owner"]);
   });
 });
 

@@ -83,6 +83,23 @@ describe("a host process", () => {
     expect((await read(host, 2)).result).toBe(RESULT["not-found"]);
   });
 
+  it.each([
+    ["reads none of its long answers, no more of them than wait for it", 400_000, () => 40],
+    ["asks more in a second than anybody looks at, so many a second", 1, (seconds: number) => 200 * (seconds + 1)],
+  ])("that %s is answered", async (_, length, most) => {
+    let asked = 0;
+    const onAsk = () => {
+      asked++;
+      return Promise.resolve(new Uint8Array(length));
+    };
+    const { host } = make("usual", { onAsk });
+    await host.start([file(1, "/curious")]);
+    const began = performance.now();
+    expect((await read(host, 1, 60_000)).result).toBe(0);
+    expect(asked).toBeGreaterThan(0);
+    expect(asked).toBeLessThanOrEqual(most(Math.ceil((performance.now() - began) / 1000)));
+  });
+
   it("refuses by itself what the binding has no right to, and what is not an operation of the interface", async () => {
     const { host } = make();
     await host.start([file(1, "/x", ["read"]), file(2, "/x", ["write"])]);
