@@ -223,7 +223,33 @@ describe("sessions", () => {
   });
 });
 
+test("a live view ends with the session that it was opened by", async () => {
+  const cookie = await logIn();
+  const ended = raw(`GET /api/stream HTTP/1.1\r\nHost: localhost\r\nCookie: ${cookie}\r\n\r\n`);
+  await vi.waitFor(() => {
+    expect(web.core.asked).toBeGreaterThan(0);
+  });
+  expect((await send("POST", "/api/logout", { ...own(), cookie }, "{}")).status).toBe(204);
+  expect(await ended).toMatch(/^HTTP\/1\.1 200 .*event: snapshot/s);
+}, 30_000);
+
 describe("who is slow or many", () => {
+  test("and takes none of the answers that he asks for loses his connections to others", async () => {
+    const asks = "GET /uplot.js HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(400);
+    const closed = Array.from({ length: WEB_LIMITS.connections }, () => {
+      const socket = connect(web.port, "127.0.0.1", () => socket.write(asks)).on("error", () => undefined);
+      sockets.push(socket);
+      return new Promise((resolve) => socket.once("connect", resolve).once("close", resolve));
+    });
+    await Promise.all(closed);
+    await vi.waitFor(
+      async () => {
+        expect((await send("GET", "/healthz")).status).toBe(200);
+      },
+      { timeout: 60_000, interval: 500 },
+    );
+  }, 90_000);
+
   test("is cut off within the limits while others are served", async () => {
     const began = performance.now();
     const slow = [

@@ -17,7 +17,7 @@ export const WEB_LIMITS = Object.freeze({
   requestMs: 8000,
   keepAliveMs: 5000,
   handshakeMs: 5000,
-  /** A stream whose reader takes nothing for so long is closed. */
+  /** An answer or a stream whose reader takes nothing for so long is cut off. */
   stalledMs: 15_000,
   /** A stream waits with what is new while so much is unread. */
   streamBytes: 512 * 1024,

@@ -92,6 +92,7 @@ export class Web {
     this.#server = this.#isSecure
       ? createSecureServer({ ...options, ...secure }, answer)
       : createServer(options, answer);
+    this.#server.timeout = WEB_LIMITS.stalledMs;
     this.#server.maxConnections = WEB_LIMITS.connections;
     this.#server.maxHeadersCount = WEB_LIMITS.headers;
     this.#server.on("clientError", (_, socket) => {
@@ -261,7 +262,7 @@ export class Web {
     }
     response.writeHead(200, { "content-type": "text/event-stream; charset=utf-8", "x-accel-buffering": "no" });
     response.write("retry: 2000\n\n");
-    this.#streams.add(response);
+    this.#streams.add(response, () => this.#isLoggedIn(request));
     return response;
   };
 

@@ -5,6 +5,8 @@ import { WEB_LIMITS } from "./limits.ts";
 
 interface Stream {
   readonly response: ServerResponse;
+  /** False once whoever looks is logged out: by himself, by another, or by time. */
+  readonly mayLook: () => boolean;
   /** Cursor in the history. */
   since: number;
   /** When its buffer was last short enough to take more. */
@@ -30,8 +32,8 @@ export class Streams {
   }
 
   /** The response has its head; from now on it belongs to the stream. */
-  add(response: ServerResponse): void {
-    const stream = { response, since: 0, movedAt: performance.now() };
+  add(response: ServerResponse, mayLook: () => boolean): void {
+    const stream = { response, mayLook, since: 0, movedAt: performance.now() };
     this.#streams.add(stream);
     response.on("close", () => {
       this.#streams.delete(stream);
@@ -53,6 +55,7 @@ export class Streams {
 
   async #look(): Promise<void> {
     if (this.#isLooking) return;
+    for (const { response, mayLook } of [...this.#streams]) if (!mayLook()) response.destroy();
     this.#isLooking = true;
     try {
       const snapshot = await this.#feed.snapshot();
