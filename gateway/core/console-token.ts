@@ -1,6 +1,16 @@
 /** The token that opens the console: from the operator's file, or a random one that is made once and shown once. */
 import { createHash, randomBytes } from "node:crypto";
-import { closeSync, constants, fstatSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { Refusal } from "../../kernel/index.ts";
 
@@ -27,14 +37,17 @@ export function consoleToken(file: string | null, dataFolder: string): ConsoleTo
   return { digest, file: path, shown: made };
 }
 
-/** @returns undefined where there is one already */
+/** Whole or not at all, for half a token would keep the gateway from starting. @returns undefined where there is one already */
 function make(path: string): string | undefined {
+  if (existsSync(path)) return undefined;
   const token = randomBytes(RANDOM_BYTES).toString("base64url");
+  const temporary = `${path}.new`;
   try {
-    writeFileSync(path, `${token}\n`, { flag: "wx", mode: 0o600 });
+    rmSync(temporary, { force: true });
+    writeFileSync(temporary, `${token}\n`, { flag: "wx", mode: 0o600, flush: true });
+    renameSync(temporary, path);
     return token;
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "EEXIST") return undefined;
     const found = error instanceof Error ? error.message : "";
     throw new Refusal("E_STORE", `the console's token cannot be written to ${path}`, { found });
   }

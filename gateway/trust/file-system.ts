@@ -16,7 +16,7 @@ export interface FileSystem {
   read(path: string): Uint8Array | undefined;
   /** Bytes of a file, or undefined where there is none. */
   size(path: string): number | undefined;
-  /** Creates or replaces a file. */
+  /** Creates or replaces a file; a link that stands in its place is not followed, for root may be the one who writes. */
   write(path: string, bytes: Uint8Array, mode?: number): void;
   /** Writes at an offset of a file, which is created if need be. */
   writeAt(path: string, offset: number, bytes: Uint8Array): void;
@@ -38,7 +38,15 @@ export const nodeFileSystem: FileSystem = Object.freeze({
   size: (path: string) => attempt(path, () => fs.statSync(path, { throwIfNoEntry: false })?.size),
   write: (path: string, bytes: Uint8Array, mode = 0o600) =>
     attempt(path, () => {
-      fs.writeFileSync(path, bytes, { mode });
+      const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = fs.constants;
+      withFile(
+        path,
+        O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW,
+        (file) => {
+          fs.writeFileSync(file, bytes);
+        },
+        mode,
+      );
     }),
   writeAt: (path: string, offset: number, bytes: Uint8Array) =>
     attempt(path, () => {
@@ -85,8 +93,8 @@ export function replaceFile(fileSystem: FileSystem, path: string, bytes: Uint8Ar
 /** Files that end so were being written when the power went. */
 export const TEMPORARY_SUFFIX = ".new";
 
-function withFile(path: string, flags: number, use: (file: number) => void): void {
-  const file = fs.openSync(path, flags, 0o600);
+function withFile(path: string, flags: number, use: (file: number) => void, mode = 0o600): void {
+  const file = fs.openSync(path, flags, mode);
   try {
     use(file);
   } finally {

@@ -1,5 +1,5 @@
 /** `bulkhead setup`: asked over a pseudo-terminal and told by flags, and what it refuses before anything is written. */
-import { chownSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chownSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { loadConfiguration, parseConfiguration } from "../../gateway/config/index.ts";
@@ -88,6 +88,25 @@ describe("by flags", () => {
     expect(bulkhead(...flags(path.join(place, "gateway.yaml")), "--yes").status).toBe(0);
     expect(statSync(path.join(place, "data/gateway.key"))).toMatchObject({ uid: 4711, gid: 4712 });
   });
+
+  test.skipIf(process.getuid?.() !== 0)(
+    "started as root, follows no link that the gateway's user has put there",
+    () => {
+      const place = desk.place({ mine: "root's own\n" });
+      const [mine, data] = [path.join(place, "mine"), path.join(place, "data")];
+      mkdirSync(data);
+      chownSync(data, 4711, 4712);
+      symlinkSync(mine, path.join(data, "gateway.key.new"));
+      expect(bulkhead(...flags(path.join(place, "gateway.yaml")), "--yes").status).toBe(1);
+      expect([readFileSync(mine, "utf8"), statSync(mine).uid]).toEqual(["root's own\n", 0]);
+      rmSync(path.join(data, "gateway.key.new"));
+      expect(bulkhead(...flags(path.join(place, "gateway.yaml")), "--yes").status).toBe(0);
+      rmSync(path.join(data, "gateway.pub"));
+      symlinkSync(mine, path.join(data, "gateway.pub"));
+      bulkhead(...flags(path.join(place, "gateway.yaml")), "--yes", "--force");
+      expect(statSync(mine).uid).toBe(0);
+    },
+  );
 
   test("a configuration that is there is replaced only by force, and kept", () => {
     const place = desk.place({ "gateway.yaml": "# mine\n" });

@@ -1,8 +1,8 @@
 /** `bulkhead setup`: the few answers that a gateway needs, written as its configuration and checked by the real reader. */
 import {
-  chownSync,
   copyFileSync,
   existsSync,
+  lchownSync,
   mkdirSync,
   readFileSync,
   renameSync,
@@ -132,11 +132,14 @@ function write(config: string, answers: Answers): Written {
   return { root, rootFile, publicKeyFile };
 }
 
-/** Who sets a gateway up is root, and who runs it is not: the keys go to whom the folder belongs. */
+/**
+ * Who sets a gateway up is root, and who runs it is not: the keys go to whom the folder belongs. He can put a link there, and
+ * must not be given what it names.
+ */
 function giveToOwner(dataFolder: string, wasThere: boolean): void {
   if (process.getuid?.() !== 0 || !wasThere) return;
   const { uid, gid } = statSync(dataFolder);
-  for (const name of ["gateway.key", PUBLIC_KEY_FILE]) chownSync(join(dataFolder, name), uid, gid);
+  for (const name of ["gateway.key", PUBLIC_KEY_FILE]) lchownSync(join(dataFolder, name), uid, gid);
 }
 
 function replace(file: string, content: string | Uint8Array): void {
