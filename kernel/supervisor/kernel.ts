@@ -205,6 +205,7 @@ export class Kernel {
     const grant = record.grants.get(slot);
     if (grant === undefined) throw new Refusal("E_UNKNOWN", `${name} has no grant ${slot}`);
     this.#unbind(record, slot);
+    this.#swaps.revoke(record, slot);
     record.revoked.add(slot);
     this.#revokeEdges(record, (key) => key.startsWith(`${slot}>`));
     this.#relink([record]);

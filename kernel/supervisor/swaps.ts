@@ -212,6 +212,15 @@ export class SwapCoordinator {
     }
   }
 
+  /** Lets go of what either version of a member has bound to a slot that is revoked. */
+  revoke(record: ModuleRecord, slot: string): void {
+    const member = this.#set?.members.find((candidate) => candidate.record === record);
+    for (const { bindings } of member === undefined ? [] : [member.next, member.old]) {
+      const binding = bindings.get(slot);
+      if (bindings.delete(slot) && binding !== undefined) this.#environment.release([binding.id]);
+    }
+  }
+
   /** A member's partition died: before the flip the set is given up, afterwards it goes back. */
   onPartitionLost(index: number): void {
     for (const member of this.#set?.members ?? []) {
@@ -399,8 +408,6 @@ export class SwapCoordinator {
     record.spec = spec;
     record.grants = grants;
     record.bindings = bindings;
-    // What was revoked meanwhile is not bound any more.
-    for (const slot of record.revoked) bindings.delete(slot);
   }
 
   /** Lets go of what only one of the two versions was bound to. */

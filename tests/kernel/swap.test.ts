@@ -657,6 +657,23 @@ describe("authority", () => {
     expect(running.bindings.map(({ slot }) => slot)).toEqual(["report"]);
   });
 
+  test("of a changed grant that is revoked during the swap is let go of both versions", async () => {
+    running = await startKernel();
+    await loadCounter(counter(1));
+    running.kernel.begin();
+    expect(running.bindings).toHaveLength(1);
+    const spec = moduleSpec("counter", [{ ...REPORT, parameters: { path: "/elsewhere" } } as Grant]);
+    const swapped = running.kernel.swap([{ name: "counter", admitted: await version(counter(2), 2), spec }]);
+    expect(running.bindings).toHaveLength(2);
+    running.kernel.revoke("counter", "report");
+    expect(running.bindings).toEqual([]);
+    await swapped;
+    running.kernel.settle(["counter"], true);
+    await running.waitFor("committed");
+    expect(running.bindings).toEqual([]);
+    expect(running.calls).toEqual([]);
+  });
+
   test("of a changed grant: the old binding serves until the swap and is let go at the commit", async () => {
     running = await startKernel();
     await loadCounter(counter(1));
