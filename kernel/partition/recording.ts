@@ -81,8 +81,12 @@ export class Recording {
   #base: RecordedBase | undefined = undefined;
   #isWhole = true;
 
-  constructor(imports: readonly ImportedOperation[]) {
+  readonly #onCopy: (bytes: number) => void;
+
+  /** @param onCopy told what each beginning anew has copied: whoever fills recordings fast pays for it */
+  constructor(imports: readonly ImportedOperation[], onCopy: (bytes: number) => void) {
     this.#imports = imports;
+    this.#onCopy = onCopy;
     this.#compiled = compiledFor(imports.map(shapeOf));
   }
 
@@ -162,6 +166,7 @@ export class Recording {
     }
     const kept = this.#base?.memory.length === size ? this.#base.memory : new Uint8Array(size);
     memory.readInto(guestPointer(0), guestLength(size), kept);
+    this.#onCopy(size);
     const values = new DataView(new ArrayBuffer(globals.length * 8));
     for (const [index, { value }] of globals.entries()) {
       if (typeof value === "bigint") values.setBigInt64(index * 8, value, true);

@@ -118,7 +118,8 @@ export class Runner {
       if (cell.incarnation === incarnation) this.fault(cell, error);
     };
     const { post, gates, timers, now, report, ready } = this.#environment;
-    const recording = order.record ? new Recording(order.imports) : undefined;
+    // A copy of its memory is no step of its code: it is the period's fuel that pays for it.
+    const recording = order.record ? new Recording(order.imports, (bytes) => charge(cell, bytes >>> 3)) : undefined;
     const imports = buildImports({
       incarnation,
       isDirect: incarnation.isDirect,

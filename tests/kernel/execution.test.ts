@@ -133,6 +133,44 @@ describe("fuel", () => {
     expect(await running.waitFor("fault")).toMatchObject({ module: "straight", cause: "budget" });
   });
 
+  test("of a period pays for the copy from which a recording that is full begins anew", async () => {
+    running = await startKernel();
+    // The start fills the recording with results; the tick after it finds it full.
+    const wat = watModule(
+      `(import "clock" "monotonic" (func $now (result i64)))
+       (import "timer" "after" (func $after (param i32) (result i32)))`,
+      `(func (export "bulkhead_handle") (param $port i32) (param i32) (result i64) (local $i i32)
+        (if (i32.eqz (local.get $port)) (then (return (i64.const 0))))
+        (loop $l (drop (call $now))
+          (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 14000))))
+        (drop (call $after (i32.const 1)))
+        (i64.const 0))`,
+      64,
+    );
+    for (const [name, record] of [
+      ["plain", false],
+      ["recorded", true],
+    ] as const) {
+      await loadModule(running, name, wat, {
+        grants: ["clock", "timer"].map(
+          (slot): Grant => ({ slot, interface: slot as "clock", rights: ["use"], parameters: {} }),
+        ),
+        slots: {
+          clock: { interface: "clock", rights: ["use"], port: null },
+          timer: { interface: "timer", rights: ["use"], port: "in" },
+        },
+        manifest: { memory: 64, fuel: 10_000_000 },
+        spec: { record, memoryPages: 64 },
+      });
+      running.kernel.begin(name);
+    }
+    const handled = async (): Promise<boolean> =>
+      (await running.kernel.top()).every(({ activations }) => activations >= 2);
+    while (!(await handled())) await pause(5);
+    const [plain, recorded] = [await fuelOf("plain"), await fuelOf("recorded")];
+    expect(recorded - plain).toBeGreaterThanOrEqual((64 * 65_536) / 8);
+  });
+
   test("of two endless loops is shared: both are sliced, and a third module answers", async () => {
     running = await startKernel();
     for (const name of ["first", "second"]) {
