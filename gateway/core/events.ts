@@ -17,7 +17,7 @@ export type GatewayEvent =
   | ({ readonly type: "capsule" } & CapsuleNotice)
   /** The owner turned a simulated quantity. */
   | { readonly type: "simulated"; readonly device: string; readonly quantity: string; readonly script: string }
-  /** The console's token, told once to whoever starts the gateway, and to nobody else. */
+  /** The console's token, told once to whoever starts the gateway, and to nobody else; empty where others would read it. */
   | { readonly type: "token"; readonly token: string; readonly file: string }
   /** Somebody at the page or at the command line did something to a module. */
   | { readonly type: "operator"; readonly action: Action; readonly module: string; readonly by: string }
@@ -95,7 +95,9 @@ function describe(event: GatewayEvent): string {
     case "simulated":
       return `${event.device}: ${event.quantity} is now ${event.script}`;
     case "token":
-      return `console: log in with the token ${event.token}; it is kept in ${event.file} and not shown again`;
+      return event.token === ""
+        ? `console: log in with the token in ${event.file}`
+        : `console: log in with the token ${event.token}; it is kept in ${event.file} and not shown again`;
     case "operator":
       return `${event.module}: ${event.action} by ${event.by}`;
     case "update":

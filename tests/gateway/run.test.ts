@@ -1,11 +1,11 @@
 /** `bulkhead run` as an operator meets it: bad input, damaged files, an absent broker, Ctrl-C. */
 import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
-import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { buildAll } from "../../tools/build/build.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -60,6 +60,36 @@ async function run(args: readonly string[], stopAt?: RegExp): Promise<Ended> {
 }
 
 const RUNNING = /gateway running/;
+
+test("the console's token is printed for whoever starts the gateway, and not into systemd's journal", async () => {
+  const paths = await Promise.all(
+    ["shown", "journal"].map((name) => configure(name, (text) => `${text}\nconsole: { port: 0 }\n`)),
+  );
+  const tokens: string[] = [];
+  const outputs: string[] = [];
+  for (const [index, path] of paths.entries()) {
+    const output = await open(`${path}.out`, "w+");
+    const { dev, ino } = await output.stat();
+    const journal = index === 0 ? {} : { JOURNAL_STREAM: `${dev}:${ino}` };
+    const stdio = ["ignore", output.fd, "ignore"] as const;
+    const child = spawn(process.execPath, [LAUNCHER, "run", path], {
+      stdio: [...stdio],
+      env: { ...process.env, ...journal },
+    });
+    running = child;
+    const ended = new Promise((resolve) => child.on("close", resolve));
+    await vi.waitFor(async () => expect(await readFile(`${path}.out`, "utf8")).toMatch(RUNNING), 60_000);
+    child.kill("SIGINT");
+    await ended;
+    await output.close();
+    outputs.push(await readFile(`${path}.out`, "utf8"));
+    tokens.push(
+      (await readFile(join(folder, `data-${index === 0 ? "shown" : "journal"}/console.token`), "utf8")).trim(),
+    );
+  }
+  expect(outputs.map((text, index) => text.includes(tokens[index] ?? ""))).toEqual([true, false]);
+  expect(outputs[1]).toMatch(/log in with the token in .*console\.token/);
+}, 180_000);
 
 describe("a configuration that is not valid starts nothing", () => {
   test.each([

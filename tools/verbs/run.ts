@@ -1,4 +1,5 @@
 /** `bulkhead run`: the gateway, until it is told to stop. */
+import { fstatSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { loadConfiguration } from "../../gateway/config/index.ts";
 import { eventText, Gateway } from "../../gateway/core/index.ts";
@@ -75,9 +76,16 @@ async function run(args: string[], io: Io): Promise<number> {
   return 0;
 }
 
-function print(event: GatewayEvent, io: Io, isJson: boolean, isQuiet: boolean): void {
+function print(told: GatewayEvent, io: Io, isJson: boolean, isQuiet: boolean): void {
+  const event = told.type === "token" && isJournal() ? { ...told, token: "" } : told;
   if (isJson) io.stdout(`${JSON.stringify({ time: Date.now(), ...withoutContent(event) })}\n`);
   else if (!isQuiet || isWarning(event)) io.stdout(`${new Date().toISOString()} ${eventText(event)}\n`);
+}
+
+/** True where systemd keeps what is printed, for more people than may know a token (systemd.exec(5), JOURNAL_STREAM). */
+function isJournal(): boolean {
+  const { dev, ino } = fstatSync(1);
+  return process.env["JOURNAL_STREAM"] === `${dev}:${ino}`;
 }
 
 /** The message of a fault may hold what no log should: its port and size stay. */
