@@ -219,11 +219,14 @@ export class Kernel {
    * where nothing has been tried.
    */
   async swap(requests: readonly SwapRequest[], deadlineMs = 5000): Promise<SwapResult> {
+    // Until then it is open where its modules are.
+    if (this.#swaps.isSettling) await this.#swaps.settled();
     const set = requests.map(({ name, admitted, spec }) => {
       const record = this.#find(name);
       checkGrants(spec ?? record.spec, admitted);
       const to = spec === undefined ? record.partition : this.#partitionOf(spec);
-      if (this.#partitions[to]?.isAlive !== true)
+      // One that is dead answers no order, and tells its end no second time.
+      if ([record.partition, to].some((index) => this.#partitions[index]?.isAlive !== true))
         throw new Refusal("E_BUSY", `the partition of ${name} is being replaced`);
       checkPorts(record.admitted, admitted);
       return { record, admitted, spec: spec ?? record.spec, to };

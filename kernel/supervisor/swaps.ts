@@ -115,10 +115,13 @@ export class SwapCoordinator {
     this.#environment = environment;
   }
 
+  get isSettling(): boolean {
+    return this.#set?.phase === "settling";
+  }
+
   /** @throws Refusal E_BUSY while another set is in progress; else as `Kernel.swap`. */
   async swap(candidates: readonly Candidate[], deadlineMs: number): Promise<SwapResult> {
     if (candidates.length === 0) throw new Refusal("E_UNKNOWN", "a swap needs at least one module");
-    if (this.#set?.phase === "settling") await this.settled();
     if (this.#set !== undefined) throw new Refusal("E_BUSY", "another swap is in progress");
     return await new Promise<SwapResult>((resolve, reject) => {
       const callbacks = { resolve, reject, onReverted: nothing, reverted: undefined, onEnded: [] };

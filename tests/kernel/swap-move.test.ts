@@ -252,6 +252,29 @@ describe("a module with a full mailbox, an open request, a timer and a handle", 
   });
 });
 
+test("a module whose partition is being replaced is not moved: a dead partition would answer nothing", async () => {
+  running = await startKernel({ partitions: ["main", "other"] });
+  const restart = {
+    policy: "restart-partition",
+    intensity: 100,
+    windowMs: 1000,
+    backoffMs: 1,
+    maximumBackoffMs: 1,
+  } as const;
+  const bomb = watModule("", `(func (export "bulkhead_handle") (param i32 i32) (result i64) unreachable)`);
+  await loadModule(running, "bomb", bomb, { spec: { restart } });
+  await loadModule(running, "mover", watModule("", ECHO));
+  const spec = moduleSpec("mover", [], { partition: "other" });
+  const admitted = await admitModule(moduleBinary(watModule("", ECHO), manifestFields("mover")), spec);
+  running.kernel.begin();
+  // The first is replaced at once, the second after a while.
+  const losses = (): number => running.events.filter(({ type }) => type === "partition-lost").length;
+  await running.until(() => (losses() >= 2 ? true : undefined), "a second loss");
+  await expect(running.kernel.swap([{ name: "mover", admitted, spec }])).rejects.toMatchObject({ code: "E_BUSY" });
+  // Nothing is in progress: it may be stopped and started.
+  running.kernel.hold("mover");
+});
+
 describe("under traffic from every partition", () => {
   /** Calls again and again, and counts what is no answer or not the next one; reports when it is told to by a timer. */
   const caller = evaluator(`(import "out" "call" (func $call (param i32 i32 i32 i32 i32) (result i32)))`, [
