@@ -36,7 +36,7 @@ export function auditNote(event: GatewayEvent): AuditNote | undefined {
     case "gateway":
       return note("gateway", "core", event.state, { text: event.text });
     case "operator":
-      return note(event.action, event.by, event.module, {});
+      return operated(event);
     case "capsule":
       return note("capsule", event.module, event.form, { path: event.path, bytes: event.bytes });
     case "simulated":
@@ -47,6 +47,12 @@ export function auditNote(event: GatewayEvent): AuditNote | undefined {
     default:
       return undefined;
   }
+}
+
+/** The link names addresses as it likes, and gets no more room in the log by naming many. */
+function operated({ action, module, by }: Extract<GatewayEvent, { type: "operator" }>): AuditNote {
+  const [source = by] = by.split(" (", 1);
+  return note(action, source, module, source === by ? {} : { by });
 }
 
 /** A message against its contract is told apart from a right that is lacking; `untold` are those that were only counted. */

@@ -267,9 +267,15 @@ describe("an action", () => {
       ["hold", "a", "held by console (127.0.0.1)"],
     ]);
     expect(told.map(auditNote)).toEqual([
-      { kind: "restart", source: "console (127.0.0.1)", subject: "a", detail: {} },
-      { kind: "hold", source: "console (127.0.0.1)", subject: "a", detail: {} },
+      { kind: "restart", source: "console", subject: "a", detail: { by: "console (127.0.0.1)" } },
+      { kind: "hold", source: "console", subject: "a", detail: { by: "console (127.0.0.1)" } },
     ]);
+    expect(auditNote({ type: "operator", action: "hold", module: "a", by: "owner" })).toEqual({
+      kind: "hold",
+      source: "owner",
+      subject: "a",
+      detail: {},
+    });
   });
 
   test("resumes what is held and nothing else", async () => {
