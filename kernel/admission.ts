@@ -55,11 +55,14 @@ export function inspectModule(binary: Uint8Array): ModuleInspection {
   }
   const shape = readModule(binary);
   const manifest = readManifestSection(shape);
+  // A binary may import one operation a hundred thousand times over; it is linked, and recorded, once.
+  const imports = new Map<string, ImportedOperation>();
+  for (const item of listImports(shape)) imports.set(`${item.slot}.${item.operation}`, checkImport(item, manifest));
   const found = listExports(shape);
   const exports = checkExports(found);
   return {
     manifest,
-    imports: listImports(shape).map((item) => checkImport(item, manifest)),
+    imports: [...imports.values()],
     exports,
     foreignExports: found.map(({ name }) => name).filter((name) => !ABI_EXPORTS.some((known) => known.name === name)),
     bytes: binary.length,

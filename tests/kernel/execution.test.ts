@@ -2,9 +2,10 @@
 import { afterEach, describe, expect, test } from "vitest";
 import type { Grant } from "../../kernel/index.ts";
 import { ENDPOINT_RIGHT, HANDLE_COPY, KERNEL_PORT, KIND, LIMITS, RESULT } from "../../kernel/index.ts";
+import { inspectModule } from "../../kernel/admission.ts";
 import type { TestKernel } from "../support/kernel.ts";
 import { startKernel } from "../support/kernel.ts";
-import { ECHO, watModule } from "../support/modules.ts";
+import { ECHO, manifestFields, moduleBinary, watModule } from "../support/modules.ts";
 import {
   endpoint,
   endpointSlot,
@@ -765,4 +766,28 @@ test("late answers of the host reach nobody: neither the killed handler nor its 
   expect(reportsOf(running, "probe")).toEqual([]);
   answers[1]?.();
   expect(await values(running, "probe")).toEqual([4, 0x0909_0909]);
+});
+
+test("an operation that is imported five thousand times is linked and recorded once", async () => {
+  running = await startKernel();
+  const log: Grant = { slot: "log", interface: "log", rights: ["write"], parameters: {} };
+  const wat = watModule(
+    Array.from(
+      { length: 5000 },
+      (_, at) => `(import "log" "write" (func $log${at} (param i32 i32 i32) (result i32)))`,
+    ).join(""),
+    `(func (export "bulkhead_handle") (param i32 i32) (result i64)
+      (drop (call $log0 (i32.const 2) (i32.const 8192) (i32.const 1)))
+      (drop (call $log4999 (i32.const 2) (i32.const 8193) (i32.const 1))) (i64.const 0))
+     (data (i32.const 8192) "ab")`,
+  );
+  const slots = { log: { interface: "log", rights: ["write"], port: null } };
+  expect(inspectModule(moduleBinary(wat, manifestFields("again", { slots }))).imports).toHaveLength(1);
+  await loadModule(running, "again", wat, {
+    grants: [log],
+    slots,
+    spec: { record: true },
+  });
+  running.kernel.begin();
+  expect(await running.logs("again", 2)).toEqual(["a", "b"]);
 });
