@@ -104,7 +104,7 @@ describe("AssemblyScript", () => {
     plant(folder, moduleFiles("export const one: i32 = 1;\nexport const two: i32 = missing;\n"));
     const finding = await checkModules(folder);
     expect(finding).toMatchObject({ ok: false, summary: "1 of the SDK and 1 modules" });
-    expect(finding.details).toMatch(/index\.ts\(2,\d+\)/);
+    expect(finding.details).toMatch(/index\.ts:2:\d+/);
   });
 
   test("with a type error in a part of the SDK that no module uses is named too", async () => {
