@@ -78,7 +78,7 @@ class Real {
     cell.state = "idle";
     cells.set(cell.id, cell);
     const memory = new GuestMemory(new WebAssembly.Memory({ initial: 1 }));
-    const instance = { memory, remaining: () => 1e9, charge: () => undefined };
+    const instance = { memory, remaining: () => 1e9, charge: () => 1e9 };
     return { post, incarnation: { cell, instance }, now: () => 0, report: () => undefined } as never;
   }
 
