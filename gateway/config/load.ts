@@ -31,27 +31,20 @@ import { mergeLayers } from "./layers.ts";
 import { ConfigurationError, describePosition, type Position, type Problem, Problems } from "./problem.ts";
 import { applyRules, checkAssertions, readPolicy } from "./rules.ts";
 import { type GatewayDraft, gatewayShape } from "./schema.ts";
-import { checkSupported, type Feature, SUPPORTED } from "./supported.ts";
 
 export interface ParseOptions {
   /** The folder that relative paths start at; the file's own where nothing is said. */
   readonly folder?: string;
-  /** What is carried out of what the file may say; what this release does where nothing is said. */
-  readonly supported?: ReadonlySet<Feature>;
 }
 
 /** Reads one file's text. Throws `ConfigurationError` and nothing else. */
 export function parseConfiguration(text: string, fileName: string, options: ParseOptions = {}): GatewayConfiguration {
-  return parseLayers([{ name: fileName, text }], options.folder ?? dirname(resolve(fileName)), options.supported);
+  return parseLayers([{ name: fileName, text }], options.folder ?? dirname(resolve(fileName)));
 }
 
 /** Reads several files as one, the first to decide first. Throws `ConfigurationError` and nothing else. */
-export function parseLayers(
-  files: readonly ConfigurationFile[],
-  folder: string,
-  supported: ReadonlySet<Feature> = SUPPORTED,
-): GatewayConfiguration {
-  return readTree(parseTree(files), { sources: files, folder, supported });
+export function parseLayers(files: readonly ConfigurationFile[], folder: string): GatewayConfiguration {
+  return readTree(parseTree(files), { sources: files, folder });
 }
 
 /** The files' trees as one; all of their faults are told at once. */
@@ -78,14 +71,10 @@ const OWN_SECTIONS = ["gateway", "data", "trust", "broker", "console", "limits",
  * taken from there; what runs is what the document says, and nothing else. `checkReceived` tells what it may not do.
  * @throws ConfigurationError
  */
-export function parseReceived(
-  document: ConfigurationFile,
-  own: GatewayConfiguration,
-  supported: ReadonlySet<Feature> = SUPPORTED,
-): GatewayConfiguration {
+export function parseReceived(document: ConfigurationFile, own: GatewayConfiguration): GatewayConfiguration {
   const tree = parseYaml(document.text, document.name);
   const base = parseTree(own.sources);
-  const around = { sources: [document], folder: own.folder, supported };
+  const around = { sources: [document], folder: own.folder };
   if (tree.kind !== "map" || base?.kind !== "map") return readTree(tree, around);
   const inherited = [...base.entries].filter(([key]) => OWN_SECTIONS.includes(key) && !tree.entries.has(key));
   return readTree({ ...tree, entries: new Map([...tree.entries, ...inherited]) }, around);
@@ -95,7 +84,6 @@ export function parseReceived(
 interface Surroundings {
   readonly sources: readonly ConfigurationFile[];
   readonly folder: string;
-  readonly supported: ReadonlySet<Feature>;
 }
 
 function readTree(node: ConfigurationNode | undefined, around: Surroundings): GatewayConfiguration {
@@ -193,10 +181,9 @@ function warnings(withdrawn: readonly Withdrawal[], places: Places): readonly Pr
 }
 
 function assemble(draft: GatewayDraft, around: Surroundings, problems: Problems): GatewayConfiguration {
-  const { sources, folder, supported } = around;
+  const { sources, folder } = around;
   const partitions = buildPartitions(draft, problems);
   const inProgress = buildModules(draft, partitions, problems);
-  checkSupported(draft, supported, problems);
   const places = placesOf(inProgress, draft.gateway.keyAt);
   const policy = readPolicy(draft, new Set(inProgress.map(({ spec }) => spec.name)), problems);
   const { modules, withdrawn } = settleModules(draft, inProgress, partitions, policy, places, problems);

@@ -2,7 +2,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { parseConfiguration, parseLayers } from "../../gateway/config/index.ts";
-import { ALL_FEATURES, SUPPORTED } from "../../gateway/config/supported.ts";
 import { generate } from "../../tools/generate/configuration-keys.ts";
 
 const page = readFileSync(new URL("../../docs/configuration.md", import.meta.url), "utf8");
@@ -53,17 +52,6 @@ describe("docs/configuration.md", () => {
   it("shows an error as it is printed", () => {
     const [shown = ""] = examples("text");
     expect(shown).toMatch(/^gateway\.yaml:\d+:\d+: E_CAP: bme280 asks for 'sensor', which is not granted; /);
-  });
-
-  it("names what this release refuses, and no more", () => {
-    const [, chapter = ""] = page.split("## What this release refuses");
-    const words: Readonly<Record<string, string>> = { "route-check": "check: always", "route-require": "require" };
-    for (const feature of ALL_FEATURES) {
-      expect([feature, chapter.includes(`\`${words[feature] ?? feature}\``)]).toEqual([
-        feature,
-        !SUPPORTED.has(feature),
-      ]);
-    }
   });
 });
 

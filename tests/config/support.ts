@@ -1,5 +1,4 @@
 /** A small valid configuration that the tests of this folder break in one place at a time. */
-import { ALL_FEATURES } from "../../gateway/config/supported.ts";
 import { ConfigurationError, type GatewayConfiguration, parseConfiguration } from "../../gateway/config/index.ts";
 
 export const VALID = `gateway:
@@ -52,9 +51,8 @@ export function broken(piece: string, replacement: string): string {
   return parts.join(replacement);
 }
 
-/** Everything that the file may say is taken to be carried out; `supported.test.ts` is about what is not. */
 export function parse(text: string): GatewayConfiguration {
-  return parseConfiguration(text, FILE, { folder: "/etc/bulkhead", supported: ALL_FEATURES });
+  return parseConfiguration(text, FILE, { folder: "/etc/bulkhead" });
 }
 
 /** The error that the text is refused with; another kind of error, or none, fails the test. */
