@@ -192,6 +192,30 @@ export class ModuleCell {
     this.savedAt = now;
   }
 
+  /** True where a module that has handled so many messages since its last checkpoint is due for the next one. */
+  isDue(handled: number, now: number): boolean {
+    const { checkpointMessages, checkpointMs } = this.order;
+    if (checkpointMessages > 0 && handled >= checkpointMessages) return true;
+    return checkpointMs > 0 && handled > 0 && now - this.savedAt >= checkpointMs;
+  }
+
+  charge(fuel: number): void {
+    this.fuelUsed += fuel;
+    this.periodFuel += fuel;
+  }
+
+  /** True where the fuel of the period in progress, which may begin now, is used up. */
+  isSpent(now: number): boolean {
+    const { periodMs, fuelPerPeriod } = this.order;
+    if (now - this.periodStart >= periodMs) {
+      const periods = Math.floor((now - this.periodStart) / periodMs);
+      this.periodStart += periods * periodMs;
+      // What was used beyond a period's fuel, at a start or by a last slice, is a debt of the next ones.
+      this.periodFuel = Math.max(0, this.periodFuel - periods * fuelPerPeriod);
+    }
+    return this.periodFuel >= fuelPerPeriod;
+  }
+
   /** Stops a slot's timer and takes back a tick that waits. */
   cancelTimer(slot: string, port: number): void {
     const timer = this.slotTimers.get(slot);

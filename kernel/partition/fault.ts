@@ -1,8 +1,9 @@
 /** Names for what can stop a module, and the errors that the kernel throws into it. */
 import { Refusal } from "../errors.ts";
 import { isTrap } from "../wasm/engine.ts";
+import type { Incarnation } from "./cell.ts";
 import type { ModuleInstance } from "./instance.ts";
-import type { FaultCause } from "./protocol.ts";
+import type { FaultCause, RecordedFailure } from "./protocol.ts";
 
 /** Thrown into a guest to stop it; the cause is the kernel's own verdict. */
 export class GuestStopped extends Error {
@@ -47,4 +48,22 @@ export function describeFault(error: unknown, instance?: ModuleInstance): FaultD
     return { cause: "trap", text: words === "" ? error.message : `${error.message}; ${words}`, trace: traceOf(error) };
   }
   return { cause: "host", text: error instanceof Error ? error.message : "unknown" };
+}
+
+/** What led to a failure, where it has been recorded. */
+export function recordedFailure(
+  { order, instance }: Incarnation,
+  { cause, text, trace }: FaultDescription,
+  sliceFuel: number,
+): RecordedFailure | undefined {
+  if (instance.recording === undefined) return undefined;
+  const { name, generation, sha256, metered, imports } = order;
+  return {
+    ...{ name, generation, sha256, metered, imports, cause, text, trace },
+    canonicalNans: false,
+    fuel: instance.remaining(),
+    sliceFuel,
+    memoryBytes: instance.memory.size,
+    events: instance.recording.events(),
+  };
 }

@@ -1,6 +1,7 @@
 /** One instance of a module: its exports behind checked, metered entries. It knows nothing of messages waiting or of time. */
 import { ABI_VERSION, ABORT_RECORD, HEADER } from "../abi.ts";
 import { Refusal } from "../errors.ts";
+import { findOperation } from "../interfaces.ts";
 import { LIMITS } from "../limits.ts";
 import type { MessageHeader } from "../memory.ts";
 import { GuestMemory, guestLength, guestPointer } from "../memory.ts";
@@ -232,7 +233,13 @@ export class ModuleInstance {
 }
 
 /** The counter is an i32; more is granted by the slice. */
-export const MAXIMUM_COUNTER = 1_000_000_000;
+const MAXIMUM_COUNTER = 1_000_000_000;
+
+/** Direct: nothing that it imports can block, and an activation fits into one slice. */
+export function isDirect(order: ModuleOrder, sliceFuel: number): boolean {
+  if (order.fuel > Math.min(sliceFuel, MAXIMUM_COUNTER)) return false;
+  return order.imports.every((item) => findOperation(item.interface, item.operation)?.blocking === false);
+}
 
 function globalAt({ exports }: WasmInstance, at: number): WasmGlobal {
   // SAFETY: the rewriter exports as many of them as it says.

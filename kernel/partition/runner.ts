@@ -1,21 +1,16 @@
 /** Runs handlers: instantiation, activation, suspension, completion and fault of one module at a time. */
-import { FIRST_MODULE_ERROR, HANDLES_SLOT, KERNEL_PORT, KIND, NOTICE, RESULT, resultName } from "../abi.ts";
-import { encodeCbor } from "../cbor/index.ts";
-import { findOperation } from "../interfaces.ts";
-import type { Capability } from "../ipc/capability.ts";
+import { KERNEL_PORT, KIND, NOTICE, RESULT } from "../abi.ts";
 import type { Message } from "../ipc/mailbox.ts";
 import { LIMITS } from "../limits.ts";
-import type { MessageHeader } from "../memory.ts";
-import { guestLength, guestPointer } from "../memory.ts";
 import type { CellState, Incarnation, ModuleCell, Wait } from "./cell.ts";
 import { dismiss } from "./cell.ts";
+import { answerCaller, deliverNext, traceBegin } from "./delivery.ts";
 import { MAXIMUM_LENGTH, packInput } from "../wasm/turn.ts";
 import type { FaultDescription } from "./fault.ts";
-import { describeFault, GuestStopped, isSuspension } from "./fault.ts";
+import { describeFault, GuestStopped, isSuspension, recordedFailure } from "./fault.ts";
 import { buildImports } from "./imports.ts";
-import type { HandlerResult } from "./instance.ts";
-import type { Suspend } from "./link.ts";
-import { decodeResult, MAXIMUM_COUNTER, ModuleInstance } from "./instance.ts";
+import type { LinkContext, Suspend } from "./link.ts";
+import { isDirect, ModuleInstance } from "./instance.ts";
 import type { Gates } from "./gates.ts";
 import type { PostOffice } from "./post.ts";
 import type { FaultCause, ModuleOrder, Report, SlotLink } from "./protocol.ts";
@@ -41,20 +36,11 @@ export interface Environment {
   readonly link: (cell: ModuleCell, slots: readonly SlotLink[]) => void;
   /** Forgets a cell whose module has gone elsewhere. */
   readonly remove: (cell: ModuleCell) => void;
-  readonly request: (
-    cell: ModuleCell,
-    binding: number,
-    operation: string,
-    numbers: readonly number[],
-    bytes: readonly Uint8Array[],
-    capacity: number,
-    complete: (result: number, bytes: Uint8Array) => void,
-  ) => () => void;
+  readonly request: (cell: ModuleCell, ...parameters: Parameters<LinkContext["request"]>) => () => void;
 }
 
 /** A turn has at most so many messages after its first, so that orders, channels and timers are looked at in time. */
 const MAXIMUM_FOLLOWERS = 31;
-const NO_HANDLES: readonly number[] = Object.freeze([]);
 const NOTHING = new Uint8Array(0);
 
 export class Runner {
@@ -119,7 +105,7 @@ export class Runner {
     };
     const { post, gates, timers, now, report, ready } = this.#environment;
     // A copy of its memory is no step of its code: it is the period's fuel that pays for it.
-    const recording = order.record ? new Recording(order.imports, (bytes) => charge(cell, bytes >>> 3)) : undefined;
+    const recording = order.record ? new Recording(order.imports, (bytes) => cell.charge(bytes >>> 3)) : undefined;
     const imports = buildImports({
       incarnation,
       isDirect: incarnation.isDirect,
@@ -166,7 +152,7 @@ export class Runner {
     } finally {
       incarnation.synchronous = false;
       this.#environment.askPatience(false);
-      charge(cell, instance.takeSpent());
+      cell.charge(instance.takeSpent());
     }
   }
 
@@ -205,18 +191,10 @@ export class Runner {
 
   /** True where the module has used up its period's fuel: it is set aside until the next period. */
   throttle(cell: ModuleCell): boolean {
-    const now = this.#environment.coarseNow();
-    const { periodMs, fuelPerPeriod } = cell.order;
-    if (now - cell.periodStart >= periodMs) {
-      const periods = Math.floor((now - cell.periodStart) / periodMs);
-      cell.periodStart += periods * periodMs;
-      // What was used beyond a period's fuel, at a start or by a last slice, is a debt of the next ones.
-      cell.periodFuel = Math.max(0, cell.periodFuel - periods * fuelPerPeriod);
-    }
-    if (cell.periodFuel < fuelPerPeriod) return false;
+    if (!cell.isSpent(this.#environment.coarseNow())) return false;
     if (cell.throttled) return true;
     cell.throttled = true;
-    this.#environment.timers.at(cell.periodStart + periodMs, () => {
+    this.#environment.timers.at(cell.periodStart + cell.order.periodMs, () => {
       cell.throttled = false;
       this.#environment.ready(cell);
     });
@@ -281,48 +259,24 @@ export class Runner {
     const instance = cell.incarnation?.instance;
     const description = describeFault(error, instance);
     this.reportFailure(cell, description);
-    const { cause, text, trace } = description;
     const { port } = cell.activation;
     const input = cell.isActive ? { port, payload: instance?.lastInput(LIMITS.faultInputBytes) ?? NOTHING } : undefined;
     if (cell.incarnation !== undefined && cell.isActive) this.#account(cell, cell.incarnation);
     if (cell.swap?.phase === "probation") {
-      this.onRevert(cell, cause, text);
+      this.onRevert(cell, description.cause, description.text);
       return;
     }
-    const { justRestored, fuelUsed: fuel, generation } = cell;
+    const { id: module, justRestored, fuelUsed: fuel, generation } = cell;
     this.stop(cell, "dead");
-    this.#environment.report({
-      type: "fault",
-      module: cell.id,
-      generation,
-      cause,
-      text,
-      trace,
-      input,
-      fuel,
-      justRestored,
-    });
+    this.#environment.report({ type: "fault", module, generation, ...description, input, fuel, justRestored });
     // A swap that waited for this handler to end can go on with the last good state.
     this.onIdle(cell);
   }
 
   /** Hands on what led to a failure, where it has been recorded. */
-  reportFailure({ id, incarnation }: ModuleCell, { cause, text, trace }: FaultDescription): void {
-    const { order, instance } = incarnation ?? {};
-    if (order === undefined || instance?.recording === undefined) return;
-    const { name, generation, sha256, metered, imports } = order;
-    this.#environment.report({
-      type: "failure",
-      module: id,
-      failure: {
-        ...{ name, generation, sha256, metered, imports, cause, text, trace },
-        canonicalNans: false,
-        fuel: instance.remaining(),
-        sliceFuel: this.#environment.sliceFuel,
-        memoryBytes: instance.memory.size,
-        events: instance.recording.events(),
-      },
-    });
+  reportFailure({ id, incarnation }: ModuleCell, description: FaultDescription): void {
+    const failure = incarnation && recordedFailure(incarnation, description, this.#environment.sliceFuel);
+    if (failure !== undefined) this.#environment.report({ type: "failure", module: id, failure });
   }
 
   #start(cell: ModuleCell): void {
@@ -356,16 +310,15 @@ export class Runner {
   /** Delivers the next input and makes an activation of it. @returns its payload's length, or -1 where there is none. */
   #begin(cell: ModuleCell, incarnation: Incarnation): number {
     const { activation, order } = cell;
-    const notice = cell.notices.shift();
-    const length =
-      notice === undefined ? this.#deliverNext(cell, incarnation) : this.#deliverNotice(incarnation, notice);
+    const { post } = this.#environment;
+    const length = deliverNext(incarnation, post, this.onInput);
     if (length < 0) return -1;
     activation.startedAt = this.#environment.coarseNow();
     activation.granted = Math.min(order.fuel, this.#environment.sliceFuel);
     activation.fuelLeft = order.fuel - activation.granted;
     cell.activations++;
     cell.state = "running";
-    if (this.#environment.post.trace !== undefined) this.#traceBegin(cell);
+    if (post.trace !== undefined) traceBegin(cell, post.trace);
     return length;
   }
 
@@ -403,61 +356,9 @@ export class Runner {
     const { mailbox, ticks, notices, swap, sinceCheckpoint } = cell;
     if (mailbox.length === 0 && ticks.size === 0) return false;
     if (notices.length > 0 || swap !== undefined || this.followers >= MAXIMUM_FOLLOWERS) return false;
-    if (this.#isDue(cell, sinceCheckpoint + 1)) return false;
+    if (cell.isDue(sinceCheckpoint + 1, this.#environment.coarseNow())) return false;
     if ((cell.fuelUsed - this.#fuelBefore) * 4 > this.#environment.sliceFuel) return false;
     return !this.#environment.isOutranked(cell) && !this.throttle(cell);
-  }
-
-  #deliverNotice({ cell, instance }: Incarnation, payload: Uint8Array): number {
-    instance.deliver(kernelHeader(KIND.notice, payload.length), payload, NO_HANDLES);
-    Object.assign(cell.activation, { kind: KIND.notice, port: KERNEL_PORT, correlation: 0, senderModule: 0 });
-    return payload.length;
-  }
-
-  /** @returns the payload's length, or -1 where there is nothing to run. */
-  #deliverNext(cell: ModuleCell, incarnation: Incarnation): number {
-    if (cell.ticks.size > 0) return deliverTick(cell, incarnation);
-    const message = cell.mailbox.take();
-    if (message === undefined) return -1;
-    if (message.length > incarnation.instance.payloadRoom) {
-      this.#turnAway(cell, message);
-      return -1;
-    }
-    if (cell.swap !== undefined) this.onInput(cell, message);
-    return this.#deliverMessage(cell, incarnation, message);
-  }
-
-  /** A message that was accepted for an older version with a larger inbox. */
-  #turnAway(cell: ModuleCell, message: Message): void {
-    if (message.kind === KIND.call) {
-      this.#environment.post.answer(message.senderPartition, message.correlation, RESULT["too-large"], NOTHING);
-    }
-    cell.mailbox.addLost(message.port, 1);
-    cell.mailbox.recycle(message);
-  }
-
-  /** Of the messages of a route those that wait are the last that were let in, so the one that was taken came before them. */
-  #traceBegin(cell: ModuleCell): void {
-    const { taken, activation } = cell;
-    const number = taken === undefined ? 0 : taken.sent - taken.queued;
-    const what = activation.port * 256 + activation.kind;
-    this.#environment.post.trace?.add(TRACE.begin, cell.id, taken?.id ?? 0, number, what);
-    cell.taken = undefined;
-  }
-
-  #deliverMessage(cell: ModuleCell, { instance }: Incarnation, message: Message): number {
-    const { activation } = cell;
-    activation.kind = message.kind;
-    activation.port = message.port;
-    activation.correlation = message.correlation;
-    activation.senderPartition = message.senderPartition;
-    activation.senderModule = message.senderModule;
-    cell.taken = message.edge;
-    const handles = message.capabilities.length === 0 ? NO_HANDLES : receiveHandles(cell, message.capabilities);
-    instance.deliver(message, message.payload, handles, message.words, cell.mailbox.takeLost(message.port));
-    const { length } = message;
-    cell.mailbox.recycle(message);
-    return length;
   }
 
   #resume(cell: ModuleCell): void {
@@ -524,7 +425,7 @@ export class Runner {
 
   #account(cell: ModuleCell, incarnation: Incarnation): void {
     const remaining = incarnation.instance.remaining();
-    charge(cell, cell.activation.granted - remaining);
+    cell.charge(cell.activation.granted - remaining);
     cell.activation.granted = remaining;
   }
 
@@ -546,45 +447,21 @@ export class Runner {
   /** Answers the caller. @returns false where what the handler returned was its module's fault. */
   #settle(cell: ModuleCell, incarnation: Incarnation, packed: number): boolean {
     const { activation } = cell;
-    this.#environment.post.trace?.add(TRACE.end, cell.id);
-    if (packed < 0 && packed > FIRST_MODULE_ERROR) {
-      const name = resultName(packed);
-      this.fault(cell, new GuestStopped("contract", `the handler returned ${name}, a result that is the kernel's own`));
+    const { post } = this.#environment;
+    post.trace?.add(TRACE.end, cell.id);
+    const failure = answerCaller(incarnation, post, packed);
+    if (failure !== undefined) {
+      this.fault(cell, failure);
       return false;
     }
-    if (activation.kind === KIND.call && !this.#reply(cell, incarnation, decodeResult(packed))) return false;
     // The start notice touches little of a state: the first message shows whether it is any good.
     if (activation.kind !== KIND.notice || activation.port !== KERNEL_PORT) cell.justRestored = false;
     return true;
   }
 
-  /** @returns false where the reply was the module's fault. */
-  #reply(cell: ModuleCell, { instance }: Incarnation, { error, address, length }: HandlerResult): boolean {
-    const { activation } = cell;
-    const { post } = this.#environment;
-    if (error < 0) {
-      post.answer(activation.senderPartition, activation.correlation, error, NOTHING);
-      return true;
-    }
-    const bytes =
-      length > LIMITS.payloadBytes ? undefined : instance.memory.read(guestPointer(address), guestLength(length));
-    if (bytes === undefined) {
-      this.fault(cell, new GuestStopped("contract", `the reply (${length} bytes at ${address}) cannot be read`));
-      return false;
-    }
-    post.answer(activation.senderPartition, activation.correlation, 0, bytes);
-    return true;
-  }
-
-  /** True where a module that has handled so many messages since its last checkpoint is due for the next one. */
-  #isDue({ order: { checkpointMessages, checkpointMs }, savedAt }: ModuleCell, handled: number): boolean {
-    if (checkpointMessages > 0 && handled >= checkpointMessages) return true;
-    return checkpointMs > 0 && handled > 0 && this.#environment.coarseNow() - savedAt >= checkpointMs;
-  }
-
   /** Saves what an idle module has made of the messages since its last checkpoint, where it is time for the next one. */
   checkpoint(cell: ModuleCell): void {
-    if (this.#isDue(cell, cell.sinceCheckpoint)) this.save(cell);
+    if (cell.isDue(cell.sinceCheckpoint, this.#environment.coarseNow())) this.save(cell);
   }
 
   /** Keeps an idle module's state as the last good one, here and in the supervisor. */
@@ -603,38 +480,6 @@ export class Runner {
   }
 }
 
-function charge(cell: ModuleCell, fuel: number): void {
-  cell.fuelUsed += fuel;
-  cell.periodFuel += fuel;
-}
-
 function budgetUsed(fuel: number): GuestStopped {
   return new GuestStopped("budget", `one activation may use ${fuel} fuel`);
-}
-
-/** Direct: nothing that it imports can block, and an activation fits into one slice. */
-export function isDirect(order: ModuleOrder, sliceFuel: number): boolean {
-  if (order.fuel > Math.min(sliceFuel, MAXIMUM_COUNTER)) return false;
-  return order.imports.every((item) => findOperation(item.interface, item.operation)?.blocking === false);
-}
-
-function kernelHeader(kind: number, length: number): MessageHeader {
-  return { kind, length, senderModule: 0, senderGeneration: 0, badge: 0, correlation: 0 };
-}
-
-/** Delivers the expirations of one timer that waits. */
-function deliverTick(cell: ModuleCell, { instance }: Incarnation): number {
-  const [port, expirations] = cell.ticks.entries().next().value ?? [0, 0];
-  cell.ticks.delete(port);
-  const payload = encodeCbor(expirations);
-  instance.deliver(kernelHeader(KIND.event, payload.length), payload, NO_HANDLES);
-  Object.assign(cell.activation, { kind: KIND.event, port, correlation: 0, senderModule: 0 });
-  return payload.length;
-}
-
-/** A sender can fill no receiver: who could drop no handle gets none, and half of all are for what it derives itself. */
-function receiveHandles({ handles, links }: ModuleCell, capabilities: readonly Capability[]): number[] {
-  const most = links.get(HANDLES_SLOT)?.rights.includes("use") === true ? LIMITS.handles / 2 : 0;
-  // Handle 0 says that the capability was closed.
-  return capabilities.map((capability) => (handles.size < most ? handles.add(capability) : undefined) ?? 0);
 }

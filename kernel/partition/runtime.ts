@@ -12,6 +12,7 @@ import { Scheduler } from "../scheduler/scheduler.ts";
 import { dismiss, ModuleCell } from "./cell.ts";
 import { describeFault } from "./fault.ts";
 import { Gates } from "./gates.ts";
+import type { LinkContext } from "./link.ts";
 import { PostOffice } from "./post.ts";
 import type { ModuleOrder, Order, PartitionData, Report, SavedState, SlotLink } from "./protocol.ts";
 import { Runner } from "./runner.ts";
@@ -19,7 +20,8 @@ import { Swapper } from "./swap.ts";
 import { Timers } from "./timers.ts";
 import { Trace } from "./trace.ts";
 
-type HostCompletion = (result: number, bytes: Uint8Array) => void;
+type HostRequest = Parameters<LinkContext["request"]>;
+type HostCompletion = HostRequest[5];
 
 /** Longest sleep: a bound on how late a lost wake-up could ever be noticed. */
 const MAXIMUM_SLEEP_MS = 1000;
@@ -351,14 +353,8 @@ export class PartitionRuntime {
       const description = describeFault(error, cell.incarnation?.instance);
       this.#runner.reportFailure(cell, description);
       cell.state = "dead";
-      this.#report({
-        type: "fault",
-        module: cell.id,
-        generation,
-        ...description,
-        fuel: 0,
-        justRestored: cell.lastState !== undefined,
-      });
+      const justRestored = cell.lastState !== undefined;
+      this.#report({ type: "fault", module: cell.id, generation, ...description, fuel: 0, justRestored });
     } finally {
       this.#control.askPatience(false);
     }
@@ -374,15 +370,7 @@ export class PartitionRuntime {
     }
   }
 
-  #request(
-    cell: ModuleCell,
-    binding: number,
-    operation: string,
-    numbers: readonly number[],
-    bytes: readonly Uint8Array[],
-    capacity: number,
-    complete: HostCompletion,
-  ): () => void {
+  #request(cell: ModuleCell, ...[binding, operation, numbers, bytes, capacity, complete]: HostRequest): () => void {
     const request = ++this.#hostRequest;
     this.#hostRequests.set(request, complete);
     this.#report({ type: "host-request", request, module: cell.id, binding, operation, numbers, bytes, capacity });
