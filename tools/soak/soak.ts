@@ -11,6 +11,8 @@ import type { Kind, Verdict } from "./flat.ts";
 import { judge } from "./flat.ts";
 import type { LoadCounts } from "./load.ts";
 import { Load } from "./load.ts";
+import type { Remark } from "./said.ts";
+import { Said } from "./said.ts";
 
 const HELP = `usage: npm run soak [-- [--minutes N] [--json]]
 
@@ -21,7 +23,7 @@ above that of the second by more than the tolerance of tools/soak/flat.ts, no re
 be committed.
 
   --minutes  how long; at least 1
-  --json     one object: {minutes, broker, product, load, faults, restarts, series, failures}
+  --json     one object: {minutes, broker, product, load, faults, restarts, series, remarks, failures}
 
 Exit codes: 0 all of that held, 1 not, 2 a wrong command line.
 `;
@@ -43,6 +45,8 @@ interface Result {
   readonly restarts: number;
   readonly auditBytes: number;
   readonly series: readonly Verdict[];
+  /** Warnings, refusals and changes of processes, by kind. */
+  readonly remarks: readonly Remark[];
   readonly failures: readonly string[];
 }
 
@@ -82,7 +86,9 @@ async function soak(minutes: number, signal: AbortSignal): Promise<Result> {
   const load = await Load.prepare();
   const counted = { fault: 0, restarted: 0, held: 0, refused: 0, "partition-lost": 0 };
   const losses = new Set<string>();
+  const said = new Said();
   const count = (event: GatewayEvent): void => {
+    said.take(event);
     if (event.type in counted) counted[event.type as keyof typeof counted]++;
     if (event.type === "partition-lost") losses.add(`${event.partition}: ${event.reason}`);
   };
@@ -126,6 +132,7 @@ async function soak(minutes: number, signal: AbortSignal): Promise<Result> {
     restarts,
     auditBytes: audit,
     series,
+    remarks: said.remarks(),
     failures,
   };
 }
@@ -183,7 +190,7 @@ function mistakes(load: LoadCounts, counted: Readonly<Record<string, number>>): 
 }
 
 function text(result: Result): string {
-  const { minutes, broker, product, load, faults, restarts, series, failures } = result;
+  const { minutes, broker, product, load, faults, restarts, series, remarks, failures } = result;
   const figure = (value: number): string => String(Math.round(value)).padStart(10);
   const rows = series.map(
     ({ name, unit, second, last, limit, isFlat }) =>
@@ -195,6 +202,8 @@ function text(result: Result): string {
     "",
     `${"".padEnd(39)}${"2nd fifth".padStart(10)}${"last".padStart(10)}${"limit".padStart(10)}`,
     ...rows,
+    "",
+    ...remarks.map(({ text, firstMs, count }) => `${String(count).padStart(6)} × ${text} (first after ${firstMs} ms)`),
     "",
     failures.length === 0 ? "flat" : failures.map((failure) => `FAILED: ${failure}`).join("\n"),
     "",
