@@ -21,6 +21,8 @@ const MODULES = ["system-monitor", "bme280", "trapper", "spinner", "threshold", 
 const STEADY = ["system-monitor", "bme280"];
 /** Of the steady drivers; each sends several quantities in a period, to two services. */
 const PERIOD_MS = 50;
+/** Of the steady drivers' routes: 17 s of their readings, on a machine whose other work lets no module run for that long. */
+const DEPTH = 1024;
 const CRASH_EVERY_MS = 2000;
 const SWAP_EVERY_MS = 10_000;
 const PUSH_MS = 60_000;
@@ -142,7 +144,7 @@ async function paused(milliseconds: number, signal: AbortSignal): Promise<boolea
 function configuration(brokerUrl: string): object {
   // Failures come far more often than in the field: no module is held for them.
   const restart = { policy: "restart", intensity: 1000, window: "60s", backoff: "10ms", maximum: "100ms" };
-  const readings = (badge: number) => ({ endpoint: { to: ["threshold.readings", "uplink.readings"], badge } });
+  const readings = (badge: number) => ({ endpoint: { to: ["threshold.readings", "uplink.readings"], badge, depth: DEPTH } });
   const file = (path: string) => ({ file: { path, rights: ["read"] } });
   const base = { tick: { timer: {} }, clock: { clock: {} }, log: { log: {} } };
   const driver = (name: string, grants: object) => ({
