@@ -1,11 +1,13 @@
 /** Swaps of one or several modules as one set: all are prepared before any is flipped, and all go back together. */
 import type { AdmittedModule } from "../admission.ts";
 import { Refusal } from "../errors.ts";
-import type { Luggage, ModuleOrder, Order, Report, SavedState, SlotLink } from "../partition/protocol.ts";
+import type { Luggage, ModuleOrder, Order, Report, SavedState } from "../partition/protocol.ts";
 import type { Grant, ModuleSpec } from "../system.ts";
 import type { KernelEvent, ResourceBinding } from "./events.ts";
+import type { Links } from "./links.ts";
 import type { ModuleRecord, ModuleStatus } from "./modules.ts";
 import { moduleOrder } from "./modules.ts";
+import type { Recovery } from "./recovery.ts";
 import { RestartHistory } from "./restart.ts";
 
 export interface SwapRequest {
@@ -61,24 +63,14 @@ interface Member {
 
 /** What the coordinator needs of the kernel. */
 export interface SwapEnvironment {
+  readonly links: Pick<Links, "bind" | "of" | "route" | "release" | "relink" | "trim">;
+  readonly recovery: Pick<Recovery, "restart" | "runs" | "hold">;
   readonly order: (record: ModuleRecord, order: Order, partition?: number) => void;
-  /** Tells a partition of every route to the module, before messages may come by them. */
-  readonly route: (record: ModuleRecord, partition: number) => void;
   /** Puts the module into that partition: messages for it go there, and what has left is told of the last one. */
   readonly place: (record: ModuleRecord, partition: number, generation: number, isLeft: boolean) => void;
   /** Keeps a state as the module's last good one. */
   readonly keep: (record: ModuleRecord, state: SavedState) => void;
-  /** Binds the record's grants where they are not yet, and says where its slots lead. */
-  readonly links: (record: ModuleRecord) => SlotLink[];
-  readonly release: (bindings: readonly number[]) => void;
-  readonly restart: (record: ModuleRecord) => void;
-  /** A version of it serves. */
-  readonly runs: (record: ModuleRecord) => void;
-  readonly hold: (record: ModuleRecord, reason: string) => void;
   readonly emit: (event: KernelEvent) => void;
-  readonly relink: (records: readonly ModuleRecord[]) => void;
-  /** Revokes the record's edges to what it is no longer granted. */
-  readonly trim: (record: ModuleRecord) => void;
 }
 
 /**
@@ -108,11 +100,15 @@ interface SwapSet {
 
 export class SwapCoordinator {
   readonly #environment: SwapEnvironment;
+  readonly #links: SwapEnvironment["links"];
+  readonly #recovery: SwapEnvironment["recovery"];
   #set: SwapSet | undefined = undefined;
   #cancelProbation: () => void = () => undefined;
 
   constructor(environment: SwapEnvironment) {
     this.#environment = environment;
+    this.#links = environment.links;
+    this.#recovery = environment.recovery;
   }
 
   get isSettling(): boolean {
@@ -220,7 +216,7 @@ export class SwapCoordinator {
     const member = this.#set?.members.find((candidate) => candidate.record === record);
     for (const { bindings } of member === undefined ? [] : [member.next, member.old]) {
       const binding = bindings.get(slot);
-      if (bindings.delete(slot) && binding !== undefined) this.#environment.release([binding.id]);
+      if (bindings.delete(slot) && binding !== undefined) this.#links.release([binding.id]);
     }
   }
 
@@ -262,7 +258,8 @@ export class SwapCoordinator {
   #prepare({ record, admitted, spec, to }: Candidate, deadlineMs: number): Member {
     const generation = record.nextGeneration();
     const next = record.successor(admitted, spec);
-    const module = moduleOrder(next, this.#environment.links(next), generation);
+    this.#links.bind(next);
+    const module = moduleOrder(next, this.#links.of(next), generation);
     const { partition: from, status: oldStatus } = record;
     this.#environment.order(record, { type: "prepare-swap", module, deadlineMs, role: from === to ? "stay" : "leave" });
     const versions = { next: version(next), old: version(record), oldStatus, generation, module };
@@ -274,7 +271,7 @@ export class SwapCoordinator {
   #arrive(set: SwapSet, member: Member, { state, holdings, heldSince }: Extract<Report, { type: "swap-saved" }>): void {
     if (set.phase !== "preparing") return;
     const { record, to, module, deadlineMs } = member;
-    this.#environment.route(record, to);
+    this.#links.route(record, to);
     const saved = { state, holdings, heldSince };
     this.#environment.order(record, { type: "prepare-swap", module, deadlineMs, role: "arrive", ...saved }, to);
   }
@@ -322,7 +319,7 @@ export class SwapCoordinator {
     this.#end(set);
     set.reject(refusal);
     // A failure that the swap would have healed is healed now.
-    for (const { record } of set.members) if (record.status === "failed") this.#environment.restart(record);
+    for (const { record } of set.members) if (record.status === "failed") this.#recovery.restart(record);
   }
 
   #flipped(set: SwapSet, member: Member, pauseMs: number, held: number): void {
@@ -335,10 +332,10 @@ export class SwapCoordinator {
     set.held += held;
     this.#putInForce(member, member.next);
     member.record.generation = member.generation;
-    this.#environment.runs(member.record);
+    this.#recovery.runs(member.record);
     if (set.waiting.size > 0 || set.phase !== "flipping") return;
     set.phase = "probation";
-    this.#environment.relink(set.members.map(({ record }) => record));
+    this.#links.relink(set.members.map(({ record }) => record));
     const modules = set.members.map(({ record }) => record.spec.name);
     this.#environment.emit({ type: "swapped", modules, pauseMs: set.pauseMs, held: set.held });
     set.resolve({ pauseMs: set.pauseMs, held: set.held });
@@ -354,7 +351,7 @@ export class SwapCoordinator {
       if (latest !== undefined) this.#environment.keep(member, latest);
       this.#releaseAllBut(old, next);
       // A target that the new version is not granted any more is lost to whoever got it from the old one, too.
-      this.#environment.trim(member);
+      this.#links.trim(member);
     }
     this.#environment.emit({ type: "committed", modules: set.members.map(({ record: { spec } }) => spec.name) });
     this.#end(set);
@@ -368,8 +365,8 @@ export class SwapCoordinator {
     // Unless it has been restarted since: that instance has a later one.
     record.generation = Math.max(record.generation, member.generation);
     this.#environment.emit({ type: "swap-reverted", module: record.spec.name, cause, text, replayed });
-    if (!isAlive && member.oldStatus === "held") this.#environment.hold(record, "it was held before the swap");
-    else if (!isAlive) this.#environment.restart(record);
+    if (!isAlive && member.oldStatus === "held") this.#recovery.hold(record, "it was held before the swap");
+    else if (!isAlive) this.#recovery.restart(record);
     this.#putBack(set, member, failure(member, cause, text));
   }
 
@@ -381,7 +378,7 @@ export class SwapCoordinator {
     set.waiting.delete(member.record.id);
     if (set.waiting.size > 0) return;
     for (const { next, old } of set.members) this.#releaseAllBut(next, old);
-    for (const { record } of set.members) this.#environment.trim(record);
+    for (const { record } of set.members) this.#links.trim(record);
     this.#end(set);
   }
 
@@ -401,7 +398,7 @@ export class SwapCoordinator {
 
   #end(set: SwapSet): void {
     this.#set = undefined;
-    this.#environment.relink(set.members.map(({ record }) => record));
+    this.#links.relink(set.members.map(({ record }) => record));
     for (const tell of set.onEnded) tell();
   }
 
@@ -416,7 +413,7 @@ export class SwapCoordinator {
   /** Lets go of what only one of the two versions was bound to. */
   #releaseAllBut(dropped: Version, kept: Version): void {
     const keep = new Set(kept.bindings.values());
-    this.#environment.release([...dropped.bindings.values()].filter((item) => !keep.has(item)).map(({ id }) => id));
+    this.#links.release([...dropped.bindings.values()].filter((item) => !keep.has(item)).map(({ id }) => id));
   }
 }
 

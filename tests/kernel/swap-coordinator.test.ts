@@ -34,17 +34,11 @@ async function bench(): Promise<Bench> {
     order: (to, order) => {
       orders.push({ module: to.spec.name, order });
     },
-    links: () => [],
-    route: nothing,
+    links: { bind: nothing, of: () => [], route: nothing, release: nothing, relink: nothing, trim: nothing },
+    recovery: { restart: nothing, runs: nothing, hold: nothing },
     place: nothing,
     keep: nothing,
-    release: nothing,
-    restart: nothing,
-    runs: nothing,
-    hold: nothing,
     emit: nothing,
-    relink: nothing,
-    trim: nothing,
   };
   const swaps = new SwapCoordinator(environment);
   const members = [await record(1, "first"), await record(2, "second")] as const;

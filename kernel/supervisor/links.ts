@@ -1,0 +1,154 @@
+/** Where the slots of modules lead: the bindings, edges and routes that carry out grants, and who is told of them. */
+import { Refusal } from "../errors.ts";
+import { interfaceDefinition } from "../interfaces.ts";
+import { LIMITS } from "../limits.ts";
+import type { SlotLink } from "../partition/protocol.ts";
+import type { Grant } from "../system.ts";
+import type { KernelHost, ResourceBinding } from "./events.ts";
+import type { ModuleRecord } from "./modules.ts";
+import { Counter, edgeKeys, resourceBindings, slotLinks, targets } from "./modules.ts";
+import type { Partitions } from "./partitions.ts";
+import { callLevels, routeGuards } from "./policy.ts";
+
+export class Links {
+  readonly #modules: ReadonlyMap<string, ModuleRecord>;
+  readonly #partitions: Partitions;
+  readonly #host: KernelHost;
+  readonly #byBinding = new Map<number, ResourceBinding>();
+  readonly #edges = new Counter(LIMITS.edges - 1);
+  readonly #bindings = new Counter();
+  /** Names of modules whose links are to be told anew. */
+  readonly #changed = new Set<string>();
+
+  constructor(modules: ReadonlyMap<string, ModuleRecord>, partitions: Partitions, host: KernelHost) {
+    this.#modules = modules;
+    this.#partitions = partitions;
+    this.#host = host;
+  }
+
+  /** Binds the record's grants of resources where they are not yet. */
+  bind(record: ModuleRecord): void {
+    const made = resourceBindings(record, this.#bindings);
+    for (const binding of made) this.#byBinding.set(binding.id, binding);
+    if (made.length > 0) this.#host.bind(made);
+  }
+
+  binding(id: number): ResourceBinding | undefined {
+    return this.#byBinding.get(id);
+  }
+
+  /** Binds a slot anew. @throws Refusal E_UNKNOWN for a slot that does not exist, E_CAP where the interface is another. */
+  grant(record: ModuleRecord, grant: Grant): void {
+    const { name } = record.spec;
+    const slot = record.admitted.manifest.slots.get(grant.slot);
+    if (slot === undefined) throw new Refusal("E_UNKNOWN", `${name} has no slot ${grant.slot}`);
+    if (slot.interface !== grant.interface) {
+      const interfaces = { expected: slot.interface, found: grant.interface };
+      throw new Refusal("E_CAP", `${name}.${grant.slot} has another interface`, interfaces);
+    }
+    // What was derived from the old grant may be wider than the new one.
+    this.#take(record, grant.slot);
+    record.revoked.delete(grant.slot);
+    record.grants.set(grant.slot, grant);
+    this.bind(record);
+    this.relink([record]);
+  }
+
+  /** Takes a slot's rights away, and with them every handle that was derived from it. */
+  revoke(record: ModuleRecord, slot: string): void {
+    record.revoked.add(slot);
+    this.#take(record, slot);
+    this.relink([record]);
+  }
+
+  /** Revokes the record's edges to what it is no longer granted. */
+  trim(record: ModuleRecord): void {
+    const granted = new Set([...record.grants.values()].flatMap(edgeKeys));
+    this.#revokeEdges(record, (key) => !granted.has(key));
+  }
+
+  /** Ends bindings; those that have ended already are passed over. */
+  release(ids: readonly number[]): void {
+    const known = ids.filter((id) => this.#byBinding.delete(id));
+    if (known.length > 0) this.#host.unbind(known);
+  }
+
+  /** Where the slots lead. What their routes ask for is known in every partition before a message can go by them. */
+  of(record: ModuleRecord): SlotLink[] {
+    const slots = slotLinks(record, this.#modules, this.#edges);
+    const guards = routeGuards(record, slots, this.#modules);
+    if (guards.length > 0) this.#partitions.broadcast({ type: "policy", levels: [], guards });
+    return slots;
+  }
+
+  /** What these modules' slots lead to, and what leads to them, has changed: told once for many, before the next order. */
+  relink(changed: Iterable<ModuleRecord>): void {
+    if (this.#changed.size === 0) queueMicrotask(this.tell);
+    for (const record of changed) this.#changed.add(record.spec.name);
+  }
+
+  /** Tells modules where their endpoints lead now, and every receiver which routes come to it. */
+  readonly tell = (): void => {
+    const names = new Set(this.#changed);
+    this.#changed.clear();
+    if (names.size === 0) return;
+    this.#tellLevels();
+    for (const record of this.#modules.values()) {
+      if (!names.has(record.spec.name) && !targets(record).some((name) => names.has(name))) continue;
+      const slots = this.of(record);
+      this.#partitions.order(record.partition, { type: "link", module: record.id, slots });
+      for (const { edges } of slots) {
+        for (const { edge, partition, depth, overflow } of edges) {
+          if (partition !== record.partition)
+            this.#partitions.order(partition, { type: "route", edge, depth, overflow });
+        }
+      }
+    }
+  };
+
+  /** Tells a partition of every route to a module, before messages may come by them. */
+  route(record: ModuleRecord, partition: number): void {
+    for (const from of this.#modules.values()) {
+      const edges = this.of(from).flatMap((slot) => slot.edges.filter(({ module }) => module === record.id));
+      for (const { edge, depth, overflow } of edges)
+        this.#partitions.order(partition, { type: "route", edge, depth, overflow });
+    }
+  }
+
+  #tellLevels(): void {
+    const changed = [...callLevels(this.#modules)].flatMap(([name, level]) => {
+      const record = this.#modules.get(name);
+      if (record === undefined || record.level === level) return [];
+      record.level = level;
+      return [[record.id, level] as const];
+    });
+    if (changed.length > 0) this.#partitions.broadcast({ type: "policy", levels: changed, guards: [] });
+  }
+
+  /** A slot that is granted anew gets a new binding and new edges, so what was derived before stays revoked. */
+  #take(record: ModuleRecord, slot: string): void {
+    const binding = record.bindings.get(slot);
+    record.bindings.delete(slot);
+    if (binding !== undefined) this.release([binding.id]);
+    this.#revokeEdges(record, (key) => key.startsWith(`${slot}>`));
+  }
+
+  #revokeEdges(record: ModuleRecord, isGone: (key: string) => boolean): void {
+    for (const [key, edge] of record.edges) {
+      if (!isGone(key)) continue;
+      this.#partitions.revocations.store(edge, 1);
+      record.edges.delete(key);
+    }
+    this.#partitions.broadcast({ type: "revoked" });
+  }
+
+  /** The module that an event of a bound resource is for, where it may have events and the binding is in force. */
+  listener(id: number): { record: ModuleRecord; slot: string } | undefined {
+    const bound = this.#byBinding.get(id);
+    const record = bound === undefined ? undefined : this.#modules.get(bound.module);
+    // Of two bindings of a slot that is being swapped, the one in force speaks.
+    if (bound === undefined || record?.bindings.get(bound.slot) !== bound) return undefined;
+    const right = interfaceDefinition(bound.interface).event?.right ?? "";
+    return bound.rights.includes(right) ? { record, slot: bound.slot } : undefined;
+  }
+}

@@ -1,0 +1,136 @@
+/** What becomes of a module that fails: it is restarted or held, and those who asked for news of it are told. */
+import { KERNEL_PORT, NOTICE } from "../abi.ts";
+import { encodeCbor } from "../cbor/index.ts";
+import type { Order, Report, SavedState } from "../partition/protocol.ts";
+import type { Delays } from "./delays.ts";
+import type { KernelEvent } from "./events.ts";
+import type { ModuleRecord } from "./modules.ts";
+import type { Partitions } from "./partitions.ts";
+
+export interface RecoveryEnvironment {
+  readonly modules: ReadonlyMap<string, ModuleRecord>;
+  readonly partitions: Partitions;
+  readonly delays: Delays;
+  readonly order: (record: ModuleRecord, order: Order) => void;
+  /** A swap decides what becomes of it. */
+  readonly isChanging: (record: ModuleRecord) => boolean;
+  readonly emit: (event: KernelEvent) => void;
+  /** See `KernelOptions`. */
+  readonly onState: ((module: string, state: SavedState | undefined) => void) | undefined;
+}
+
+export class Recovery {
+  readonly #environment: RecoveryEnvironment;
+
+  constructor(environment: RecoveryEnvironment) {
+    this.#environment = environment;
+  }
+
+  loaded(record: ModuleRecord, { generation, restored }: Extract<Report, { type: "loaded" }>): void {
+    if (generation !== record.generation || record.status === "held") return;
+    this.#environment.emit({ type: "loaded", module: record.spec.name, generation, restored });
+    this.runs(record);
+  }
+
+  /** It serves: whoever missed it is told. */
+  runs(record: ModuleRecord): void {
+    const { generation, failedCause: cause } = record;
+    record.status = "running";
+    if (record.isMissed) this.#tellPeers(record, NOTICE.peerBack);
+    record.isMissed = false;
+    if (record.failedAt === 0) return;
+    const milliseconds = performance.now() - record.failedAt;
+    record.failedAt = 0;
+    this.#environment.emit({ type: "restarted", module: record.spec.name, generation, cause, milliseconds });
+  }
+
+  failed(record: ModuleRecord, report: Extract<Report, { type: "fault" }>): void {
+    const { generation, cause, text, trace, input } = report;
+    if (generation !== record.generation) return;
+    record.status = "failed";
+    record.failedAt = performance.now();
+    record.failedCause = cause;
+    this.#environment.emit({ type: "fault", module: record.spec.name, generation, cause, text, trace, input });
+    this.miss(record);
+    const verdict = record.history.failed(record.failedAt);
+    // The swap's end decides: the new version takes over, or the old one is restarted.
+    if (this.#environment.isChanging(record)) return;
+    // A crash right after a restore says that the state is poisoned: it is dropped once, then the module is held.
+    if (report.justRestored && record.failedAt - record.droppedAt < record.spec.restart.windowMs) {
+      this.hold(record, "it failed again right after its state had been dropped");
+      return;
+    }
+    if (verdict.action === "hold") {
+      this.hold(record, `it failed too often; the last time: ${text}`);
+      return;
+    }
+    this.#environment.delays.after(verdict.delayMs, () => {
+      // Meanwhile an order, a swap or the loss of its partition may have dealt with it.
+      const isWaiting = record.status === "failed" && record.generation === generation;
+      if (!isWaiting || this.#environment.isChanging(record)) return;
+      if (record.spec.restart.policy !== "restart-partition") {
+        this.restart(record, report.justRestored);
+        return;
+      }
+      if (report.justRestored) this.#dropState(record);
+      this.#environment.partitions.kill(
+        record.partition,
+        `${record.spec.name} failed: its policy is restart-partition`,
+      );
+    });
+  }
+
+  restart(record: ModuleRecord, dropState = false): void {
+    record.generation = record.nextGeneration();
+    record.restarts++;
+    record.status = "loading";
+    if (dropState) this.#dropState(record);
+    const { generation } = record;
+    this.#environment.order(record, { type: "restart", module: record.id, generation, dropState });
+  }
+
+  hold(record: ModuleRecord, reason: string): void {
+    record.status = "held";
+    record.failedAt = 0;
+    this.miss(record);
+    this.#environment.order(record, { type: "hold", module: record.id });
+    this.#environment.partitions.broadcast({ type: "module-dead", module: record.id });
+    this.#environment.emit({ type: "held", module: record.spec.name, reason });
+    if (record.spec.restart.policy === "safe-state") this.#sendFinal(record);
+  }
+
+  /** Its peers are told once that it is gone, until it runs again. */
+  miss(record: ModuleRecord): void {
+    if (!record.isMissed) this.#tellPeers(record, NOTICE.peerLost);
+    record.isMissed = true;
+  }
+
+  #dropState(record: ModuleRecord): void {
+    record.dropState();
+    this.#environment.onState?.(record.spec.name, undefined);
+  }
+
+  /** The last message of a module that is held, in its name but from the kernel. */
+  #sendFinal({ spec: { name, restart } }: ModuleRecord): void {
+    if (restart.final === undefined) return;
+    const { to, payload } = restart.final;
+    const target = this.#environment.modules.get(to.module);
+    const port = target?.admitted.manifest.ports.findIndex((candidate) => candidate.name === to.port) ?? -1;
+    const isSent = target !== undefined && target.status !== "held" && port >= 0;
+    if (isSent) this.#environment.order(target, { type: "tell", module: target.id, port, payload });
+    this.#environment.emit({ type: "final-message", module: name, to: `${to.module}.${to.port}`, isSent });
+  }
+
+  /** Tells those who asked, by `notify` in their grant, that the module behind a slot or handle is gone or there again. */
+  #tellPeers({ id, spec: { name } }: ModuleRecord, notice: number): void {
+    this.#environment.partitions.broadcast({ type: "peer", module: id, notice });
+    for (const peer of this.#environment.modules.values()) {
+      for (const grant of peer.grants.values()) {
+        if (grant.interface !== "endpoint" || grant.notify !== true || peer.revoked.has(grant.slot)) continue;
+        if (!grant.to.some(({ module }) => module === name)) continue;
+        const payload = encodeCbor([notice, grant.slot]);
+        this.#environment.order(peer, { type: "tell", module: peer.id, port: KERNEL_PORT, payload });
+      }
+    }
+  }
+}
