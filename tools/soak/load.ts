@@ -144,7 +144,9 @@ async function paused(milliseconds: number, signal: AbortSignal): Promise<boolea
 function configuration(brokerUrl: string): object {
   // Failures come far more often than in the field: no module is held for them.
   const restart = { policy: "restart", intensity: 1000, window: "60s", backoff: "10ms", maximum: "100ms" };
-  const readings = (badge: number) => ({ endpoint: { to: ["threshold.readings", "uplink.readings"], badge, depth: DEPTH } });
+  const readings = (badge: number) => ({
+    endpoint: { to: ["threshold.readings", "uplink.readings"], badge, depth: DEPTH },
+  });
   const file = (path: string) => ({ file: { path, rights: ["read"] } });
   const base = { tick: { timer: {} }, clock: { clock: {} }, log: { log: {} } };
   const driver = (name: string, grants: object) => ({
