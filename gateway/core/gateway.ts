@@ -34,7 +34,7 @@ export interface GatewayOptions {
   readonly onEvent: (event: GatewayEvent) => void;
   /** Shorter times for the update agent: the demo and the tests. */
   readonly updateTimes?: Readonly<Record<string, number>>;
-  /** Of host processes, as `HostProcessOptions.patience`. */
+  /** Times as long before a host process or a partition is taken for dead: 1 where absent, more on an emulated machine. */
   readonly patience?: number;
 }
 
@@ -105,6 +105,7 @@ export class Gateway {
       host: this.#hosts,
       onEvent: this.#emit,
       spare: configuration.limits.spare,
+      patience: options.patience ?? 1,
       onFailure: (failure) => {
         this.#trust.keepFailure(failure);
       },

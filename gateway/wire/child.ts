@@ -55,7 +55,7 @@ export interface HostPermissions {
 
 export interface HostProcessOptions {
   readonly name: string;
-  /** Times as long before the process is taken for dead: 1 where absent, more on an emulated machine. */
+  /** Times as long before the process is taken for dead, or made to stop: 1 where absent, more on an emulated machine. */
   readonly patience?: number;
   /** Absolute path of the entry script. */
   readonly entry: string;
@@ -298,9 +298,10 @@ export class HostProcess {
       });
     };
     this.#send({ kind: "stop" });
-    if (await within(STOP_MILLISECONDS)) return;
+    const { patience = 1 } = this.#options;
+    if (await within(patience * STOP_MILLISECONDS)) return;
     child.kill("SIGTERM");
-    if (await within(KILL_MILLISECONDS)) return;
+    if (await within(patience * KILL_MILLISECONDS)) return;
     child.kill("SIGKILL");
     await gone;
   }

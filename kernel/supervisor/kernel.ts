@@ -29,6 +29,8 @@ export interface KernelOptions {
   readonly sliceFuel?: number;
   /** A partition that is awake and silent for so long is stuck, also where it can't be asked for its processor time. */
   readonly stuckMs?: number;
+  /** Times as long before a thread counts as stuck or an answer as late: 1 by default, more where code is emulated. */
+  readonly patience?: number;
   /** Keeps a thread ready for a partition that is lost: 7.5 MiB for some 50 ms. Default: none. */
   readonly spare?: boolean;
 }

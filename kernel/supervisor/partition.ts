@@ -14,6 +14,8 @@ export interface PartitionBirth {
   readonly life: number;
   readonly spec: PartitionSpec;
   readonly sliceFuel: number;
+  /** Times as long, in processor time too, before its thread counts as stuck. */
+  readonly patience: number;
   readonly revocations: SharedBuffer;
   /** The failures of its predecessors. */
   readonly history?: RestartHistory | undefined;
@@ -83,6 +85,7 @@ export class PartitionHandle {
   readonly #callbacks: PartitionCallbacks;
   readonly #up: Promise<void>;
   readonly #born = performance.now();
+  readonly #patience: number;
   readonly #heartbeat = new Heartbeat();
   #isUp = false;
   #isAsked = false;
@@ -94,6 +97,7 @@ export class PartitionHandle {
     this.index = index;
     this.life = life;
     this.spec = spec;
+    this.#patience = birth.patience;
     this.#callbacks = callbacks;
     const { worker, port, control } = spare?.heapMiB === spec.heapMiB ? spare : new PartitionThread(spec.heapMiB);
     this.#worker = worker;
@@ -144,12 +148,14 @@ export class PartitionHandle {
   watch(now: number, lateMs: number, stuckMs: number): void {
     if (this.#ended) return;
     if (!this.#isUp) {
-      if (now - this.#born > START_MS) this.#callbacks.onStuck(`it has not started within ${START_MS} ms`);
+      const limit = START_MS * this.#patience;
+      if (now - this.#born > limit) this.#callbacks.onStuck(`it has not started within ${limit} ms`);
       return;
     }
     const pulse = this.control.pulse();
     const silence = this.#heartbeat.look(now, lateMs, pulse);
-    if (silence >= stuckMs) this.#callbacks.onStuck(`no sign of life for ${stuckMs} ms`);
+    if (silence >= stuckMs * this.#patience)
+      this.#callbacks.onStuck(`no sign of life for ${stuckMs * this.#patience} ms`);
     else if (silence > 0 && !this.#isAsked && !this.control.hasPatience) void this.#ask(pulse);
   }
 
@@ -159,7 +165,7 @@ export class PartitionHandle {
     try {
       const { user, system } = await this.#worker.cpuUsage();
       const isStuck = this.control.pulse() === pulse && !this.control.hasPatience;
-      if (isStuck && !this.#ended && this.#heartbeat.used(pulse, (user + system) / 1000)) {
+      if (isStuck && !this.#ended && this.#heartbeat.used(pulse, (user + system) / 1000 / this.#patience)) {
         this.#callbacks.onStuck("it runs without a sign of life");
       }
     } catch {
@@ -174,7 +180,7 @@ export class PartitionHandle {
     this.#port.close();
     let timer: NodeJS.Timeout | undefined;
     const overdue = new Promise<false>((resolve) => {
-      timer = setTimeout(resolve, TERMINATION_MS, false as const);
+      timer = setTimeout(resolve, TERMINATION_MS * this.#patience, false as const);
     });
     const confirmed = await Promise.race([this.#worker.terminate().then(() => true), overdue]);
     clearTimeout(timer);

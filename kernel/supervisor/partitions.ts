@@ -24,6 +24,7 @@ export interface PartitionsEnvironment {
 export interface PartitionsOptions {
   /** See `KernelOptions`. */
   readonly stuckMs?: number | undefined;
+  readonly patience?: number | undefined;
   readonly spare?: boolean | undefined;
 }
 
@@ -170,7 +171,9 @@ export class Partitions {
     const { buffer: revocations } = this.revocations;
     const spare = this.#spare?.heapMiB === spec.heapMiB ? this.#spare : undefined;
     if (spare !== undefined) this.#prepareSpare();
-    const birth = { index, life: this.#lives.next(), spec, sliceFuel: this.#sliceFuel, revocations, history, spare };
+    const { patience = 1 } = this.#options;
+    const life = this.#lives.next();
+    const birth = { index, life, spec, sliceFuel: this.#sliceFuel, patience, revocations, history, spare };
     return new PartitionHandle(birth, {
       onReport: (report) => {
         if (report.type === "statistics") this.#inspections.get(report.request)?.(report);
@@ -234,7 +237,7 @@ export class Partitions {
         this.#inspections.delete(request);
         resolve(answer);
       };
-      const timer = setTimeout(finish, INSPECT_MS);
+      const timer = setTimeout(finish, INSPECT_MS * (this.#options.patience ?? 1));
       this.#inspections.set(request, finish);
       partition.order({ type: "inspect", request, trace });
     });

@@ -15,6 +15,7 @@ import { LOCAL_OPERATIONS } from "../../kernel/partition/local-operations.ts";
 import { PostOffice } from "../../kernel/partition/post.ts";
 import type { PartitionData, SlotLink } from "../../kernel/partition/protocol.ts";
 import { Timers } from "../../kernel/partition/timers.ts";
+import { patiently } from "../support/patience.ts";
 
 const { send: S, call: C, pass: P } = ENDPOINT_RIGHT;
 const MODULES = 4;
@@ -382,22 +383,26 @@ function arrive(model: Model, to: number, handles: readonly number[], held: read
   for (const [index, handle] of handles.entries()) model.add(to, handle, held[index] as Held);
 }
 
-test("real capabilities do what the model says, over thousands of sequences", () => {
-  fc.assert(
-    fc.property(fc.array(fc.oneof(...commands), { minLength: 20, maxLength: 60 }), (sequence) => {
-      const [real, model] = [new Real(), new Model()];
-      // Everybody reaches everybody at first, so that much can be passed on and taken back.
-      for (const [index, slot] of SLOTS.entries()) {
-        for (let from = 0; from < MODULES; from++) {
-          model.grants.set(`${from} ${slot}`, { to: index, rights: S | C | P, isRevoked: false });
-          real.grant(from, index, ALL);
+test(
+  "real capabilities do what the model says, over thousands of sequences",
+  () => {
+    fc.assert(
+      fc.property(fc.array(fc.oneof(...commands), { minLength: 20, maxLength: 60 }), (sequence) => {
+        const [real, model] = [new Real(), new Model()];
+        // Everybody reaches everybody at first, so that much can be passed on and taken back.
+        for (const [index, slot] of SLOTS.entries()) {
+          for (let from = 0; from < MODULES; from++) {
+            model.grants.set(`${from} ${slot}`, { to: index, rights: S | C | P, isRevoked: false });
+            real.grant(from, index, ALL);
+          }
         }
-      }
-      for (const command of sequence) {
-        command(real, model);
-        for (let which = 0; which < MODULES; which++) expect(real.held(which)).toBe(model.handles[which]?.size);
-      }
-    }),
-    { numRuns: 3000 },
-  );
-}, 240_000);
+        for (const command of sequence) {
+          command(real, model);
+          for (let which = 0; which < MODULES; which++) expect(real.held(which)).toBe(model.handles[which]?.size);
+        }
+      }),
+      { numRuns: 3000 },
+    );
+  },
+  patiently(240_000),
+);

@@ -4,6 +4,7 @@ import type { EndpointGrant, OverflowPolicy } from "../../kernel/index.ts";
 import { admit, ECHO, manifestFields, moduleSpec, watModule } from "../support/modules.ts";
 import type { TestKernel } from "../support/kernel.ts";
 import { startKernel } from "../support/kernel.ts";
+import { patiently } from "../support/patience.ts";
 
 let running: TestKernel | undefined;
 afterEach(async () => {
@@ -52,7 +53,7 @@ test("routes are counted wherever they lead, calls through a gate included", asy
     const now = await kernel.inspect();
     expect(now.routes.reduce((sum, { sent, dropped }) => sum + sent + dropped, 0)).toBe(12);
     return now;
-  }, 10_000);
+  }, patiently(10_000));
   expect(inspection.partitions.map(({ name, answers }) => [name, answers])).toEqual([
     ["main", true],
     ["other", true],

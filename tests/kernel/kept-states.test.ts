@@ -15,6 +15,7 @@ import {
   REPORT_SLOT,
   reportsOf,
 } from "../support/probe.ts";
+import { patiently } from "../support/patience.ts";
 
 let running: TestKernel;
 afterEach(async () => {
@@ -89,7 +90,7 @@ test("each checkpoint is told", async () => {
 
 test("a checkpoint by time comes when messages have come, and not again without", async () => {
   const told = await start(counter(), undefined, 0, 60);
-  await expect.poll(() => told.at(-1)?.state?.bytes[0], { timeout: 5000 }).toBe(2);
+  await expect.poll(() => told.at(-1)?.state?.bytes[0], { timeout: patiently(5000) }).toBe(2);
   const before = told.length;
   await new Promise((resolve) => setTimeout(resolve, 300));
   expect(told).toHaveLength(before);
@@ -98,7 +99,7 @@ test("a checkpoint by time comes when messages have come, and not again without"
 
 test("of number and time, whichever comes first makes the checkpoint", async () => {
   const told = await start(counter(), undefined, 1, 86_400_000);
-  await expect.poll(() => told.at(-1)?.state?.bytes[0], { timeout: 5000 }).toBe(2);
+  await expect.poll(() => told.at(-1)?.state?.bytes[0], { timeout: patiently(5000) }).toBe(2);
 });
 
 test("a stop asks for the state that no checkpoint has told yet", async () => {

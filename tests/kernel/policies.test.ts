@@ -18,6 +18,7 @@ import {
   recorder,
   seen,
 } from "../support/probe.ts";
+import { patiently } from "../support/patience.ts";
 
 const CBOR = { maxBytes: 64, maxDepth: 2, maxItems: 8, tags: [], deterministic: true };
 const RULE: RestartRule = { policy: "restart", intensity: 3, windowMs: 60_000, backoffMs: 40, maximumBackoffMs: 1000 };
@@ -234,7 +235,7 @@ describe("links", () => {
 test("a spare thread takes the place of a partition that is lost, and another one is made", async () => {
   running = await startKernel({ partitions: ["main", "other"], spare: true });
   const hasSpare = (wanted: boolean): Promise<boolean> =>
-    vi.waitUntil(() => running.kernel.hasSpare === wanted, { timeout: 20_000, interval: 5 });
+    vi.waitUntil(() => running.kernel.hasSpare === wanted, { timeout: patiently(20_000), interval: 5 });
   await hasSpare(true);
   await loadModule(running, "echo", watModule("", ECHO), { spec: { partition: "other" } });
   running.kernel.freezePartition("other");

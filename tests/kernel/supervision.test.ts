@@ -390,6 +390,18 @@ describe("a partition", () => {
     }
   });
 
+  test("is given as many times as long as the kernel has patience, for an emulated processor", async () => {
+    const patient = await startKernel({ partitions: ["main", "other"], patience: 1000 });
+    try {
+      running = await startKernel({ partitions: ["main", "other"], patience: 1 });
+      for (const { kernel } of [patient, running]) kernel.freezePartition("other");
+      await running.waitFor("partition-lost");
+      expect(patient.events).toEqual([]);
+    } finally {
+      await patient.stop();
+    }
+  });
+
   test("that was replaced does not take an answer for its predecessor as its own", async () => {
     running = await startKernel({ partitions: ["main", "other"], stuckMs: 200 });
     // Answers the first call after 1.5 s with 99; the second partition is replaced meanwhile.

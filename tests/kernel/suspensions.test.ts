@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import type { Sizes } from "../support/suspensions.ts";
+import { patiently } from "../support/patience.ts";
 
 const SCRIPT = fileURLToPath(new URL("../support/suspensions.ts", import.meta.url));
 /** Without guard regions of gigabytes the process's addresses show each stack: about 1,000 kB. */
@@ -13,7 +14,7 @@ const STACK = 1000;
 test.each([
   ["kill", 2000],
   ["wake", 10_000],
-])("%s: %d suspended handlers leave no stacks behind", { timeout: 120_000 }, async (campaign, count) => {
+])("%s: %d suspended handlers leave no stacks behind", { timeout: patiently(120_000) }, async (campaign, count) => {
   const { stdout } = await promisify(execFile)(process.execPath, [...FLAGS, SCRIPT, campaign, `${count}`]);
   const { before, after } = JSON.parse(stdout) as Sizes;
   // Memories of killed instances wait for a collection: 256 kB of addresses each, and less than one for a kill.

@@ -11,6 +11,7 @@ import { SWAP_STEPS } from "../../kernel/partition/swap.ts";
 import { RESULT } from "../../kernel/index.ts";
 import type { SwapFault } from "../support/swap-faults.ts";
 import type { SwapCase, SwapOutcome } from "./swap-faults-process.ts";
+import { patiently } from "../support/patience.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "bulkhead-swap-faults-"));
 afterAll(() => {
@@ -75,7 +76,7 @@ function expectWhole(
 describe.each([
   ["in its partition", ["stay"]],
   ["into another", ["leave", "arrive"]],
-])("a swap %s", { timeout: 600_000 }, (_, roles) => {
+])("a swap %s", { timeout: patiently(600_000) }, (_, roles) => {
   test("survives a trap and a refusal before, in and after each of its steps: callers notice nothing, nothing is left behind", async () => {
     // What has begun to leave, or is over, is taken back by the partition's end: see the next test.
     const cases = casesOf(["trap", "refusal"], roles).filter(({ step }) => step !== "leave" && step !== "finish");

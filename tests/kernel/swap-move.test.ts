@@ -20,6 +20,7 @@ import {
   reportsOf,
   TIMER,
 } from "../support/probe.ts";
+import { patiently } from "../support/patience.ts";
 
 let running: TestKernel;
 afterEach(async () => {
@@ -170,7 +171,7 @@ const place = async (): Promise<string> => {
   return found.map(({ partition, version: number }) => `${partition} ${number}`).join("; ");
 };
 
-describe("a module with a full mailbox, an open request, a timer and a handle", { timeout: 60_000 }, () => {
+describe("a module with a full mailbox, an open request, a timer and a handle", { timeout: patiently(60_000) }, () => {
   test.each(["main", "other"])("is swapped into partition %s with all of them", async (partition) => {
     await start();
     running.kernel.begin();
@@ -287,7 +288,7 @@ describe("under traffic from every partition", () => {
   ]);
 
   test("no call fails and none is handled twice while it goes from partition to partition", {
-    timeout: 60_000,
+    timeout: patiently(60_000),
   }, async () => {
     await start();
     const names = ["main", "other", "third"];
@@ -322,7 +323,7 @@ describe("a partition that dies", () => {
     ["the one where it has arrived", "other"],
   ])(
     "on probation (%s): the old version is there again with the state of the swap",
-    { timeout: 60_000 },
+    { timeout: patiently(60_000) },
     async (_, dies) => {
       await start();
       running.kernel.begin();

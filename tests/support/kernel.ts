@@ -1,5 +1,6 @@
 /** A kernel with a host that records: what tests of the kernel need around it. */
 import { Kernel } from "../../kernel/index.ts";
+import { patiently, PATIENCE } from "./patience.ts";
 import type { HostReply, KernelEvent, KernelOptions, ResourceBinding } from "../../kernel/index.ts";
 
 export interface HostCall {
@@ -39,6 +40,7 @@ export async function startKernel(
   const bindings: ResourceBinding[] = [];
   const listeners = new Set<() => void>();
   const kernel = new Kernel({
+    patience: PATIENCE,
     ...options,
     host: {
       bind: (made) => bindings.push(...made),
@@ -61,7 +63,8 @@ export async function startKernel(
       for (const listener of listeners) listener();
     },
   });
-  const until = async <Result>(probe: () => Result | undefined, what: string, timeoutMs: number): Promise<Result> => {
+  const until = async <Result>(probe: () => Result | undefined, what: string, limitMs: number): Promise<Result> => {
+    const timeoutMs = patiently(limitMs);
     const found = probe();
     if (found !== undefined) return found;
     return await new Promise<Result>((resolve, reject) => {

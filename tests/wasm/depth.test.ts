@@ -3,8 +3,9 @@
 import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
+import { patiently } from "../support/patience.ts";
 
-it("every sort of frame is counted with at least the bytes that it takes", { timeout: 60_000 }, () => {
+it("every sort of frame is counted with at least the bytes that it takes", { timeout: patiently(60_000) }, () => {
   const kibibytes = 984;
   const script = fileURLToPath(new URL("fixtures/deep.ts", import.meta.url));
   const output = execFileSync(process.execPath, [`--stack-size=${kibibytes}`, script], { encoding: "utf8" });

@@ -2,8 +2,9 @@
 
 import { expect, it } from "vitest";
 import { fuzzWasm } from "../../tools/fuzz/wasm.ts";
+import { patiently } from "../support/patience.ts";
 
-it("20,000 mutated binaries do no harm", { timeout: 120_000 }, async () => {
+it("20,000 mutated binaries do no harm", { timeout: patiently(120_000) }, async () => {
   const result = await fuzzWasm({
     count: 20_000,
     seed: 20_261_121,

@@ -6,6 +6,7 @@ import { Refusal } from "../../kernel/errors.ts";
 import { describeType, findCustomSections, listExports, listImports, readModule } from "../../kernel/wasm/inspect.ts";
 import { meter } from "../../kernel/wasm/meter.ts";
 import { compileWat, startMetered } from "./support.ts";
+import { patiently } from "../support/patience.ts";
 
 function refusal(run: () => unknown): Refusal {
   try {
@@ -459,7 +460,7 @@ describe("bounds on compilation", () => {
     ["globals", 2000, (count) => "(global i32 (i32.const 1))".repeat(count)],
     ["data segments", 2000, (count) => `(memory 1) ${'(data (i32.const 0) "abcdefgh")'.repeat(count)}`],
     ["elements", 3000, (count) => `(table 1 funcref) (func $f) (elem func ${"$f ".repeat(count)})`],
-  ])("are kept in linear time and memory: %s", { timeout: 60_000 }, async (_, count, make) => {
+  ])("are kept in linear time and memory: %s", { timeout: patiently(60_000) }, async (_, count, make) => {
     const cost = async (size: number): Promise<{ bytes: number; milliseconds: number }> => {
       const text = make(size);
       const binary = typeof text === "string" ? await compileWat(`(module ${text})`) : text;

@@ -6,6 +6,7 @@ import { describeFrame, Locator } from "../../tools/source-map/locate.ts";
 import { SourceMap } from "../../tools/source-map/source-map.ts";
 import { makeProgram } from "./programs.ts";
 import { compileScript, compileWat, startMetered } from "./support.ts";
+import { patiently } from "../support/patience.ts";
 
 type Run = (...values: number[]) => unknown;
 
@@ -75,7 +76,7 @@ describe("a trap's place", () => {
     expect(places(locator, metered)).toEqual(truth(plain));
   });
 
-  it("is the same as unmetered in random programs", { timeout: 60_000 }, async () => {
+  it("is the same as unmetered in random programs", { timeout: patiently(60_000) }, async () => {
     let traps = 0;
     for (let seed = 1; seed <= 400; seed += 1) {
       let state = seed * 7919;
@@ -147,7 +148,7 @@ export function run(what: i32): i32 {
 `;
 
 describe("the place in AssemblyScript", () => {
-  it("is file, line and column, under the module's folder", { timeout: 60_000 }, async () => {
+  it("is file, line and column, under the module's folder", { timeout: patiently(60_000) }, async () => {
     const { binary, sourceMap } = await compileScript(SOURCE, ["--debug", "--sourceMap"]);
     const locator = new Locator({ binary, options: DEFAULT_METER_OPTIONS, sourceMap, folder: "modules/x/" });
     const trace = (what: number): string[] =>
@@ -160,7 +161,7 @@ describe("the place in AssemblyScript", () => {
     expect(trace(9)[0]).toMatch(/\(~lib\/array\.ts:\d+:\d+\)$/);
   });
 
-  it("holds for optimized code without names", { timeout: 60_000 }, async () => {
+  it("holds for optimized code without names", { timeout: patiently(60_000) }, async () => {
     const { binary, sourceMap } = await compileScript(SOURCE, ["-O3", "--sourceMap"]);
     const locator = new Locator({ binary, options: DEFAULT_METER_OPTIONS, sourceMap });
     const [frame] = locator.frames(stackOf(() => startMetered(meter(binary)).call("run", 0)) ?? "");
@@ -169,7 +170,9 @@ describe("the place in AssemblyScript", () => {
     expect(frame?.near).toBeUndefined();
   });
 
-  it("says where a library's code was inlined, which has no frame of its own", { timeout: 60_000 }, async () => {
+  it("says where a library's code was inlined, which has no frame of its own", {
+    timeout: patiently(60_000),
+  }, async () => {
     const source =
       "export function run(what: i32): i32 {\n  const list: i32[] = [1, 2];\n  return list.at(what) + 1;\n}\n";
     const { binary, sourceMap } = await compileScript(source, ["-O3", "--sourceMap"]);

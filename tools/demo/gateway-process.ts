@@ -3,10 +3,22 @@ import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { eventText } from "../../gateway/core/index.ts";
 import type { GatewayEvent } from "../../gateway/core/index.ts";
 
 const CLI = fileURLToPath(new URL(`../cli${import.meta.url.slice(import.meta.url.lastIndexOf("."))}`, import.meta.url));
 const STOP_MS = 10_000;
+const TROUBLES: ReadonlySet<GatewayEvent["type"]> = new Set([
+  "fault",
+  "held",
+  "denied",
+  "refused",
+  "warning",
+  "host",
+  "partition-lost",
+  "partition-unkillable",
+]);
+const TROUBLES_SHOWN = 12;
 
 type EventOf<Type extends GatewayEvent["type"]> = Extract<GatewayEvent, { type: Type }>;
 
@@ -18,8 +30,21 @@ export class GatewayProcess {
   readonly #errors: string[] = [];
   #ended = false;
 
-  constructor(configuration: string, options: readonly string[] = []) {
-    const arguments_ = ["--disable-warning=ExperimentalWarning", CLI, "run", configuration, "--json", ...options];
+  readonly #stopMs: number;
+
+  /** @param patience times as long for a start, an answer and an end */
+  constructor(configuration: string, options: readonly string[] = [], patience = 1) {
+    this.#stopMs = STOP_MS * patience;
+    const arguments_ = [
+      "--disable-warning=ExperimentalWarning",
+      CLI,
+      "run",
+      configuration,
+      "--json",
+      ...options,
+      "--patience",
+      `${patience}`,
+    ];
     this.#child = spawn(process.execPath, arguments_, {
       // The fourth is a tie: when this process ends, however it ends, the gateway stops.
       stdio: ["ignore", "pipe", "pipe", "ipc"],
@@ -41,6 +66,14 @@ export class GatewayProcess {
   /** What it wrote to stderr: the explanation, where it did not start. */
   get errors(): string {
     return this.#errors.join("");
+  }
+
+  /** What went wrong in it by its own account, the latest last: for whoever wonders why a step did not end. */
+  get troubles(): string[] {
+    return this.#events
+      .filter(({ type }) => TROUBLES.has(type))
+      .map(eventText)
+      .slice(-TROUBLES_SHOWN);
   }
 
   /** Index of the next event, for `waitFor`: what comes later is what a step has caused. */
@@ -81,7 +114,10 @@ export class GatewayProcess {
   /** Ctrl-C, then the exit code; SIGKILL where that takes too long. */
   async stop(): Promise<number> {
     if (!this.#ended) this.#child.kill("SIGINT");
-    const timer = setTimeout(() => this.#child.kill("SIGKILL"), STOP_MS);
+    const timer = setTimeout(() => {
+      this.#errors.push(`it did not stop within ${this.#stopMs / 1000} s`);
+      this.#child.kill("SIGKILL");
+    }, this.#stopMs);
     const code = await this.#exit;
     clearTimeout(timer);
     return code;

@@ -49,8 +49,9 @@ const MODULES = [
 const SENSORS = ["system-monitor", "bme280", "ads1115", "trapper", "spinner"];
 /** A conversion, or a slow line, takes its time: they count like the others, and the steps do not wait for them. */
 const UNHURRIED = ["ds18b20", "modbus-rtu"];
-/** Readings come each second from a real gateway; the demo asks its drivers for this period. */
+/** Readings come each second from a real gateway; the demo asks its drivers for this period, or a longer one with patience. */
 const PERIOD_MS = 100;
+const UNASKED_PERIOD_MS = 1000;
 const PROBATION_MS = 1000;
 /** The serial line in the demo's configuration. */
 const LINE = "/dev/ttyMETER";
@@ -99,7 +100,10 @@ export class Story {
     ];
     for (const step of steps) {
       if (this.#signal.aborted) throw new Error("stopped by Ctrl-C");
-      await step();
+      await step().catch((error: unknown) => {
+        const said = (this.#gateway?.troubles ?? []).map((text) => `\n  the gateway: ${text}`);
+        throw new Error(`${error instanceof Error ? error.message : String(error)}${said.join("")}`, { cause: error });
+      });
     }
   }
 
@@ -160,12 +164,7 @@ export class Story {
     this.#meter = plugMeter();
     const line = this.#meter?.path ?? LINE;
     await writeFile(path, template.replace("mqtt://127.0.0.1:1883", this.#broker.url).replaceAll(LINE, line));
-    this.#gateway = new GatewayProcess(path, [
-      "--probation-ms",
-      String(PROBATION_MS),
-      "--patience",
-      String(this.#patience),
-    ]);
+    this.#gateway = new GatewayProcess(path, ["--probation-ms", String(PROBATION_MS)], this.#patience);
     const running = await this.#gateway.waitFor("gateway", {
       timeoutMs: this.#stepMs,
       predicate: ({ state }) => state === "running",
@@ -178,7 +177,7 @@ export class Story {
     const subscriber = this.#outside;
     this.#view.step("Subscribe as an outside client, and decode what comes");
     this.#view.live(subscriber);
-    const faster = { period: PERIOD_MS };
+    const faster = { period: Math.min(PERIOD_MS * this.#patience, UNASKED_PERIOD_MS) };
     await subscriber.publish("demo/settings", encodeCbor(faster));
     await subscriber.more(SENSORS, 5, this.#stepMs);
     await subscriber.more(UNHURRIED, 1, this.#stepMs);

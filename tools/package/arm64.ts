@@ -1,17 +1,20 @@
-/** `npm run arm64 -- <verb> …`: unpacks the arm64 package and runs its command under qemu, on a machine of another kind. */
+/** `npm run arm64 -- <verb> …`: the arm64 package's command, or the project's tests, under qemu on a machine of another kind. */
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { Refusal } from "../../kernel/index.ts";
+import { runTests } from "./arm64-tests.ts";
 import { makePackage } from "./deb.ts";
 import { emulatedNode } from "./emulation.ts";
 
 const HELP = `usage: npm run arm64 -- <verb> [options]
 
-Makes the arm64 package, unpacks it, and runs the command \`bulkhead\` in it under qemu-aarch64-static. Slow: some ten times.
+Makes the arm64 package, unpacks it, and runs the command \`bulkhead\` in it under qemu-aarch64-static. With \`vitest\` in the
+verb's place the project's own tests run there, by default the kernel's. Slow: ten to thirty times.
 
   npm run arm64 -- demo --json --patience 20
+  npm run arm64 -- vitest [files] [options of vitest]
 `;
 
 process.exitCode = await main(process.argv.slice(2));
@@ -23,6 +26,7 @@ async function main(args: string[]): Promise<number> {
   }
   const folder = mkdtempSync(path.join(tmpdir(), "bulkhead-arm64-"));
   try {
+    if (args[0] === "vitest") return runTests(folder, args.slice(1));
     const { file } = await makePackage({ architecture: "arm64", output: folder, compression: "gzip" });
     const root = path.join(folder, "root");
     mkdirSync(root);

@@ -1,4 +1,4 @@
-/** Runs an unpacked package of another architecture: its Node under qemu's user emulation, its child processes too. */
+/** Runs a Node of another architecture under qemu's user emulation, its child processes too. */
 import { spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -14,11 +14,12 @@ export function canEmulate(): boolean {
 }
 
 /**
- * Makes a command that is the package's `bin/node` under qemu. What Node starts through `process.execPath` goes through it
- * again, so that no binfmt_misc is needed. It lies inside the package's folder: host processes may read nothing else.
+ * Makes a command that is the Node `executable` (the package's own where absent) under qemu. What Node starts through
+ * `process.execPath` goes through it again, so that no binfmt_misc is needed. It lies inside the folder `library`: host
+ * processes may read nothing else.
  * @returns its path. @throws Refusal E_UNKNOWN where qemu is not there
  */
-export function emulatedNode(library: string): string {
+export function emulatedNode(library: string, executable = "bin/node", flags: readonly string[] = []): string {
   if (!canEmulate()) {
     throw new Refusal("E_UNKNOWN", `${EMULATOR} is not there`, { hint: `apt-get install ${PACKAGES}` });
   }
@@ -27,7 +28,7 @@ export function emulatedNode(library: string): string {
   const preload = path.join(folder, "exec-path.cjs");
   mkdirSync(folder, { recursive: true });
   writeFileSync(preload, `process.execPath = ${JSON.stringify(command)};\n`);
-  const words = [EMULATOR, "-L", LIBRARIES, path.join(library, "bin/node"), "--require", preload];
+  const words = [EMULATOR, "-L", LIBRARIES, path.join(library, executable), ...flags, "--require", preload];
   writeFileSync(command, `#!/bin/sh\nexec ${words.map((word) => `'${word}'`).join(" ")} "$@"\n`);
   chmodSync(command, 0o755);
   return command;
