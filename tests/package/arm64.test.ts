@@ -1,41 +1,16 @@
-/** The arm64 package really runs: its Node and its code under qemu, to a reading of a simulated sensor at the broker. */
-import { execFileSync, spawn } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
+/** The arm64 package really runs: its Node and its code under qemu, the whole demo included. */
+import { execFile, execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import path from "node:path";
-import { Aedes } from "aedes";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { TestContext } from "vitest";
-import { developmentKeys, signForDevelopment } from "../../tools/build/development.ts";
+import { promisify } from "node:util";
+import { beforeAll, describe, expect, test } from "vitest";
+import type { DemoResult } from "../../tools/demo/story.ts";
 import { canEmulate, emulatedNode } from "../../tools/package/emulation.ts";
-import { has, openWorkshop, ROOT } from "./support.ts";
+import { has, openWorkshop } from "./support.ts";
 
 const workshop = openWorkshop();
 /** Emulated code is ten times slower, and the machine may be busy. */
-const PATIENCE_MS = 400_000;
-
-const GATEWAY = (port: number) => `gateway: { id: gw-arm, vendor: bulkhead.example, class: raspberry-pi }
-data: data
-trust: { root: dev/root.envelope }
-broker: { url: 'mqtt://127.0.0.1:${port}' }
-devices: { i2c: { 1: { backend: simulator, simulate: [{ chip: bme280, address: 0x76 }] } } }
-modules:
-  bme280:
-    envelope: bme280.envelope
-    grants:
-      tick: { timer: {} }
-      clock: { clock: {} }
-      log: { log: {} }
-      sensor: { i2c-device: { bus: 1, address: 0x76 } }
-      readings: { endpoint: { to: uplink.readings } }
-  uplink:
-    envelope: uplink.envelope
-    settings: { prefix: site/7 }
-    grants:
-      log: { log: {} }
-      north: { mqtt: { publish: [site/7/#] } }
-`;
+const PATIENCE_MS = 900_000;
 
 describe.skipIf(!canEmulate() || !has("dpkg-deb"))("the arm64 package", () => {
   let library: string;
@@ -66,50 +41,22 @@ describe.skipIf(!canEmulate() || !has("dpkg-deb"))("the arm64 package", () => {
     PATIENCE_MS,
   );
 
-  describe("a gateway of three processes", () => {
-    const stopping: (() => Promise<unknown>)[] = [];
-    afterAll(async () => {
-      for (const stop of stopping) await stop();
-    });
-
-    test(
-      "brings a simulated sensor's reading to the broker",
-      async (context: TestContext) => {
-        const folder = path.join(workshop.folder, "gateway");
-        mkdirSync(folder);
-        const { release } = await developmentKeys(path.join(folder, "dev"));
-        for (const name of ["bme280", "uplink"]) {
-          const binary = new Uint8Array(readFileSync(path.join(ROOT, `build/modules/${name}.wasm`)));
-          const envelope = signForDevelopment(binary, "1.0.0", release, {
-            vendor: "bulkhead.example",
-            class: "raspberry-pi",
-          });
-          writeFileSync(path.join(folder, `${name}.envelope`), envelope);
-        }
-        const aedes = await Aedes.createBroker();
-        const server = createServer((socket) => void aedes.handle(socket));
-        await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-        stopping.push(() => new Promise<void>((resolve) => aedes.close(() => server.close(() => resolve()))));
-        const reading = new Promise<string>((resolve) => {
-          aedes.on("publish", ({ topic }) => {
-            if (topic.startsWith("site/7/readings/")) resolve(topic);
-          });
-        });
-        writeFileSync(path.join(folder, "gateway.yaml"), GATEWAY((server.address() as AddressInfo).port));
-        const launcher = path.join(library, "tools/launch/bulkhead.js");
-        const gateway = spawn(node, [launcher, "run", path.join(folder, "gateway.yaml"), "--json", "--patience", "10"]);
-        let output = "";
-        for (const stream of [gateway.stdout, gateway.stderr]) stream.on("data", (text) => (output += String(text)));
-        const ended = new Promise<number | null>((resolve) => gateway.on("close", resolve));
-        const topic = await Promise.race([reading, ended]);
-        // Where other work takes nearly all of the machine, threads under emulation look dead to their watchers.
-        if (/no sign of life|silent for/.test(output))
-          context.skip("this machine is too busy to emulate a gateway in time");
-        expect(String(topic), output).toMatch(/^site\/7\/readings\/bme280/);
-        gateway.kill("SIGTERM");
-        expect(await ended, output).toBe(0);
-      },
-      PATIENCE_MS,
-    );
-  });
+  test(
+    "its demo observes all that it promises: readings, a signed update, attacks refused, failures healed, nothing lost",
+    async () => {
+      const launcher = path.join(library, "tools/launch/bulkhead.js");
+      const options = { encoding: "utf8", maxBuffer: 1 << 24 } as const;
+      const { stdout } = await promisify(execFile)(node, [launcher, "demo", "--json", "--patience", "30"], options);
+      const { readings, swap, refused, recovered } = JSON.parse(stdout) as DemoResult;
+      expect(readings).toMatchObject({ lost: 0, duplicated: 0, reordered: 0 });
+      expect(readings.received).toBeGreaterThan(0);
+      expect(swap).toMatchObject({ committed: true, lost: 0 });
+      expect(refused.map(({ code }) => code)).toEqual(["E_DIGEST", "E_KEY", "E_ROLLBACK", "E_CAP", "E_CAP"]);
+      expect(recovered.map(({ module, cause }) => [module, cause])).toEqual([
+        ["trapper", "trap"],
+        ["spinner", "budget"],
+      ]);
+    },
+    PATIENCE_MS,
+  );
 });

@@ -16,9 +16,9 @@ const TROUBLES: ReadonlySet<GatewayEvent["type"]> = new Set([
   "warning",
   "host",
   "partition-lost",
-  "partition-unkillable",
 ]);
-const TROUBLES_SHOWN = 12;
+const TROUBLES_SHOWN = 30;
+const WARNING_LEVEL = 1;
 
 type EventOf<Type extends GatewayEvent["type"]> = Extract<GatewayEvent, { type: Type }>;
 
@@ -68,12 +68,11 @@ export class GatewayProcess {
     return this.#errors.join("");
   }
 
-  /** What went wrong in it by its own account, the latest last: for whoever wonders why a step did not end. */
+  /** What went wrong in it by its own account, the latest last. */
   get troubles(): string[] {
-    return this.#events
-      .filter(({ type }) => TROUBLES.has(type))
-      .map(eventText)
-      .slice(-TROUBLES_SHOWN);
+    const latest = this.#events.filter(isTrouble).slice(-TROUBLES_SHOWN);
+    // SAFETY: what is printed of a fault's message is its size, not the bytes that the text counts.
+    return latest.map((event) => eventText({ ...event, input: undefined } as GatewayEvent));
   }
 
   /** Index of the next event, for `waitFor`: what comes later is what a step has caused. */
@@ -136,4 +135,8 @@ export class GatewayProcess {
   #wake(): void {
     for (const look of [...this.#waiting]) look();
   }
+}
+
+function isTrouble(event: GatewayEvent): boolean {
+  return TROUBLES.has(event.type) || (event.type === "log" && event.level <= WARNING_LEVEL);
 }

@@ -12,7 +12,7 @@ attacks the gateway, lets modules fail, and counts every reading. Nothing is fak
 
   --json          print one JSON object: readings, swap, refused, recovered, seconds
   --keep          leave it running until Ctrl-C
-  --patience <n>  wait n times as long for each step: for slow and busy machines
+  --patience <n>  n times as long for each step, between readings, and before anything counts as stuck: for slow machines
 
 Exit code 0 only if everything was observed.
 `;
@@ -51,6 +51,7 @@ async function demo(args: string[], io: Io): Promise<number> {
   if (isJson) io.stdout(`${JSON.stringify(result)}\n`);
   else summary(result, view);
   for (const failure of failures) io.stderr(`bulkhead demo: not as promised: ${failure}\n`);
+  if (failures.length > 0) for (const text of story.troubles) io.stderr(`  the gateway: ${text}\n`);
   return failures.length === 0 ? 0 : 1;
 }
 

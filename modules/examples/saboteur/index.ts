@@ -2,6 +2,7 @@
 
 import { Bytes, Driver, Message, none, Reader, register, Reply, Writer } from "bulkhead/sdk";
 import { Source } from "bulkhead/sdk/source";
+import { settings } from "./generated/settings";
 import { clock, log, MODULE_NAME, Port, readings, tick } from "./generated/slots";
 
 const PERIOD_MS: i32 = 100;
@@ -15,6 +16,7 @@ class Saboteur extends Driver {
 
   start(restored: bool): void {
     if (restored) log.information("back, next reading is " + this.source.sequence.toString());
+    if (settings.hasPeriod) this.source.period = settings.period;
     tick.every(this.source.period).must("the timer");
   }
 

@@ -2,8 +2,9 @@
 
 import { ABORT_RECORD_BYTES, abort, placeAbortRecord } from "bulkhead/sdk/abort";
 import { placeInbox } from "bulkhead/sdk/message";
-import { handle, health, restore, save } from "bulkhead/sdk/module";
+import { handle, health, openSettings, restore, save } from "bulkhead/sdk/module";
 import { Writer } from "bulkhead/sdk/writer";
+import { takeSettings } from "./settings";
 import "../index";
 
 const INBOX_BYTES: usize = 4096;
@@ -17,6 +18,8 @@ export function bulkhead_inbox(): usize {
 }
 
 export function bulkhead_handle(port: i32, length: i32): i64 {
+  const settings = openSettings(port);
+  if (settings !== null) takeSettings(settings);
   return handle(port, length);
 }
 
