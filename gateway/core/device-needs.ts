@@ -1,7 +1,7 @@
 /** What the device process must be started with, so that modules can be bound to their devices and files. */
 import type { ModuleSpec } from "../../kernel/index.ts";
 import { interfaceDefinition } from "../../kernel/index.ts";
-import type { HostPermissions } from "../wire/child.ts";
+import type { HostPermissions } from "../wire/permissions.ts";
 import { devicePermissions } from "../wire/permissions.ts";
 import type { HostBinding } from "../wire/protocol.ts";
 

@@ -1,14 +1,14 @@
 /** The core's end of a host process: starts it with the permissions it needs, asks it, watches it, and replaces it. */
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
-import { sep } from "node:path";
 import { performance } from "node:perf_hooks";
 import type { Duplex } from "node:stream";
-import { fileURLToPath } from "node:url";
 import { LIMITS, Refusal, RESULT } from "../../kernel/index.ts";
 import type { CborInput } from "../../kernel/index.ts";
 import { FrameReader, isEventPayload, writeFrame } from "./frames.ts";
 import { parseHostToCore, printable } from "./parse.ts";
+import type { HostPermissions } from "./permissions.ts";
+import { permissionFlags } from "./permissions.ts";
 import type { OperatorRequest } from "./operator.ts";
 import type { HostBinding, HostToCore } from "./protocol.ts";
 import { toRefusal } from "./trust-protocol.ts";
@@ -41,17 +41,6 @@ const WINDOW_MILLISECONDS = 100;
 
 /** A young generation of Node's own size (16 MiB) would keep 5 to 10 MiB of garbage; a small one costs nothing measurable. */
 const YOUNG_MIB = 1;
-
-/** What Node's permission model lets the process do. Reading its own code is always allowed. */
-export interface HostPermissions {
-  readonly readable: readonly string[];
-  readonly writable: readonly string[];
-  readonly network: boolean;
-  readonly ffi: boolean;
-  /** Native addons, which `serialport` needs. */
-  readonly addons: boolean;
-  readonly workers: boolean;
-}
 
 export interface HostProcessOptions {
   readonly name: string;
@@ -96,34 +85,6 @@ interface Pending {
   readonly capacity: number;
   readonly timer: NodeJS.Timeout;
   readonly resolve: (result: HostResult) => void;
-}
-
-/**
- * The entry script of a host process of this package, in TypeScript or compiled, and what holds its code: the checkout,
- * or the folder node_modules that Bulkhead and its packages were installed into.
- */
-export function hostEntry(name: "device" | "link"): { readonly entry: string; readonly root: string } {
-  const isCompiled = import.meta.url.endsWith(".js");
-  const here = fileURLToPath(new URL(isCompiled ? "../../../" : "../../", import.meta.url));
-  const installed = here.lastIndexOf(`${sep}node_modules${sep}`);
-  return {
-    entry: fileURLToPath(new URL(`../${name}/main.${isCompiled ? "js" : "ts"}`, import.meta.url)),
-    root: installed < 0 ? here : here.slice(0, installed + `${sep}node_modules${sep}`.length),
-  };
-}
-
-/** The Node flags under which a host process runs; exported so that a test can hold them against what the process can do. */
-export function permissionFlags(root: string, permissions: HostPermissions): string[] {
-  const { readable, writable, network, ffi, addons, workers } = permissions;
-  const flags = ["--permission", `--allow-fs-read=${root}`];
-  flags.push(...readable.map((path) => `--allow-fs-read=${path}`));
-  flags.push(...writable.map((path) => `--allow-fs-write=${path}`));
-  if (network) flags.push("--allow-net");
-  if (ffi) flags.push("--allow-ffi");
-  if (addons) flags.push("--allow-addons");
-  if (workers) flags.push("--allow-worker");
-  const warnings = ["ExperimentalWarning", "SecurityWarning"].map((name) => `--disable-warning=${name}`);
-  return [...flags, ...warnings];
 }
 
 type State = "stopped" | "starting" | "ready" | "waiting" | "stopping";

@@ -1,6 +1,16 @@
 /** What Node's permission model allows each host process, derived from what is bound to it and from nothing else. */
-import type { HostPermissions } from "./child.ts";
 import type { HostBinding } from "./protocol.ts";
+
+/** What Node's permission model lets the process do. Reading its own code is always allowed. */
+export interface HostPermissions {
+  readonly readable: readonly string[];
+  readonly writable: readonly string[];
+  readonly network: boolean;
+  readonly ffi: boolean;
+  /** Native addons, which `serialport` needs. */
+  readonly addons: boolean;
+  readonly workers: boolean;
+}
 
 /** Where the new content of a file is written before it takes the file's place. */
 export function replacementPath(path: string): string {
@@ -51,4 +61,18 @@ export function coversPermissions(held: HostPermissions, needed: HostPermissions
     needed.readable.every((path) => isAmong(held.readable, path)) &&
     needed.writable.every((path) => isAmong(held.writable, path))
   );
+}
+
+/** The Node flags under which a host process runs; exported so that a test can hold them against what the process can do. */
+export function permissionFlags(root: string, permissions: HostPermissions): string[] {
+  const { readable, writable, network, ffi, addons, workers } = permissions;
+  const flags = ["--permission", `--allow-fs-read=${root}`];
+  flags.push(...readable.map((path) => `--allow-fs-read=${path}`));
+  flags.push(...writable.map((path) => `--allow-fs-write=${path}`));
+  if (network) flags.push("--allow-net");
+  if (ffi) flags.push("--allow-ffi");
+  if (addons) flags.push("--allow-addons");
+  if (workers) flags.push("--allow-worker");
+  const warnings = ["ExperimentalWarning", "SecurityWarning"].map((name) => `--disable-warning=${name}`);
+  return [...flags, ...warnings];
 }

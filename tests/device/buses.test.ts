@@ -1,6 +1,7 @@
 /** The device process with every kind of simulated bus: requests, events, live values, and what it refuses. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { hostEntry, HostProcess } from "../../gateway/wire/child.ts";
+import { HostProcess } from "../../gateway/wire/child.ts";
+import { hostEntry } from "../../gateway/wire/entry.ts";
 import { FRAME_CBOR } from "../../gateway/wire/frames.ts";
 import { parseSimulators } from "../../gateway/wire/parse.ts";
 import { devicePermissions } from "../../gateway/wire/permissions.ts";

@@ -4,7 +4,8 @@ import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync,
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { hostEntry, HostProcess } from "../../gateway/wire/child.ts";
+import { HostProcess } from "../../gateway/wire/child.ts";
+import { hostEntry } from "../../gateway/wire/entry.ts";
 import { devicePermissions } from "../../gateway/wire/permissions.ts";
 import type { HostBinding } from "../../gateway/wire/protocol.ts";
 import { Refusal, RESULT } from "../../kernel/index.ts";

@@ -1,6 +1,7 @@
 /** The device process on Linux buses, with the shim preloaded: native calls under the permission model, and a hung one. */
 import { afterAll, afterEach, describe, expect, it } from "vitest";
-import { hostEntry, HostProcess } from "../../gateway/wire/child.ts";
+import { HostProcess } from "../../gateway/wire/child.ts";
+import { hostEntry } from "../../gateway/wire/entry.ts";
 import { devicePermissions } from "../../gateway/wire/permissions.ts";
 import type { HostBinding } from "../../gateway/wire/protocol.ts";
 import { RESULT } from "../../kernel/index.ts";

@@ -1,7 +1,8 @@
 /** The driver modbus-rtu through the device process and a real pseudo-terminal, with a slave that is not ours. */
 import { ServerSerial } from "modbus-serial";
 import { afterEach, expect, it } from "vitest";
-import { hostEntry, HostProcess } from "../../gateway/wire/child.ts";
+import { HostProcess } from "../../gateway/wire/child.ts";
+import { hostEntry } from "../../gateway/wire/entry.ts";
 import { devicePermissions } from "../../gateway/wire/permissions.ts";
 import type { HostBinding } from "../../gateway/wire/protocol.ts";
 import type { CborInput } from "../../kernel/index.ts";
