@@ -203,15 +203,28 @@ describe("while strangers do their worst at the page", () => {
   test("the modules' sequence numbers stay whole", async () => {
     const before = [...audits.values()].reduce((sum, { counts }) => sum + counts.received, 0);
     const host = `Host: 127.0.0.1:${port()}\r\n`;
+    const json = { "content-type": "application/json", "x-bulkhead": "1", origin: url.slice(0, -1) };
+    const login = await fetch(`${url}api/login`, { method: "POST", headers: json, body: JSON.stringify({ token }) });
+    const cookie = (login.headers.get("set-cookie") ?? "").split(";")[0] ?? "";
+    expect(cookie).not.toBe("");
+    // Three thousand live views of one who may look, in waves that each fill the places there are.
+    for (let wave = 0; wave < 30; wave++) {
+      const stream = `GET /api/stream HTTP/1.1\r\n${host}Cookie: ${cookie}\r\n\r\n`;
+      await Promise.all(Array.from({ length: 100 }, () => say(stream)));
+      for (const socket of sockets.splice(0, 90)) socket.destroy();
+    }
     for (let index = 0; index < 300; index++) {
       await say(`GET /api/stream HTTP/1.1\r\n${host}`);
       await say(`POST /api/login HTTP/1.1\r\n${host}Content-Length: 999999999\r\n\r\n{`);
       await say(`GET /${"a".repeat(20_000)} HTTP/1.1\r\n${host}\r\n`);
       await say(`\u0000\u0001\u0002\u0016\u0003\u0001\r\n\r\n`);
     }
-    const headers = { "content-type": "application/json", "x-bulkhead": "1", origin: url.slice(0, -1) };
     const guesses = Array.from({ length: 40 }, (_, guess) =>
-      fetch(`${url}api/login`, { method: "POST", headers, body: JSON.stringify({ token: `guess-${guess}` }) }).then(
+      fetch(`${url}api/login`, {
+        method: "POST",
+        headers: json,
+        body: JSON.stringify({ token: `guess-${guess}` }),
+      }).then(
         ({ status }) => status,
         () => 0,
       ),
