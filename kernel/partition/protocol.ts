@@ -1,13 +1,12 @@
 /** The messages between the supervisor on the main thread and a partition's worker. */
 import type { MessagePort } from "node:worker_threads";
-import type { ImportedOperation } from "../admission.ts";
+import type { AdmittedModule, ImportedOperation } from "../admission.ts";
 import type { InterfaceName } from "../interfaces.ts";
 import type { HandleContents } from "../ipc/capability.ts";
 import type { Message } from "../ipc/mailbox.ts";
 import type { RouteGuard } from "../ipc/policy.ts";
 import type { SharedBuffer } from "../ipc/shared.ts";
-import type { OverflowPolicy } from "../system.ts";
-import type { CompiledModule } from "../wasm/engine.ts";
+import type { ModuleSpec, OverflowPolicy } from "../system.ts";
 import type { RecordedEvents } from "./recording.ts";
 
 /** What a worker thread starts with: it then waits for its first message, a `PartitionData`. */
@@ -71,13 +70,13 @@ export interface SlotLink {
 }
 
 /** Everything that a partition needs to make an instance. */
-export interface ModuleOrder {
+export interface ModuleOrder
+  extends Pick<AdmittedModule, "compiled" | "imports" | "exports" | "sha256" | "metered">,
+    Pick<ModuleSpec, "priority" | "fuelPerPeriod" | "periodMs" | "activationMs" | "checkpointMessages">,
+    Required<Pick<ModuleSpec, "checkpointMs" | "record" | "settings">> {
   readonly id: number;
   readonly generation: number;
   readonly name: string;
-  readonly compiled: CompiledModule;
-  readonly imports: readonly ImportedOperation[];
-  readonly exports: readonly string[];
   readonly slots: readonly SlotLink[];
   readonly ports: readonly { readonly fuel: number; readonly stack: number }[];
   readonly inboxBytes: number;
@@ -85,19 +84,6 @@ export interface ModuleOrder {
   readonly schema: number;
   /** Fuel of one activation. */
   readonly fuel: number;
-  readonly priority: number;
-  readonly fuelPerPeriod: number;
-  readonly periodMs: number;
-  readonly activationMs: number;
-  readonly checkpointMessages: number;
-  readonly checkpointMs: number;
-  /** True where what goes into its instances is recorded, for a capsule should one fail. */
-  readonly record: boolean;
-  /** Digests, hexadecimal: of the binary as it was admitted, and as it was rewritten. */
-  readonly sha256: string;
-  readonly metered: string;
-  /** CBOR, empty where there are none. */
-  readonly settings: Uint8Array;
 }
 
 /** A saved state with the schema version of the module that saved it. */
@@ -165,51 +151,54 @@ export interface PlaceOrder {
   readonly generation: number;
 }
 
+/** The shapes of a table as one type: `type` is the key. */
+export type Tagged<Table, Common = unknown> = {
+  [Type in keyof Table]: Readonly<{ type: Type } & Common & Table[Type]>;
+}[keyof Table];
+
+interface OrdersToPartition {
+  /** A held module gets its place, with its state, and no instance. */
+  load: { module: ModuleOrder; state: SavedState | undefined; isHeld: boolean };
+  /** The table of revocations has changed: calls in flight are looked at. */
+  revoked: unknown;
+  "host-reply": { request: number; result: number; bytes: Uint8Array };
+  /** `trace` begins a trace, or goes on with it, and gives what it has; false ends it; without it none is touched. */
+  inspect: { request: number; trace?: boolean | undefined };
+  stop: unknown;
+  /** For tests of the watch only: the partition stops answering, as a fault in the kernel would make it. */
+  freeze: { where: Freeze };
+}
+
+interface OrdersToModule {
+  link: { slots: readonly SlotLink[] };
+  start: unknown;
+  restart: { generation: number; dropState: boolean };
+  hold: unknown;
+  unload: unknown;
+  /** Save the state now where the module is idle: the process is about to stop. */
+  save: unknown;
+  /** A notice of the kernel's, or on another port its message. */
+  tell: { port: number; payload: Uint8Array };
+  "flip-swap": { luggage?: Luggage };
+  "abort-swap": unknown;
+  "settle-swap": { keep: boolean; luggage?: readonly Luggage[] };
+  "finish-swap": unknown;
+  "module-dead": unknown;
+  /** For who holds handles to the module: it is gone, or there again. */
+  peer: { notice: number };
+  /** An answer to what a module has asked before it came here. */
+  answered: Answer;
+  "host-event": { slot: string; payload: Uint8Array };
+}
+
 export type Order =
   | ChannelOrder
   | RouteOrder
   | PolicyOrder
   | PlaceOrder
   | SwapOrder
-  /** A held module gets its place, with its state, and no instance. */
-  | {
-      readonly type: "load";
-      readonly module: ModuleOrder;
-      readonly state: SavedState | undefined;
-      readonly isHeld: boolean;
-    }
-  | { readonly type: "link"; readonly module: number; readonly slots: readonly SlotLink[] }
-  | { readonly type: "start"; readonly module: number }
-  | { readonly type: "restart"; readonly module: number; readonly generation: number; readonly dropState: boolean }
-  | { readonly type: "hold"; readonly module: number }
-  | { readonly type: "unload"; readonly module: number }
-  /** Save the state now where the module is idle: the process is about to stop. */
-  | { readonly type: "save"; readonly module: number }
-  /** A notice of the kernel's, or on another port its message. */
-  | { readonly type: "tell"; readonly module: number; readonly port: number; readonly payload: Uint8Array }
-  | { readonly type: "flip-swap"; readonly module: number; readonly luggage?: Luggage }
-  | { readonly type: "abort-swap"; readonly module: number }
-  | {
-      readonly type: "settle-swap";
-      readonly module: number;
-      readonly keep: boolean;
-      readonly luggage?: readonly Luggage[];
-    }
-  | { readonly type: "finish-swap"; readonly module: number }
-  | { readonly type: "module-dead"; readonly module: number }
-  /** For who holds handles to the module: it is gone, or there again. */
-  | { readonly type: "peer"; readonly module: number; readonly notice: number }
-  /** An answer to what a module has asked before it came here. */
-  | ({ readonly type: "answered" } & Answered)
-  /** The table of revocations has changed: calls in flight are looked at. */
-  | { readonly type: "revoked" }
-  | { readonly type: "host-reply"; readonly request: number; readonly result: number; readonly bytes: Uint8Array }
-  | { readonly type: "host-event"; readonly module: number; readonly slot: string; readonly payload: Uint8Array }
-  /** `trace` begins a trace, or goes on with it, and gives what it has; false ends it; without it none is touched. */
-  | { readonly type: "inspect"; readonly request: number; readonly trace?: boolean | undefined }
-  | { readonly type: "stop" }
-  /** For tests of the watch only: the partition stops answering, as a fault in the kernel would make it. */
-  | { readonly type: "freeze"; readonly where: Freeze };
+  | Tagged<OrdersToPartition>
+  | Tagged<OrdersToModule, { module: number }>;
 
 /** An endless loop, which can be interrupted, or a native call that ends hours later, which cannot. */
 export type Freeze = "loop" | "native";
@@ -221,6 +210,26 @@ export type FaultCause = "trap" | "budget" | "stack" | "timeout" | "contract" | 
 export interface FaultInput {
   readonly port: number;
   readonly payload: Uint8Array;
+}
+
+/** What is told of a failure to everybody. */
+export interface FaultReport {
+  cause: FaultCause;
+  text: string;
+  /** V8's frames of a trap, as `tools/source-map` reads them. */
+  trace?: string | undefined;
+  /** What was being handled, as it then stood in the inbox. It may hold what a log must not: for the author's eyes only. */
+  input?: FaultInput | undefined;
+}
+
+/** A use of a slot that was refused. */
+export interface Denial {
+  slot: string;
+  operation: string;
+  /** What was wrong with the message, where the result alone does not say. */
+  text: string;
+  /** Denials of this module that were not told since the last that was: a flood is counted. */
+  untold: number;
 }
 
 /** A failure with all that led to it: what a capsule is made of. */
@@ -278,103 +287,57 @@ export interface EdgeStatistics {
   readonly queued: number;
 }
 
-interface Answered {
-  readonly module: number;
-  readonly correlation: number;
-  readonly result: number;
-  readonly bytes: Uint8Array;
+interface Answer {
+  correlation: number;
+  result: number;
+  bytes: Uint8Array;
+}
+
+interface ReportsOfPartition {
+  up: unknown;
+  "host-cancel": { request: number };
+  statistics: {
+    request: number;
+    modules: readonly ModuleStatistics[];
+    edges: readonly EdgeStatistics[];
+    trace?: TraceRecords | undefined;
+  };
+}
+
+interface ReportsOfModule {
+  answered: Answer;
+  loaded: { generation: number; restored: boolean };
+  fault: FaultReport & { generation: number; fuel: number; justRestored: boolean };
+  checkpoint: { state: SavedState };
+  failure: { failure: RecordedFailure };
+  "host-request": {
+    request: number;
+    binding: number;
+    operation: string;
+    numbers: readonly number[];
+    bytes: readonly Uint8Array[];
+    capacity: number;
+  };
+  log: { level: number; text: string };
+  denied: Denial & { result: number };
+}
+
+/** They carry the generation of the new version: those of an earlier set are late news. */
+interface ReportsOfSwap {
+  "swap-prepared": unknown;
+  "swap-saved": { state: SavedState | undefined; holdings: Holdings; heldSince: number };
+  "swap-luggage": { luggage: Luggage };
+  /** What has arrived from another partition goes back there. */
+  "swap-returning": { cause: FaultCause | "order"; text: string };
+  "swap-refused": { code: "E_STATE" | "E_TIMEOUT" | "E_PROBATION"; text: string };
+  "swap-flipped": { pauseMs: number; held: number };
+  /** `isAlive` is false where there was no old instance to go on: it had failed or was held before the swap. */
+  "swap-reverted": { cause: FaultCause | "order"; text: string; replayed: number; isAlive: boolean };
+  /** Its probation is over for the partition: from now on it goes back by order only. */
+  "swap-settled": unknown;
 }
 
 export type Report =
-  | { readonly type: "up" }
-  | ({ readonly type: "answered" } & Answered)
-  | { readonly type: "loaded"; readonly module: number; readonly generation: number; readonly restored: boolean }
-  | {
-      readonly type: "fault";
-      readonly module: number;
-      readonly generation: number;
-      readonly cause: FaultCause;
-      readonly text: string;
-      readonly fuel: number;
-      readonly trace?: string | undefined;
-      /** What was being handled, as it then stood in the inbox. */
-      readonly input?: FaultInput | undefined;
-      readonly justRestored: boolean;
-    }
-  | { readonly type: "checkpoint"; readonly module: number; readonly state: SavedState }
-  | { readonly type: "failure"; readonly module: number; readonly failure: RecordedFailure }
-  /** Reports of a swap carry the generation of the new version: those of an earlier set are late news. */
-  | { readonly type: "swap-prepared"; readonly module: number; readonly generation: number }
-  | {
-      readonly type: "swap-saved";
-      readonly module: number;
-      readonly generation: number;
-      readonly state: SavedState | undefined;
-      readonly holdings: Holdings;
-      readonly heldSince: number;
-    }
-  | { readonly type: "swap-luggage"; readonly module: number; readonly generation: number; readonly luggage: Luggage }
-  /** What has arrived from another partition goes back there. */
-  | {
-      readonly type: "swap-returning";
-      readonly module: number;
-      readonly generation: number;
-      readonly cause: FaultCause | "order";
-      readonly text: string;
-    }
-  | {
-      readonly type: "swap-refused";
-      readonly module: number;
-      readonly generation: number;
-      readonly code: "E_STATE" | "E_TIMEOUT" | "E_PROBATION";
-      readonly text: string;
-    }
-  | {
-      readonly type: "swap-flipped";
-      readonly module: number;
-      readonly generation: number;
-      readonly pauseMs: number;
-      readonly held: number;
-    }
-  | {
-      readonly type: "swap-reverted";
-      readonly module: number;
-      readonly generation: number;
-      readonly cause: FaultCause | "order";
-      readonly text: string;
-      readonly replayed: number;
-      /** False where there was no old instance to go on: it had failed or was held before the swap. */
-      readonly isAlive: boolean;
-    }
-  /** Its probation is over for the partition: from now on it goes back by order only. */
-  | { readonly type: "swap-settled"; readonly module: number; readonly generation: number }
-  | {
-      readonly type: "host-request";
-      readonly request: number;
-      readonly module: number;
-      readonly binding: number;
-      readonly operation: string;
-      readonly numbers: readonly number[];
-      readonly bytes: readonly Uint8Array[];
-      readonly capacity: number;
-    }
-  | { readonly type: "host-cancel"; readonly request: number }
-  | { readonly type: "log"; readonly module: number; readonly level: number; readonly text: string }
-  | {
-      readonly type: "denied";
-      readonly module: number;
-      readonly slot: string;
-      readonly operation: string;
-      readonly result: number;
-      /** What was wrong with the message, where the result alone does not say. */
-      readonly text: string;
-      /** Denials of this module that were not told since the last that was. */
-      readonly untold: number;
-    }
-  | {
-      readonly type: "statistics";
-      readonly request: number;
-      readonly modules: readonly ModuleStatistics[];
-      readonly edges: readonly EdgeStatistics[];
-      readonly trace?: TraceRecords | undefined;
-    };
+  | Tagged<ReportsOfPartition>
+  | Tagged<ReportsOfModule, { module: number }>
+  | Tagged<ReportsOfSwap, { module: number; generation: number }>;

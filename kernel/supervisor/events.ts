@@ -1,5 +1,6 @@
 /** What the kernel tells the gateway: events for logs, audit and the console, and requests to the outside. */
-import type { EdgeStatistics, FaultCause, FaultInput, ModuleStatistics, TraceRecords } from "../partition/protocol.ts";
+import type { Denial, EdgeStatistics, FaultReport, ModuleStatistics } from "../partition/protocol.ts";
+import type { Tagged, TraceRecords } from "../partition/protocol.ts";
 import type { Grant, GrantParameter, PartitionSpec } from "../system.ts";
 import type { InterfaceName } from "../interfaces.ts";
 
@@ -32,60 +33,36 @@ export interface KernelHost {
   ): Promise<HostReply>;
 }
 
-export type KernelEvent =
-  | { readonly type: "admitted"; readonly module: string; readonly version: string; readonly sha256: string }
-  | { readonly type: "loaded"; readonly module: string; readonly generation: number; readonly restored: boolean }
-  | {
-      readonly type: "fault";
-      readonly module: string;
-      readonly generation: number;
-      readonly cause: FaultCause;
-      readonly text: string;
-      /** V8's frames of a trap, as `tools/source-map` reads them. */
-      readonly trace?: string | undefined;
-      /** What was being handled. It may hold what a log must not: for the author's eyes only. */
-      readonly input?: FaultInput | undefined;
-    }
-  | {
-      readonly type: "restarted";
-      readonly module: string;
-      readonly generation: number;
-      readonly cause: string;
-      readonly milliseconds: number;
-    }
-  | { readonly type: "held"; readonly module: string; readonly reason: string }
+interface ModuleEvents {
+  admitted: { version: string; sha256: string };
+  loaded: { generation: number; restored: boolean };
+  fault: FaultReport & { generation: number };
+  restarted: { generation: number; cause: string; milliseconds: number };
+  held: { reason: string };
   /** The message of the policy `safe-state`; not sent where nobody runs at the port that it is for. */
-  | { readonly type: "final-message"; readonly module: string; readonly to: string; readonly isSent: boolean }
-  | {
-      readonly type: "granted" | "revoked";
-      readonly module: string;
-      readonly slot: string;
-      readonly grant: Grant;
-    }
-  | {
-      readonly type: "denied";
-      readonly module: string;
-      readonly slot: string;
-      readonly operation: string;
-      readonly result: string;
-      /** What was wrong with the message, where the result alone does not say. */
-      readonly text: string;
-      /** Denials of this module that were not told since the last that was: a flood is counted. */
-      readonly untold: number;
-    }
-  | { readonly type: "log"; readonly module: string; readonly level: number; readonly text: string }
-  | { readonly type: "partition-lost"; readonly partition: string; readonly reason: string }
-  | { readonly type: "partition-replaced"; readonly partition: string; readonly milliseconds: number }
-  | { readonly type: "partition-unkillable"; readonly partition: string }
-  | { readonly type: "swapped"; readonly modules: readonly string[]; readonly pauseMs: number; readonly held: number }
-  | {
-      readonly type: "swap-reverted";
-      readonly module: string;
-      readonly cause: string;
-      readonly text: string;
-      readonly replayed: number;
-    }
-  | { readonly type: "committed"; readonly modules: readonly string[] };
+  "final-message": { to: string; isSent: boolean };
+  granted: { slot: string; grant: Grant };
+  revoked: { slot: string; grant: Grant };
+  denied: Denial & { result: string };
+  log: { level: number; text: string };
+  "swap-reverted": { cause: string; text: string; replayed: number };
+}
+
+interface PartitionEvents {
+  "partition-lost": { reason: string };
+  "partition-replaced": { milliseconds: number };
+  "partition-unkillable": unknown;
+}
+
+interface SetEvents {
+  swapped: { pauseMs: number; held: number };
+  committed: unknown;
+}
+
+export type KernelEvent =
+  | Tagged<ModuleEvents, { module: string }>
+  | Tagged<PartitionEvents, { partition: string }>
+  | Tagged<SetEvents, { modules: readonly string[] }>;
 
 /** One row of `bulkhead top`. */
 export interface ModuleRow extends ModuleStatistics {
