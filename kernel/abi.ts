@@ -17,7 +17,6 @@ export interface AbiExport {
   readonly name: string;
   readonly type: string;
   readonly required: boolean;
-  readonly meaning: string;
 }
 
 /**
@@ -25,56 +24,14 @@ export interface AbiExport {
  * `_initialize` is the WASI reactor's; a `start` section runs just before it, metered like it.
  */
 export const ABI_EXPORTS: readonly AbiExport[] = Object.freeze([
-  {
-    name: "memory",
-    type: "memory",
-    required: true,
-    meaning: "the one linear memory, below 2 GiB; its maximum is clamped to the module's quota",
-  },
-  {
-    name: "_initialize",
-    type: "()->()",
-    required: false,
-    meaning: "runs once before anything else, metered; may not block",
-  },
-  {
-    name: "bulkhead_inbox",
-    type: "()->i32",
-    required: true,
-    meaning: "address of the inbox, 8-byte aligned, asked once; its size is in the manifest",
-  },
-  {
-    name: "bulkhead_handle",
-    type: "(i32,i32)->i64",
-    required: true,
-    meaning:
-      "(port, length) handles the message in the inbox; a reply is `address << 32 | length`, 0 is none, negative is an error",
-  },
-  {
-    name: "bulkhead_save",
-    type: "()->i64",
-    required: false,
-    meaning: "encodes the state as CBOR: `address << 32 | length`, at most the manifest's state size; may not block",
-  },
-  {
-    name: "bulkhead_state",
-    type: "(i32)->i32",
-    required: false,
-    meaning: "(length) an address where the kernel may put that much state; may not block",
-  },
-  {
-    name: "bulkhead_restore",
-    type: "(i32,i32)->i32",
-    required: false,
-    meaning:
-      "(length, schema) takes the state from there, saved by a module of that schema version; negative refuses it; may not block",
-  },
-  {
-    name: "bulkhead_health",
-    type: "()->i32",
-    required: false,
-    meaning: "0 is well; asked only while the module is idle; may not block",
-  },
+  { name: "memory", type: "memory", required: true },
+  { name: "_initialize", type: "()->()", required: false },
+  { name: "bulkhead_inbox", type: "()->i32", required: true },
+  { name: "bulkhead_handle", type: "(i32,i32)->i64", required: true },
+  { name: "bulkhead_save", type: "()->i64", required: false },
+  { name: "bulkhead_state", type: "(i32)->i32", required: false },
+  { name: "bulkhead_restore", type: "(i32,i32)->i32", required: false },
+  { name: "bulkhead_health", type: "()->i32", required: false },
 ]);
 
 /** `bulkhead_save`, `bulkhead_state` and `bulkhead_restore` come together or not at all. */

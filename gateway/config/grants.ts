@@ -33,6 +33,9 @@ import {
 } from "./shape.ts";
 import { refuseFilter } from "./topic.ts";
 
+/** Interfaces of whose use the audit log keeps every one; of the others it keeps denials. */
+export const EVERY_USE_AUDITED: ReadonlySet<InterfaceName> = new Set(["http"]);
+
 /** An endpoint grant as it is written; targets are not looked up yet. */
 export interface EndpointDraft {
   readonly interface: "endpoint";

@@ -1,6 +1,7 @@
 /** The world outside the partitions as the kernel sees it: each interface goes to the process that answers it. */
 import type { AnsweredBy, HostReply, InterfaceName, KernelHost, ResourceBinding } from "../../kernel/index.ts";
 import { findOperation, interfaceDefinition, RESULT } from "../../kernel/index.ts";
+import { EVERY_USE_AUDITED } from "../config/grants.ts";
 import type { HostProcess } from "../wire/child.ts";
 import type { HostBinding } from "../wire/protocol.ts";
 
@@ -70,8 +71,7 @@ export class Hosts implements KernelHost {
     const right = findOperation(binding.interface, operation)?.right;
     if (right === undefined || !binding.rights.includes(right)) return { result: RESULT.denied, bytes: NOTHING };
     const reply = await this.#answer(binding, operation, numbers, bytes, capacity);
-    if (interfaceDefinition(binding.interface).audited === "every-use")
-      this.#watchers.used(binding, operation, reply.result);
+    if (EVERY_USE_AUDITED.has(binding.interface)) this.#watchers.used(binding, operation, reply.result);
     return reply;
   }
 

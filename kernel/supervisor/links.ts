@@ -148,7 +148,7 @@ export class Links {
     const record = bound === undefined ? undefined : this.#modules.get(bound.module);
     // Of two bindings of a slot that is being swapped, the one in force speaks.
     if (bound === undefined || record?.bindings.get(bound.slot) !== bound) return undefined;
-    const right = interfaceDefinition(bound.interface).event?.right ?? "";
+    const right = interfaceDefinition(bound.interface).eventRight ?? "";
     return bound.rights.includes(right) ? { record, slot: bound.slot } : undefined;
   }
 }

@@ -1,4 +1,4 @@
-/** Makes docs/abi.md, the guest ABI as a module author reads it, from kernel/abi.ts and kernel/interfaces.ts. */
+/** Makes docs/abi.md, the guest ABI as a module author reads it, from kernel/abi.ts, kernel/interfaces.ts and their texts. */
 import {
   ABI_EXPORTS,
   ABORT_RECORD,
@@ -24,6 +24,7 @@ import {
   RESULT_CODES,
   STATE_EXPORTS,
 } from "../../kernel/index.ts";
+import { EXPORT_TEXTS, INTERFACE_TEXTS, type InterfaceTexts } from "./texts/abi.ts";
 
 export const path = "docs/abi.md";
 
@@ -65,11 +66,11 @@ const numbered = (values: Readonly<Record<string, number>>): string =>
     .join(", ");
 
 function exportRows(): string[][] {
-  return ABI_EXPORTS.map(({ name, type, required, meaning }) => [
+  return ABI_EXPORTS.map(({ name, type, required }) => [
     code(name),
     code(type),
     required ? "required" : "optional",
-    meaning,
+    EXPORT_TEXTS[name] ?? "",
   ]);
 }
 
@@ -82,23 +83,26 @@ function headerRows(): string[][] {
   ]);
 }
 
-function operationRow(name: string, operation: Operation): string[] {
+function operationRow(name: string, operation: Operation, meaning: string): string[] {
   const parameters = operation.parameters.map((parameter) => `${parameter.name}: ${parameter.kind}`).join(", ");
   const blocking = operation.blocking ? "blocks" : "";
-  return [code(name), parameters, code(operationType(operation)), operation.right, blocking, operation.meaning];
+  return [code(name), parameters, code(operationType(operation)), operation.right, blocking, meaning];
 }
 
 function interfaceSection(name: InterfaceName): string {
   const definition: InterfaceDefinition = interfaceDefinition(name);
-  const binding = Object.entries(definition.binding).map(([key, meaning]) => `${code(key)} (${meaning})`);
-  const operations = Object.entries(definition.operations).map(([operation, rules]) => operationRow(operation, rules));
+  const texts: InterfaceTexts = INTERFACE_TEXTS[name];
+  const binding = definition.binding.map((key) => `${code(key)} (${texts.binding[key]})`);
+  const operations = Object.entries(definition.operations).map(([operation, rules]) =>
+    operationRow(operation, rules, texts.operations[operation] ?? ""),
+  );
   return [
     `### ${name}`,
     "",
     `Rights: ${definition.rights.map(code).join(", ")}. ` +
       `The grant binds it by: ${binding.length === 0 ? "nothing" : binding.join(", ")}. ` +
       `Answered by: ${definition.answeredBy}. ` +
-      `Event payload: ${definition.event?.payload ?? "none"}.`,
+      `Event payload: ${texts.event ?? "none"}.`,
     "",
     table(["operation", "parameters", "Wasm type", "right", "", "meaning and result"], operations),
   ].join("\n");
@@ -109,7 +113,7 @@ function interfaceSections(): string {
 }
 
 export function generate(): string {
-  return `<!-- Generated from kernel/abi.ts and kernel/interfaces.ts by \`npm run generate\`: edit those. -->
+  return `<!-- Generated from kernel/abi.ts, kernel/interfaces.ts and tools/generate/texts/abi.ts by \`npm run generate\`: edit those. -->
 
 # The guest ABI, version ${ABI_VERSION}
 

@@ -1,4 +1,5 @@
 /** Makes docs/interfaces.md, the interfaces as an operator grants them and an author uses them, from the kernel's table. */
+import { EVERY_USE_AUDITED } from "../../gateway/config/grants.ts";
 import {
   findOperation,
   type InterfaceName,
@@ -7,6 +8,7 @@ import {
   type Operation,
   operationType,
 } from "../../kernel/index.ts";
+import { INTERFACE_TEXTS, type InterfaceTexts } from "./texts/abi.ts";
 
 export const path = "docs/interfaces.md";
 
@@ -17,10 +19,7 @@ const ANSWERED_BY: Readonly<Record<string, string>> = {
   link: "the link process",
 };
 
-const AUDITED: Readonly<Record<string, string>> = {
-  denials: "denials, at most ten a second and module, the rest counted",
-  "every-use": "every use, and denials",
-};
+const DENIALS = "denials, at most ten a second and module, the rest counted";
 
 const code = (text: string): string => `\`${text}\``;
 const cell = (text: string): string => text.replaceAll("|", "\\|");
@@ -47,34 +46,36 @@ function overview(): string {
 }
 
 function section(name: InterfaceName): string {
-  const { rights, binding, event, answeredBy, audited } = interfaceDefinition(name);
-  const keys = Object.entries(binding).map(([key, meaning]) => `- ${code(key)}: ${meaning}`);
+  const { rights, binding, eventRight, answeredBy } = interfaceDefinition(name);
+  const texts: InterfaceTexts = INTERFACE_TEXTS[name];
+  const audited = EVERY_USE_AUDITED.has(name) ? "every use, and denials" : DENIALS;
+  const keys = binding.map((key) => `- ${code(key)}: ${texts.binding[key]}`);
   const operations = operationsOf(name).map(([operationName, operation]) => [
     code(operationName),
     code(operationType(operation)),
     code(operation.right),
     operation.blocking ? "yes" : "no",
-    operation.meaning,
+    texts.operations[operationName] ?? "",
   ]);
   return [
     `## ${name}`,
     "",
-    `Answered by ${ANSWERED_BY[answeredBy] ?? answeredBy}. Audited: ${AUDITED[audited] ?? audited}.`,
+    `Answered by ${ANSWERED_BY[answeredBy] ?? answeredBy}. Audited: ${audited}.`,
     "",
     keys.length === 0
       ? `A grant names the rights (${rights.map(code).join(", ")}) and nothing else.`
       : `A grant names the rights (${rights.map(code).join(", ")}) and binds the slot to one resource:\n\n${keys.join("\n")}`,
     "",
     table(["operation", "Wasm type", "right", "blocks", "meaning and result"], operations),
-    ...(event === null
+    ...(eventRight === null
       ? []
-      : ["", `Events come to the slot's port, with the right ${code(event.right)}. Payload: ${event.payload}.`]),
+      : ["", `Events come to the slot's port, with the right ${code(eventRight)}. Payload: ${texts.event}.`]),
   ].join("\n");
 }
 
 export function generate(): string {
   const names = Object.keys(INTERFACES) as InterfaceName[];
-  return `<!-- Generated from kernel/interfaces.ts by \`npm run generate\`: edit that. -->
+  return `<!-- Generated from kernel/interfaces.ts and tools/generate/texts/abi.ts by \`npm run generate\`: edit those. -->
 
 # Interfaces
 

@@ -95,7 +95,11 @@ test("every host operation of every interface, with every argument at every edge
   const list: Grant[] = [];
   for (const name of names) {
     const definition = interfaceDefinition(name);
-    slots[name] = { interface: name, rights: [...definition.rights], port: definition.event === null ? null : "in" };
+    slots[name] = {
+      interface: name,
+      rights: [...definition.rights],
+      port: definition.eventRight === null ? null : "in",
+    };
     list.push(
       name === "endpoint"
         ? endpoint("echo.in", { slot: name })
