@@ -3,7 +3,7 @@ import { ENDPOINT_RIGHT } from "../abi.ts";
 import { rightBits } from "../ipc/capability.ts";
 import type { Edge } from "../ipc/mailbox.ts";
 import type { Policy } from "../ipc/policy.ts";
-import type { WasmCounter, WasmFunction, WasmImports, WasmTable } from "../wasm/engine.ts";
+import type { WasmCounter, WasmFunction, WasmGlobal, WasmImports, WasmTable } from "../wasm/engine.ts";
 import { compileOwn, instantiateModule, makeCounter, makeTable, suspending } from "../wasm/engine.ts";
 import { gateShape, makeGate, makeLink } from "../wasm/gate.ts";
 import type { Incarnation, ModuleCell } from "./cell.ts";
@@ -18,8 +18,16 @@ export interface GateLink {
   readonly slot: string;
   readonly table: WasmTable;
   readonly gone: WasmFunction;
-  /** What the gate leads to; undefined where there is none. */
-  callee: GatedEntry | undefined;
+  /** Undefined where there is none. */
+  gate: OpenGate | undefined;
+}
+
+interface OpenGate {
+  readonly entry: GatedEntry;
+  readonly callee: ModuleCell;
+  readonly route: Edge;
+  /** Calls that `callee` and `route` have not been told of yet. */
+  readonly calls: WasmGlobal;
 }
 
 /** What all gates into one incarnation share. */
@@ -28,7 +36,7 @@ export interface GatedEntry {
   readonly busy: WasmCounter;
   isBusy: boolean;
   /** What its gates import. */
-  end: WasmImports[string] | undefined;
+  readonly end: WasmImports[string];
   readonly links: Set<GateLink>;
 }
 
@@ -66,7 +74,7 @@ export class Gates {
     });
     const imports = { link: { target: table, slow: wait, slice: suspending(slice) } };
     const { call, gone } = instantiateModule(LINK, imports).exports as { call: WasmFunction; gone: WasmFunction };
-    const link: GateLink = { caller, slot, table, gone, callee: undefined };
+    const link: GateLink = { caller, slot, table, gone, gate: undefined };
     table.set(0, gone);
     caller.links.push(link);
     return call;
@@ -77,6 +85,11 @@ export class Gates {
     if (incarnation === undefined) return;
     for (const link of incarnation.entry?.links ?? []) close(link);
     for (const link of incarnation.links) close(link);
+  }
+
+  /** Brings the counts of routes and modules up to date: what goes by a gate is counted there. */
+  count(): void {
+    for (const { incarnation } of this.#surroundings.cells.values()) incarnation?.links.forEach(count);
   }
 
   /** Keeps callers out while messages wait, so that a call never overtakes what its caller has sent before. */
@@ -93,7 +106,7 @@ export class Gates {
   #consider(link: GateLink): void {
     const { caller, slot } = link;
     const { partition, cells, policy, isRevoked } = this.#surroundings;
-    if (link.callee !== undefined || caller.cell.incarnation !== caller || caller.cell.swap !== undefined) return;
+    if (link.gate !== undefined || caller.cell.incarnation !== caller || caller.cell.swap !== undefined) return;
     const bound = caller.cell.links.get(slot);
     const [edge, ...others] = bound?.edges ?? [];
     if (bound === undefined || edge === undefined || others.length > 0 || edge.partition !== partition) return;
@@ -117,16 +130,13 @@ export class Gates {
   }
 
   #open(link: GateLink, callee: ModuleCell, target: Incarnation, port: number, badge: number, route: Edge): void {
-    const entry = (target.entry ??= makeEntry());
+    const { fault } = this.#surroundings;
+    const entry = (target.entry ??= makeEntry(callee, target.instance, fault));
     const { cell: caller, instance } = link.caller;
     const { fuel, stack } = callee.order.ports[port] ?? { fuel: 0, stack: 0 };
-    const end = (entry.end ??= this.#makeEnd(callee, target.instance, entry.busy));
-    const { activate } = target.instance;
-    const { fault } = this.#surroundings;
+    const { activate, inbox, payloadRoom } = target.instance;
     /** The JavaScript frame in between: a trap unwinds no further than to there. */
     const invoke = (length: number): number => {
-      callee.activations++;
-      route.sent++;
       try {
         return activate(fuel, stack, port, length);
       } catch (error) {
@@ -134,39 +144,36 @@ export class Gates {
         return 1;
       }
     };
-    const shape = gateShape({
-      inbox: target.instance.inbox,
-      payloadRoom: target.instance.payloadRoom,
-      fuel,
-      stack,
-      senderModule: caller.id,
-      senderGeneration: caller.generation,
-      badge,
-    });
-    const imports = { caller: instance.forGates, callee: { ...end, invoke }, shape };
-    const { call } = instantiateModule(GATE, imports).exports as { call: WasmFunction };
-    link.callee = entry;
+    const sender = { senderModule: caller.id, senderGeneration: caller.generation, badge };
+    const shape = gateShape({ inbox, payloadRoom, fuel, stack, ...sender });
+    const imports = { caller: instance.forGates, callee: { ...entry.end, invoke }, shape };
+    const { call, calls } = instantiateModule(GATE, imports).exports as { call: WasmFunction; calls: WasmGlobal };
+    link.gate = { entry, callee, route, calls };
     entry.links.add(link);
     link.table.set(0, call);
     this.update(callee);
   }
+}
 
-  /** The callee's end of its gates. */
-  #makeEnd(callee: ModuleCell, instance: ModuleInstance, busy: WasmCounter): WasmImports[string] {
-    const { fault } = this.#surroundings;
-    const misbehaved = (): undefined => {
-      fault(callee, new GuestStopped("contract", "a kernel result or an unreadable reply came out of a handler"));
-    };
-    return { ...instance.forGates, busy, misbehaved };
-  }
+function makeEntry(callee: ModuleCell, instance: ModuleInstance, fault: GateSurroundings["fault"]): GatedEntry {
+  const misbehaved = (): undefined => {
+    fault(callee, new GuestStopped("contract", "a kernel result or an unreadable reply came out of a handler"));
+  };
+  const busy = makeCounter();
+  return { busy, isBusy: false, end: { ...instance.forGates, busy, misbehaved }, links: new Set() };
+}
+
+function count({ gate }: GateLink): void {
+  if (gate === undefined) return;
+  const { callee, route, calls } = gate;
+  callee.activations += Number(calls.value);
+  route.sent += Number(calls.value);
+  calls.value = 0;
 }
 
 function close(link: GateLink): void {
-  link.callee?.links.delete(link);
-  link.callee = undefined;
+  count(link);
+  link.gate?.entry.links.delete(link);
+  link.gate = undefined;
   link.table.set(0, link.gone);
-}
-
-function makeEntry(): GatedEntry {
-  return { busy: makeCounter(), isBusy: false, end: undefined, links: new Set() };
 }

@@ -197,6 +197,7 @@ export class PartitionRuntime {
         this.#post.failRevokedCalls();
         return;
       case "inspect":
+        this.#gates.count();
         this.#report({
           type: "statistics",
           request: order.request,

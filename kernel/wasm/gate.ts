@@ -35,6 +35,7 @@ const LOWEST = -(2 ** 31);
 
 const I32 = 0x7f;
 const I64 = 0x7e;
+const F64 = 0x7c;
 const V128 = 0x7b;
 const CALLER = 0;
 const CALLEE = 1;
@@ -43,6 +44,8 @@ const FUNCTION = Object.freeze({ invoke: 0, misbehaved: 1, call: 2, start: 3 });
 const GLOBAL = Object.freeze({ callerFuel: 0, callerDepth: 1, calleeFuel: 2, busy: 3, calleeResult: 4, shape: 5 });
 /** The first half of every header, whose length is filled in for each call. The second half is 0. */
 const HEADER_GLOBALS = Object.freeze([12, 13] as const);
+/** A double, so that it counts on for as long as anybody calls. */
+const CALLS_GLOBAL = 14;
 const LOCAL = Object.freeze({
   address: 0,
   length: 1,
@@ -204,6 +207,8 @@ function deliver(code: Assembly): void {
 }
 
 function invoke(code: Assembly): void {
+  // One more: 1 as a double.
+  code.global(CALLS_GLOBAL).raw(0x44, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0xa0).setGlobal(CALLS_GLOBAL);
   code.get(LOCAL.length).raw(0x10, FUNCTION.invoke);
   code.set(LOCAL.replyStart);
   // Charged to the caller: what the callee used of its declared fuel, never more, and the bytes carried.
@@ -295,6 +300,7 @@ function gateImports(): ByteWriter {
  * | export | type | meaning |
  * | --- | --- | --- |
  * | `call` | (address, length, replyAddress, replyCapacity, timeoutMs) -> i32 | length of the reply, or a result code |
+ * | `calls` | mutable f64 | how often the callee has been entered; the kernel may set it back |
  *
  * A deadline below 1 is `invalid`; it is not looked at further: the port's declared fuel bounds the call to less than a millisecond.
  * Refusals come before the callee is touched, in this order: `invalid`, `busy`, `too-large`, `bad-address`, `no-fuel`, `no-stack`.
@@ -308,8 +314,9 @@ export function makeGate(): Uint8Array<ArrayBuffer> {
   section(2, gateImports());
   section(3, new ByteWriter().raw(2, 2, 1));
   const zero = [0xfd, 0x0c, ...new Uint8Array(16), 0x0b];
-  section(6, new ByteWriter().raw(2, V128, 1, ...zero, V128, 1, ...zero));
-  section(7, new ByteWriter().u32(1).name("call").raw(0, FUNCTION.call));
+  const globals = new ByteWriter().raw(3, V128, 1, ...zero, V128, 1, ...zero);
+  section(6, globals.raw(F64, 1, 0x44, 0, 0, 0, 0, 0, 0, 0, 0, 0x0b));
+  section(7, new ByteWriter().u32(2).name("call").raw(0, FUNCTION.call).name("calls").raw(3, CALLS_GLOBAL));
   section(8, new ByteWriter().u32(FUNCTION.start));
   const start = new Assembly().raw(0);
   prepare(start);

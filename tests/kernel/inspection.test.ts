@@ -69,6 +69,13 @@ test("routes are counted wherever they lead, calls through a gate included", asy
   expect(second).toMatchObject({ from: "sender", slot: "far", to: "far.in", refused: 0 });
   // What the far partition has not handled yet when more comes than its route is deep is dropped, and counted.
   expect((second?.sent ?? 0) + (second?.dropped ?? 0)).toBe(7);
+  // A gate that is taken away leaves its count behind.
+  kernel.restart("near");
+  await vi.waitFor(async () => {
+    const { modules, routes } = await kernel.inspect();
+    expect(modules.find(({ name }) => name === "near")).toMatchObject({ generation: 2, state: "idle" });
+    expect(routes[0]).toEqual(first);
+  }, patiently(10_000));
 });
 
 test("a partition that is stuck does not answer, and a revoked slot is neither a route nor an authority", async () => {

@@ -41,6 +41,8 @@ type Call = (address: number, length: number, replyAddress: number, replyCapacit
 interface Pair {
   readonly call: Call;
   readonly calls: () => number;
+  /** What the gate itself has counted. */
+  readonly counted: WebAssembly.Global;
   readonly client: MeteredExports;
   readonly server: MeteredExports;
   readonly busy: WebAssembly.Global<"i32">;
@@ -84,6 +86,7 @@ async function pair(shape: Partial<GateShape> = {}): Promise<Pair> {
   return {
     call: gate.exports["call"] as Call,
     calls: () => calls,
+    counted: gate.exports["calls"] as WebAssembly.Global,
     client,
     server,
     busy,
@@ -163,6 +166,23 @@ describe("a gate", () => {
       expect(Buffer.compare(before, serverBytes())).toBe(0);
     },
   );
+
+  it("counts how often the callee is entered: refusals are not, faults are", async () => {
+    const { call, calls, counted, clientBytes, busy } = await pair();
+    for (const what of [0, 3, 1]) {
+      clientBytes()[0] = what;
+      call(0, 1, 0, 64, 1000);
+    }
+    busy.value = 1;
+    expect(call(0, 1, 0, 64, 1000)).toBe(RESULT.busy);
+    expect(counted.value).toBe(3);
+    expect(calls()).toBe(3);
+    busy.value = 0;
+    // As the kernel does when it has read it; it counts on where an i32 would have come to its end.
+    counted.value = 2 ** 32;
+    call(0, 1, 0, 64, 1000);
+    expect(counted.value).toBe(2 ** 32 + 1);
+  });
 
   it("refuses a caller that keeps too little fuel or stack, and one that comes while the callee runs", async () => {
     const { call, calls, client, busy, faults } = await pair();
