@@ -3,6 +3,7 @@ import { KERNEL_PORT } from "../../kernel/index.ts";
 import type { KernelEvent } from "../../kernel/index.ts";
 import { reachText } from "../config/resource.ts";
 import type { Action } from "../wire/operator.ts";
+import { escapeControls } from "../wire/escape.ts";
 import { LEVELS } from "../wire/operator.ts";
 import type { CapsuleNotice } from "../wire/trust-protocol.ts";
 
@@ -32,13 +33,7 @@ export type GatewayEvent =
 
 /** One line without its end. Control characters of modules and brokers are shown, never obeyed. */
 export function eventText(event: GatewayEvent): string {
-  return describe(event)
-    .toWellFormed()
-    .replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, escape);
-}
-
-function escape(character: string): string {
-  return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  return escapeControls(describe(event));
 }
 
 /** What was being handled, without its content, which no log should hold: `bulkhead dev` shows it, and a capsule has it. */

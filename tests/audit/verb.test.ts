@@ -22,13 +22,13 @@ describe("bulkhead audit", () => {
   it("lists entries for people, with control characters shown and not obeyed", async () => {
     const made = bench();
     const log = made.open();
-    log.record(record("evil\u001b[2J\n\u2028", "uplink"));
+    log.record(record("evil\u001b[2J\n\u2028\u202e", "uplink"));
     log.close();
     const { code, out } = await audit("list", "--data", made.folder);
     expect(code).toBe(0);
     expect(out.trimEnd().split("\n")).toEqual([
       "1 2027-01-15T08:00:00.000Z opened audit: a new log",
-      '2 2027-01-15T08:00:00.000Z denied uplink: evil\\u001b[2J\\u000a\\u2028 {"result":"denied"}',
+      '2 2027-01-15T08:00:00.000Z denied uplink: evil\\u001b[2J\\u000a\\u2028\\u202e {"result":"denied"}',
     ]);
   });
 

@@ -11,7 +11,7 @@ import { scanI2c } from "../../gateway/device/index.ts";
 import { checkBroker } from "../../tools/doctor/broker.ts";
 import { checkDevices, clockIsSynchronized } from "../../tools/doctor/devices.ts";
 import type { Finding } from "../../tools/doctor/finding.ts";
-import { exitCode, failure, ok, warning } from "../../tools/doctor/finding.ts";
+import { exitCode, failure, findingsText, ok, warning } from "../../tools/doctor/finding.ts";
 import {
   checkAddressSpace,
   checkClock,
@@ -55,6 +55,11 @@ test("a gateway with development keys works, and is told so: exit code 3", () =>
   ]);
   expect(of("configuration")).toMatchObject([{ severity: "ok" }]);
   for (const { severity, remedy } of findings) expect(remedy === undefined).toBe(severity === "ok");
+});
+
+test("what a broker says is shown, never obeyed by a terminal or by an eye", () => {
+  const text = findingsText([failure("broker", "no: \u001b[2J\u009b\u202eevil", "ask\nit")], false);
+  expect(text).toBe("ERROR    broker  no: \\u001b[2J\\u009b\\u202eevil\n                 ask\\u000ait\n");
 });
 
 describe("what is broken has an exit code of 1 and a remedy", () => {

@@ -17,6 +17,7 @@ import {
 } from "../../gateway/trust/index.ts";
 import { Refusal } from "../../kernel/index.ts";
 import { toHex } from "../../gateway/envelopes/index.ts";
+import { escapeControls } from "../../gateway/wire/escape.ts";
 import type { Command, Io } from "../command.ts";
 
 const HELP = `usage: bulkhead audit list | verify | export [--config gateway.yaml | --data <folder>] [--json]
@@ -115,18 +116,10 @@ function asData(entry: AuditEntry): object {
   return { ...entry, detail: parseDetail(entry.detail) };
 }
 
-/** Texts come from modules: control characters are shown and not obeyed. */
-function printable(text: string): string {
-  return text.replaceAll(
-    /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
-}
-
 function asText({ sequence, time, kind, source, subject, detail }: AuditEntry): string {
   const date = new Date(time);
   const when = Number.isNaN(date.getTime()) ? `${time}` : date.toISOString();
-  return printable(`${sequence} ${when} ${kind} ${source}: ${subject}${detail === "{}" ? "" : ` ${detail}`}`);
+  return escapeControls(`${sequence} ${when} ${kind} ${source}: ${subject}${detail === "{}" ? "" : ` ${detail}`}`);
 }
 
 async function readOrRefuse(file: string, hint: string): Promise<Uint8Array> {

@@ -16,7 +16,7 @@ import { checkBroker } from "./broker.ts";
 import { boardModel, checkDevices, clockIsSynchronized } from "./devices.ts";
 import type { DeviceSurroundings } from "./devices.ts";
 import type { Finding } from "./finding.ts";
-import { exitCode, failure, ok, warning } from "./finding.ts";
+import { exitCode, failure, findingsText, ok, warning } from "./finding.ts";
 import { checkAddressSpace, checkClock, checkDisk, checkExpiry, checkVersions, diskState } from "./host.ts";
 
 const HELP = `usage: bulkhead doctor [gateway.yaml] [--json] [--no-scan]
@@ -55,7 +55,7 @@ async function run(args: string[], io: Io): Promise<number> {
   const findings = await examine(file, values["no-scan"] !== true);
   const code = exitCode(findings);
   const status = code === 0 ? "ok" : code === 3 ? "warning" : "error";
-  io.stdout(values.json === true ? `${JSON.stringify({ status, findings })}\n` : describe(findings, io.isTerminal));
+  io.stdout(values.json === true ? `${JSON.stringify({ status, findings })}\n` : findingsText(findings, io.isTerminal));
   return code;
 }
 
@@ -169,19 +169,4 @@ function boardFinding(): Finding[] {
 function ownVersion(): string {
   const { version } = JSON.parse(readFileSync(`${PACKAGE_ROOT}/package.json`, "utf8")) as { version: string };
   return version;
-}
-
-const SIGNS = Object.freeze({ ok: "ok     ", warning: "WARNING", error: "ERROR  " });
-const COLOURS = Object.freeze({ ok: 32, warning: 33, error: 31 });
-
-function describe(findings: readonly Finding[], isTerminal: boolean): string {
-  const width = Math.max(...findings.map(({ subject }) => subject.length));
-  const lines = findings.flatMap(({ subject, severity, text, remedy }) => {
-    const sign = isTerminal ? `\u001b[${COLOURS[severity]}m${SIGNS[severity]}\u001b[0m` : SIGNS[severity];
-    return [
-      `${sign}  ${subject.padEnd(width)}  ${text}`,
-      ...(remedy === undefined ? [] : [`${" ".repeat(width + 11)}${remedy}`]),
-    ];
-  });
-  return `${lines.join("\n")}\n`;
 }

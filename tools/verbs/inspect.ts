@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { decodeConfiguration, decodeModule, decodePlan, decodeRoot, toHex } from "../../gateway/envelopes/index.ts";
 import type { UnverifiedEnvelope } from "../../gateway/envelopes/index.ts";
+import { escapeControls } from "../../gateway/wire/escape.ts";
 import type { Contract, ModuleInspection } from "../../kernel/index.ts";
 import { describeField, encodeCbor, inspectModule, Refusal } from "../../kernel/index.ts";
 import type { Command, Io } from "../command.ts";
@@ -56,11 +57,9 @@ async function read(file: string): Promise<Uint8Array> {
   }
 }
 
-/** Texts come from whoever made the file: control characters are shown and not obeyed. */
+/** Texts come from whoever made the file; their lines are indented. */
 function printable(text: string): string {
-  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, (character) =>
-    character === "\n" ? "\n    " : `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
+  return text.split("\n").map(escapeControls).join("\n    ");
 }
 
 function ofEnvelope(envelope: UnverifiedEnvelope): Findings {
