@@ -86,9 +86,9 @@ function digest(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
 }
 
-/** The quotas with which an admitted module is rewritten. Its grant covers its memory: `checkGrants`. */
-export function meterOptions({ memory }: Manifest): MeterOptions {
-  return { memoryMaximumPages: memory, tableMaximumEntries: LIMITS.tableEntries };
+/** With what an admitted module is rewritten. Its grant covers its memory: `checkGrants`. */
+export function meterOptions({ memory, canonicalNans }: Manifest): MeterOptions {
+  return { memoryMaximumPages: memory, tableMaximumEntries: LIMITS.tableEntries, canonicalNans };
 }
 
 /** Slots that are granted and never imported: excess privilege, to be reported. An event port counts as use. */

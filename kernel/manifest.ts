@@ -1,7 +1,7 @@
 /** The manifest: what a module says of itself in its custom section, read strictly and believed in nothing. */
 import { ABI_VERSION, RESERVED_PREFIX } from "./abi.ts";
 import type { CborMap, CborValue } from "./cbor/index.ts";
-import { decodeCbor, expectArray, expectBytes, expectKeys } from "./cbor/index.ts";
+import { decodeCbor, expectArray, expectBoolean, expectBytes, expectKeys } from "./cbor/index.ts";
 import { expectMap, expectText, expectUnsigned } from "./cbor/index.ts";
 import type { Contract } from "./contract.ts";
 import { readContract } from "./contract.ts";
@@ -51,9 +51,11 @@ export interface Manifest {
   readonly schema: number;
   /** What settings it takes, for whoever reads the configuration; null for none. The kernel looks no further. */
   readonly settings: Uint8Array | null;
+  /** Each NaN that it computes is to have the same bits on every processor. */
+  readonly canonicalNans: boolean;
 }
 
-const KEYS = "abi name version kind ports slots memory inbox state fuel schema settings contracts".split(" ");
+const KEYS = "abi name version kind ports slots memory inbox state fuel schema settings nans contracts".split(" ");
 type Contracts = ReadonlyMap<string, Contract>;
 const NAME = /^[a-z][a-z0-9-]{0,47}$/;
 // Semantic Versioning 2.0.0, without its unbounded lengths.
@@ -110,6 +112,7 @@ function readManifest(map: CborMap): Manifest {
     fuel: number("fuel", 1, LIMITS.activationFuelMaximum),
     schema: number("schema", 0, 0xffff_ffff),
     settings: map.has("settings") ? expectBytes(map.get("settings"), "settings") : null,
+    canonicalNans: map.has("nans") && expectBoolean(map.get("nans"), "nans"),
   };
 }
 

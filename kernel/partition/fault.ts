@@ -57,10 +57,9 @@ export function recordedFailure(
   sliceFuel: number,
 ): RecordedFailure | undefined {
   if (instance.recording === undefined) return undefined;
-  const { name, generation, sha256, metered, imports } = order;
+  const { name, generation, sha256, metered, imports, canonicalNans } = order;
   return {
-    ...{ name, generation, sha256, metered, imports, cause, text, trace },
-    canonicalNans: false,
+    ...{ name, generation, sha256, metered, imports, canonicalNans, cause, text, trace },
     fuel: instance.remaining(),
     sliceFuel,
     memoryBytes: instance.memory.size,

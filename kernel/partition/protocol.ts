@@ -84,6 +84,7 @@ export interface ModuleOrder
   readonly schema: number;
   /** Fuel of one activation. */
   readonly fuel: number;
+  readonly canonicalNans: boolean;
 }
 
 /** A saved state with the schema version of the module that saved it. */

@@ -219,6 +219,7 @@ export function moduleOrder(
     record: spec.record ?? false,
     sha256,
     metered,
+    canonicalNans: manifest.canonicalNans,
     settings: spec.settings ?? new Uint8Array(0),
   };
 }

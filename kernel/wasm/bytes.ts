@@ -176,9 +176,10 @@ export class ByteWriter {
     return this.slice(other.#bytes, 0, other.length);
   }
 
-  name(text: string): this {
-    const bytes = new TextEncoder().encode(text);
-    return this.u32(bytes.length).slice(bytes, 0, bytes.length);
+  name(...texts: string[]): this {
+    for (const bytes of texts.map((text) => new TextEncoder().encode(text)))
+      this.u32(bytes.length).slice(bytes, 0, bytes.length);
+    return this;
   }
 
   /** Empties it, keeping the capacity. */

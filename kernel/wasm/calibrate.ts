@@ -1,5 +1,6 @@
 /** Measures how long fuel takes on this machine, so that a slice is 200 µs or less. */
 import { LIMITS } from "../limits.ts";
+import { assemble, bodies, I32, I64 } from "./assembly.ts";
 import { ByteWriter } from "./bytes.ts";
 import { compileOwn, instantiateModule } from "./engine.ts";
 import { METER_MODULE, meter } from "./meter.ts";
@@ -9,25 +10,20 @@ const SLICE_NANOSECONDS = 200_000;
 const RUNS = 40;
 const ROUNDS = 1000;
 const PLENTY = 1_000_000;
-const I32 = 0x7f;
-const I64 = 0x7e;
 
 /** `run(n)`: n divisions in a row, each by the result of the one before, as costly as instructions of one fuel get. */
 function makeLoop(): Uint8Array<ArrayBuffer> {
-  const out = new ByteWriter(128).raw(0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00);
-  out.raw(1, 6, 1, 0x60, 1, I32, 1, I64, 3, 2, 1, 0, 7, 7, 1).name("run").raw(0, 0);
   const code = new ByteWriter(64).raw(1, 1, I64, 0x03, 0x40);
   // x = (2^56 - 1) / (n | x) + 2^40
   code.raw(0x42, ...new Uint8Array(8).fill(0xff), 0x00, 0x20, 0, 0xad, 0x20, 1, 0x84, 0x80);
   code.raw(0x42, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20, 0x7c, 0x21, 1);
-  code.raw(0x20, 0, 0x41, 1, 0x6b, 0x22, 0, 0x0d, 0, 0x0b, 0x20, 1, 0x0b);
-  return out
-    .raw(10)
-    .u32(code.length + 2)
-    .u32(1)
-    .u32(code.length)
-    .append(code)
-    .finish();
+  code.raw(0x20, 0, 0x41, 1, 0x6b, 0x22, 0, 0x0d, 0, 0x0b, 0x20, 1);
+  return assemble([
+    [1, new ByteWriter().raw(1, 0x60, 1, I32, 1, I64)],
+    [3, new ByteWriter().raw(1, 0)],
+    [7, new ByteWriter().u32(1).name("run").raw(0, 0)],
+    bodies(code),
+  ]);
 }
 
 /** Nanoseconds that one fuel takes here: of the fastest of many short runs. */

@@ -2,6 +2,7 @@
 
 import { ABI_VERSION, FIRST_MODULE_ERROR, HEADER, KIND, RESULT } from "../abi.ts";
 import { LIMITS } from "../limits.ts";
+import { Assembly, assemble, bodies, F64, I32, I64, V128 } from "./assembly.ts";
 import { ByteWriter } from "./bytes.ts";
 
 /** What is fixed for one pair of ends. The callee's numbers must have been checked; the gate trusts them. */
@@ -33,10 +34,6 @@ const GATE_STACK = 2048;
 /** The least result code: an i32. */
 const LOWEST = -(2 ** 31);
 
-const I32 = 0x7f;
-const I64 = 0x7e;
-const F64 = 0x7c;
-const V128 = 0x7b;
 const CALLER = 0;
 const CALLEE = 1;
 /** Index spaces: imports in the order of `gateImports`, then what the gate has of its own. */
@@ -58,56 +55,16 @@ const LOCAL = Object.freeze({
   result: 8,
 });
 
-/** The instructions of the gate's one function, by what they do. */
-class Assembly {
-  readonly out = new ByteWriter(1024);
-
-  raw(...bytes: number[]): this {
-    this.out.raw(...bytes);
-    return this;
-  }
-
-  get(local: number): this {
-    return this.raw(0x20, local);
-  }
-
-  set(local: number): this {
-    return this.raw(0x21, local);
-  }
-
-  global(index: number): this {
-    return this.raw(0x23, index);
-  }
-
-  setGlobal(index: number): this {
-    return this.raw(0x24, index);
-  }
-
+/** The instructions of the gate's one function. */
+class GateAssembly extends Assembly {
   /** The pair's own number. */
   shape(field: keyof GateShape): this {
     return this.global(GLOBAL.shape + SHAPE_FIELDS.indexOf(field));
   }
 
-  constant(value: number): this {
-    this.out.byte(0x41).s32(value);
-    return this;
-  }
-
-  signed(value: number): this {
-    this.out.s32(value);
-    return this;
-  }
-
-  /** Returns `code` if the i32 on the stack is not 0. */
-  refuse(code: number): this {
-    return this.raw(0x04, 0x40).constant(code).raw(0x0f, 0x0b);
-  }
-
-  /** 1 if `[address, address + length)`, both u32, is not inside memory `index`: computed in 64 bits. */
-  outside(index: number, address: () => void, length: () => void): this {
-    address();
-    this.raw(0xad);
-    length();
+  /** 1 if `[address, address + length)`, both u32 in locals, is not inside memory `index`: computed in 64 bits. */
+  outside(index: number, address: number, length: number): this {
+    this.get(address).raw(0xad).get(length);
     return this.raw(0xad, 0x7c, 0x3f, index, 0xad, 0x42, 16, 0x86, 0x56);
   }
 
@@ -128,56 +85,41 @@ class Assembly {
    * Copies `length` bytes between memories; both ranges have been checked. A `memory.copy` is a call out of Wasm, so
    * lengths of 16 to 64 go by four vectors, which overlap where they are shorter.
    */
-  copy(target: number, source: number, to: () => void, from: () => void, length: () => void): this {
-    const last = (): this => this.get(LOCAL.last);
+  copy(target: number, source: number, to: () => void, from: number, length: number): this {
     const vector = (offset: () => void): this => {
       to();
       offset();
-      this.raw(0x6a);
-      from();
+      this.raw(0x6a).get(from);
       offset();
       return this.raw(0x6a, 0xfd, 0x00, 0x40, source, 0, 0xfd, 0x0b, 0x40, target, 0);
     };
-    length();
-    this.constant(16).raw(0x6b, 0x22, LOCAL.last).constant(48).raw(0x4b, 0x04, 0x40);
+    this.get(length).constant(16).raw(0x6b, 0x22, LOCAL.last).constant(48).raw(0x4b, 0x04, 0x40);
     to();
-    from();
-    length();
-    this.raw(0xfc, 0x0a, target, source, 0x05);
+    this.gets([from, length]).raw(0xfc, 0x0a, target, source, 0x05);
     vector(() => this.constant(0));
     for (const at of [16, 32]) {
       // min(at, last)
       vector(() => this.constant(at).get(LOCAL.last).constant(at).get(LOCAL.last).raw(0x49, 0x1b));
     }
-    vector(last);
+    vector(() => this.get(LOCAL.last));
     return this.raw(0x0b);
   }
 }
 
 /** All checks come before the callee's memory is touched, so no caller can make a callee fail or see half a message. */
-function check(code: Assembly): void {
+function check(code: GateAssembly): void {
   const { address, length, replyAddress, replyCapacity } = LOCAL;
   code.get(LOCAL.timeoutMs).constant(1).raw(0x48).refuse(RESULT.invalid);
   code.global(GLOBAL.busy).refuse(RESULT.busy);
   code.get(length).shape("payloadRoom").raw(0x4b).refuse(RESULT["too-large"]);
-  for (const [start, size] of [
-    [address, length],
-    [replyAddress, replyCapacity],
-  ] as const) {
-    code
-      .outside(
-        CALLER,
-        () => code.get(start),
-        () => code.get(size),
-      )
-      .refuse(RESULT["bad-address"]);
-  }
+  code.outside(CALLER, address, length).refuse(RESULT["bad-address"]);
+  code.outside(CALLER, replyAddress, replyCapacity).refuse(RESULT["bad-address"]);
   code.global(GLOBAL.callerFuel).shape("fuel").raw(0x48).refuse(RESULT["no-fuel"]);
   code.global(GLOBAL.callerDepth).shape("stack").constant(GATE_STACK).raw(0x6a, 0x48).refuse(RESULT["no-stack"]);
 }
 
 /** Runs once for each gate: makes the header that all its calls have in common. */
-function prepare(code: Assembly): void {
+function prepare(code: GateAssembly): void {
   const [first, second] = HEADER_GLOBALS;
   code.constant(ABI_VERSION | (KIND.call << 16)).raw(0xfd, 0x11);
   code.lane(HEADER.length / 4, () => code.constant(0));
@@ -190,23 +132,17 @@ function prepare(code: Assembly): void {
   code.setGlobal(second);
 }
 
-function deliver(code: Assembly): void {
+function deliver(code: GateAssembly): void {
   const { address, length } = LOCAL;
   const [first, second] = HEADER_GLOBALS;
   code.header(0, () => code.global(first).lane(HEADER.length / 4, () => code.get(length)));
   code.header(16, () => code.global(second));
   // The handles of an earlier message are not this sender's to show.
   for (const offset of [HEADER.handleList, 48]) code.header(offset, () => code.constant(0).raw(0xfd, 0x11));
-  code.copy(
-    CALLEE,
-    CALLER,
-    () => code.shape("inbox").constant(HEADER.size).raw(0x6a),
-    () => code.get(address),
-    () => code.get(length),
-  );
+  code.copy(CALLEE, CALLER, () => code.shape("inbox").add(HEADER.size), address, length);
 }
 
-function invoke(code: Assembly): void {
+function invoke(code: GateAssembly): void {
   // One more: 1 as a double.
   code.global(CALLS_GLOBAL).raw(0x44, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0xa0).setGlobal(CALLS_GLOBAL);
   code.get(LOCAL.length).raw(0x10, FUNCTION.invoke);
@@ -217,69 +153,49 @@ function invoke(code: Assembly): void {
   charge(code, () => code.get(LOCAL.used).get(LOCAL.length).constant(3).raw(0x76, 0x6a));
 }
 
-function charge(code: Assembly, amount: () => void): void {
+function charge(code: GateAssembly, amount: () => void): void {
   code.global(GLOBAL.callerFuel);
   amount();
   code.raw(0x6b).setGlobal(GLOBAL.callerFuel);
 }
 
-function answer(code: Assembly): void {
+function answer(code: GateAssembly): void {
   const { result, used: replyLength, replyStart, replyAddress, replyCapacity } = LOCAL;
-  const atFault = (): Assembly => code.raw(0x10, FUNCTION.misbehaved).constant(RESULT["dead-peer"]).raw(0x0f, 0x0b);
+  const atFault = (): GateAssembly => code.raw(0x10, FUNCTION.misbehaved).constant(RESULT["dead-peer"]).raw(0x0f, 0x0b);
   code.get(replyStart).refuse(RESULT["dead-peer"]); // Here still what `invoke` gave.
   code.global(GLOBAL.calleeResult).raw(0x22, result, 0x42, 0, 0x53, 0x04, 0x40);
-  code.get(result).raw(0x42).signed(FIRST_MODULE_ERROR).raw(0x55, 0x04, 0x40);
+  code.get(result).raw(0x42).s32(FIRST_MODULE_ERROR).raw(0x55, 0x04, 0x40);
   atFault();
   // Below an i32's range a module's error stays an error.
-  code.get(result).raw(0x42).signed(LOWEST).get(result).raw(0x42).signed(LOWEST).raw(0x55, 0x1b, 0xa7, 0x0f, 0x0b);
+  code.get(result).raw(0x42).s32(LOWEST).get(result).raw(0x42).s32(LOWEST).raw(0x55, 0x1b, 0xa7, 0x0f, 0x0b);
   code.get(result).raw(0x42, 32, 0x88, 0xa7).set(replyStart);
   code.get(result).raw(0xa7).set(replyLength);
-  code.outside(
-    CALLEE,
-    () => code.get(replyStart),
-    () => code.get(replyLength),
-  );
-  code.raw(0x04, 0x40);
+  code.outside(CALLEE, replyStart, replyLength).raw(0x04, 0x40);
   atFault();
   code.get(replyLength).get(replyCapacity).raw(0x4b).refuse(RESULT["too-large"]);
-  code.copy(
-    CALLER,
-    CALLEE,
-    () => code.get(replyAddress),
-    () => code.get(replyStart),
-    () => code.get(replyLength),
-  );
+  code.copy(CALLER, CALLEE, () => code.get(replyAddress), replyStart, replyLength);
   charge(code, () => code.get(replyLength).constant(3).raw(0x76));
   code.get(replyLength);
 }
 
 function body(): ByteWriter {
-  const code = new Assembly();
-  code.raw(2, 3, I32, 1, I64);
+  const code = new GateAssembly(1024).raw(2, 3, I32, 1, I64);
   check(code);
   deliver(code);
   invoke(code);
   answer(code);
-  return code.raw(0x0b).out;
+  return code;
 }
 
 /** The imports of every gate, in the order of its index spaces. */
 function gateImports(): ByteWriter {
   const out = new ByteWriter().u32(9 + SHAPE_FIELDS.length);
-  out.name("caller").name("memory").raw(2, 0, 0);
-  out.name("callee").name("memory").raw(2, 0, 0);
-  out.name("callee").name("invoke").raw(0, 0);
-  out.name("callee").name("misbehaved").raw(0, 1);
-  for (const [module, name] of [
-    ["caller", "fuel"],
-    ["caller", "depth"],
-    ["callee", "fuel"],
-    ["callee", "busy"],
-  ] as const) {
-    out.name(module).name(name).raw(3, I32, 1);
-  }
-  out.name("callee").name("result").raw(3, I64, 1);
-  for (const field of SHAPE_FIELDS) out.name("shape").name(field).raw(3, I32, 0);
+  out.name("caller", "memory").raw(2, 0, 0).name("callee", "memory").raw(2, 0, 0);
+  out.name("callee", "invoke").raw(0, 0).name("callee", "misbehaved").raw(0, 1);
+  out.name("caller", "fuel").raw(3, I32, 1).name("caller", "depth").raw(3, I32, 1);
+  out.name("callee", "fuel").raw(3, I32, 1).name("callee", "busy").raw(3, I32, 1);
+  out.name("callee", "result").raw(3, I64, 1);
+  for (const field of SHAPE_FIELDS) out.name("shape", field).raw(3, I32, 0);
   return out;
 }
 
@@ -306,25 +222,22 @@ function gateImports(): ByteWriter {
  * Refusals come before the callee is touched, in this order: `invalid`, `busy`, `too-large`, `bad-address`, `no-fuel`, `no-stack`.
  */
 export function makeGate(): Uint8Array<ArrayBuffer> {
-  const out = new ByteWriter(1024).raw(0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00);
-  const section = (id: number, content: ByteWriter): unknown => out.byte(id).u32(content.length).append(content);
   const types = new ByteWriter().u32(3);
   types.raw(0x60, 1, I32, 1, I32).raw(0x60, 0, 0).raw(0x60, 5, I32, I32, I32, I32, I32, 1, I32);
-  section(1, types);
-  section(2, gateImports());
-  section(3, new ByteWriter().raw(2, 2, 1));
   const zero = [0xfd, 0x0c, ...new Uint8Array(16), 0x0b];
   const globals = new ByteWriter().raw(3, V128, 1, ...zero, V128, 1, ...zero);
-  section(6, globals.raw(F64, 1, 0x44, 0, 0, 0, 0, 0, 0, 0, 0, 0x0b));
-  section(7, new ByteWriter().u32(2).name("call").raw(0, FUNCTION.call).name("calls").raw(3, CALLS_GLOBAL));
-  section(8, new ByteWriter().u32(FUNCTION.start));
-  const start = new Assembly().raw(0);
+  globals.raw(F64, 1, 0x44, 0, 0, 0, 0, 0, 0, 0, 0, 0x0b);
+  const start = new GateAssembly().raw(0);
   prepare(start);
-  const functions = [body(), start.raw(0x0b).out];
-  const code = new ByteWriter().u32(functions.length);
-  for (const each of functions) code.u32(each.length).append(each);
-  section(10, code);
-  return out.finish();
+  return assemble([
+    [1, types],
+    [2, gateImports()],
+    [3, new ByteWriter().raw(2, 2, 1)],
+    [6, globals],
+    [7, new ByteWriter().u32(2).name("call").raw(0, FUNCTION.call).name("calls").raw(3, CALLS_GLOBAL)],
+    [8, new ByteWriter().u32(FUNCTION.start)],
+    bodies(body(), start),
+  ]);
 }
 
 /** The imports `shape` of one gate. */
@@ -351,13 +264,9 @@ export function gateShape(shape: GateShape): Record<string, number> {
  * | `gone` | as a gate's | answers `busy`: for an edge without a gate |
  */
 export function makeLink(): Uint8Array<ArrayBuffer> {
-  const out = new ByteWriter(256).raw(0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00);
-  const section = (id: number, content: ByteWriter): unknown => out.byte(id).u32(content.length).append(content);
-  section(1, new ByteWriter().raw(2, 0x60, 5, I32, I32, I32, I32, I32, 1, I32, 0x60, 0, 1, I32));
-  const imports = new ByteWriter().u32(3).name("link").name("target").raw(1, 0x70, 0, 1);
-  section(2, imports.name("link").name("slow").raw(0, 0).name("link").name("slice").raw(0, 1));
-  section(3, new ByteWriter().raw(2, 0, 0));
-  section(7, new ByteWriter().u32(2).name("call").raw(0, 2).name("gone").raw(0, 3));
+  const types = new ByteWriter().raw(2, 0x60, 5, I32, I32, I32, I32, I32, 1, I32, 0x60, 0, 1, I32);
+  const imports = new ByteWriter().u32(3).name("link", "target").raw(1, 0x70, 0, 1);
+  imports.name("link", "slow").raw(0, 0).name("link", "slice").raw(0, 1);
   const parameters = [0x20, 0, 0x20, 1, 0x20, 2, 0x20, 3, 0x20, 4];
   const result = 5;
   const code = new Assembly().raw(1, 1, I32, 0x02, 0x40, 0x03, 0x40);
@@ -365,8 +274,12 @@ export function makeLink(): Uint8Array<ArrayBuffer> {
   code.constant(0).raw(0x4e, 0x04, 0x40).get(result).raw(0x0f, 0x0b);
   for (const each of [RESULT.busy, RESULT["bad-address"]]) code.get(result).constant(each).raw(0x46, 0x0d, 1);
   code.get(result).constant(RESULT["no-fuel"]).raw(0x47, 0x04, 0x40).get(result).raw(0x0f, 0x0b);
-  code.raw(0x10, 1, 0x45, 0x0d, 0, 0x0b, 0x0b, ...parameters, 0x10, 0, 0x0b);
-  const gone = new ByteWriter().raw(0, 0x41).s32(RESULT.busy).byte(0x0b);
-  section(10, new ByteWriter().u32(2).u32(code.out.length).append(code.out).u32(gone.length).append(gone));
-  return out.finish();
+  code.raw(0x10, 1, 0x45, 0x0d, 0, 0x0b, 0x0b, ...parameters, 0x10, 0);
+  return assemble([
+    [1, types],
+    [2, imports],
+    [3, new ByteWriter().raw(2, 0, 0)],
+    [7, new ByteWriter().u32(2).name("call").raw(0, 2).name("gone").raw(0, 3)],
+    bodies(code, new ByteWriter().raw(0).constant(RESULT.busy)),
+  ]);
 }

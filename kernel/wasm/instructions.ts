@@ -61,6 +61,35 @@ export const VECTOR = table(`
   uu . q bbb d bbbb uu . q bbb d bbbb uuuuuuuu
 `);
 
+const F32_NAN = [0, 0, 0xc0, 0x7f] as const;
+const F64_NAN = [0, 0, 0, 0, 0, 0, 0xf8, 0x7f] as const;
+
+/** What makes a result's NaNs canonical: the type of a local, a constant, and opcodes: choose the local if it equals itself. */
+export const LANES = Object.freeze([
+  { type: 0x7d, nan: [0x43, ...F32_NAN], choose: [0x5b, 0x1b] },
+  { type: 0x7c, nan: [0x44, ...F64_NAN], choose: [0x61, 0x1b] },
+  { type: 0x7b, nan: [0xfd, 0x0c, ...F32_NAN, ...F32_NAN, ...F32_NAN, ...F32_NAN], choose: [0xfd, 0x41, 0xfd, 0x52] },
+  { type: 0x7b, nan: [0xfd, 0x0c, ...F64_NAN, ...F64_NAN], choose: [0xfd, 0x47, 0xfd, 0x52] },
+]);
+
+/**
+ * Instructions whose NaNs differ between processors: the specification leaves sign and payload open (4.3.3, nans_N); its
+ * deterministic profile says positive and canonical. In the order of `LANES` ceil, floor, trunc, nearest, sqrt, add, sub,
+ * mul, div, min, max and the conversion from the other width; vector opcodes behind 0x100.
+ */
+const OPEN = [
+  [0x8d, 0x8e, 0x8f, 0x90, 0x91, 0x92, 0x93, 0x94, 0x95, 0x96, 0x97, 0xb6],
+  [0x9b, 0x9c, 0x9d, 0x9e, 0x9f, 0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xbb],
+  [0x167, 0x168, 0x169, 0x16a, 0x1e3, 0x1e4, 0x1e5, 0x1e6, 0x1e7, 0x1e8, 0x1e9, 0x15e],
+  [0x174, 0x175, 0x17a, 0x194, 0x1ef, 0x1f0, 0x1f1, 0x1f2, 0x1f3, 0x1f4, 0x1f5, 0x15f],
+];
+/** By opcode what lanes it takes and gives, as places in `LANES`. */
+export const OPEN_NANS = new Map(
+  OPEN.flatMap((opcodes, gives) =>
+    opcodes.map((opcode, place) => [opcode, { takes: place === 11 ? gives ^ 1 : gives, gives }] as const),
+  ),
+);
+
 /** A function that costs no more than this before anything conditional leaves the charge to its callers. */
 export const CALLER_PAYS = 24;
 

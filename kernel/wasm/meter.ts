@@ -11,6 +11,8 @@ export interface MeterOptions {
   readonly memoryMaximumPages: number;
   /** Upper bound of the entries of each table. */
   readonly tableMaximumEntries: number;
+  /** Each NaN that the guest computes becomes the positive canonical one, as on any other processor; false where absent. */
+  readonly canonicalNans?: boolean;
 }
 
 export const DEFAULT_METER_OPTIONS: MeterOptions = Object.freeze({
@@ -43,6 +45,7 @@ interface Appended {
 /** Index spaces after rewriting: two imports behind the guest's, functions behind its functions, three globals last. */
 class Layout implements Indices {
   readonly shape: ModuleShape;
+  readonly options: MeterOptions;
   readonly fuel: number;
   readonly depth: number;
   readonly result: number;
@@ -54,8 +57,9 @@ class Layout implements Indices {
   readonly exports: { readonly name: string; readonly kind: number; readonly index: number }[] = [];
   readonly #known = new Map<string, number>();
 
-  constructor(shape: ModuleShape) {
+  constructor(shape: ModuleShape, options: MeterOptions) {
     this.shape = shape;
+    this.options = options;
     this.fuel = shape.importedGlobals + shape.globals.length;
     this.depth = this.fuel + 1;
     this.result = this.fuel + 2;
@@ -77,6 +81,10 @@ class Layout implements Indices {
     const out = measure(code().op(OP.globalGet, this.fuel)).byte(OP.i32Subtract).op(OP.globalSet, this.fuel);
     out.op(OP.globalGet, this.fuel).raw(...IF_NEGATIVE);
     return this.helper([I32], [I32], out.op(OP.call, this.settle).raw(OP.end, OP.localGet, 0, OP.end));
+  }
+
+  plan(body: number): BodyPlan {
+    return new BodyPlan(this.shape, body, this.options.canonicalNans ?? false);
   }
 
   /** Guest function index to rewritten one. */
@@ -201,7 +209,7 @@ function planEntries(layout: Layout): Entries {
   const twins = new Map<number, Appended>();
   let changesTables = false;
   const fees = shape.bodies.map((_, body) => {
-    const { index, entryFee, twinned, scan } = new BodyPlan(shape, body);
+    const { index, entryFee, twinned, scan } = layout.plan(body);
     changesTables ||= scan.changesTables;
     if (twinned) twins.set(index, layout.append(shape.functions[index] ?? 0, new ByteWriter(64)));
     return entryFee;
@@ -214,7 +222,7 @@ function rewriteBodies(layout: Layout, entries: Entries, onCopy: CopyListener | 
   const out = new ByteWriter(shape.bytes.length * 2).u32(shape.bodies.length + layout.functions.length);
   const rewritten = new ByteWriter(1024);
   for (const body of shape.bodies.keys()) {
-    const plan = new BodyPlan(shape, body);
+    const plan = layout.plan(body);
     plan.payFees(entries.fee);
     const own = layout.function(plan.index);
     const twin = entries.twins.get(plan.index);
@@ -261,13 +269,11 @@ class ModuleWriter {
     this.out = new ByteWriter(layout.shape.bytes.length * 2 + 1024).raw(...WASM_HEADER);
   }
 
-  write(code: ByteWriter, options: MeterOptions): Uint8Array<ArrayBuffer> {
+  write(code: ByteWriter): Uint8Array<ArrayBuffer> {
     const { layout, shape } = this;
+    const { options } = layout;
     this.#extend(SECTION.type, shape.types.length, layout.types, (out, { parameters, results }) => {
-      out
-        .raw(0x60)
-        .u32(parameters.length)
-        .raw(...parameters);
+      out.op(0x60, parameters.length).raw(...parameters);
       out.u32(results.length).raw(...results);
     });
     this.#extend(SECTION.import, shape.imports.length, IMPORTED, (out, name) => {
@@ -376,8 +382,8 @@ export function meter(
   checkOptions(options);
   const shape = readModule(binary);
   checkNames(shape);
-  const layout = new Layout(shape);
+  const layout = new Layout(shape, options);
   const entries = planEntries(layout);
   addControls(layout, entries);
-  return new ModuleWriter(layout).write(rewriteBodies(layout, entries, onCopy), options);
+  return new ModuleWriter(layout).write(rewriteBodies(layout, entries, onCopy));
 }

@@ -1,6 +1,7 @@
 /** Generates the recorder: Wasm between a module and its host that notes what passes, in a memory of its own. */
 import { HEADER } from "../abi.ts";
 import { LIMITS } from "../limits.ts";
+import { Assembly, assemble, bodies, F64, FUNCREF, I32, I64 } from "./assembly.ts";
 import { ByteWriter } from "./bytes.ts";
 
 /** An import as the recorder sees it. */
@@ -42,7 +43,6 @@ export const LOG_PAGES = LIMITS.recordingBytes / PAGE_BYTES;
 /** Behind this a recording begins anew before the next message: the longest one has room then. */
 const FULL_BYTES = LIMITS.recordingBytes - 80 * 1024;
 
-const [I32, I64, F64, FUNCREF] = [0x7f, 0x7e, 0x7c, 0x70] as const;
 /** Types: of `full` and `exhausted`, `enter`, `activate`, `room`, `entered` and `wrote`; imports' follow. */
 const TYPE = Object.freeze({ nothing: 0, enter: 1, activate: 2, room: 3, pair: 4, imports: 5 });
 const FUNCTION = Object.freeze({ full: 0, enter: 1, activate: 2, exhausted: 3, imports: 4 });
@@ -55,32 +55,7 @@ const [END, EMPTY, RETURN, IF, ELSE, LOOP, BLOCK, BRANCH, BRANCH_IF, CALL] = [
   0x0b, 0x40, 0x0f, 0x04, 0x05, 0x03, 0x02, 0x0c, 0x0d, 0x10,
 ] as const;
 
-class Assembly extends ByteWriter {
-  get(local: number): this {
-    return this.op(0x20, local);
-  }
-
-  set(local: number): this {
-    return this.op(0x21, local);
-  }
-
-  global(index: number): this {
-    return this.op(0x23, index);
-  }
-
-  setGlobal(index: number): this {
-    return this.op(0x24, index);
-  }
-
-  add(value: number): this {
-    return this.constant(value).raw(0x6a);
-  }
-
-  gets(locals: readonly number[]): this {
-    for (const local of locals) this.get(local);
-    return this;
-  }
-
+class EventAssembly extends Assembly {
   /** `value` at an offset of the event: the first word. */
   tag(at: number, value: number): this {
     return this.get(at).constant(value).store(0x36, 0);
@@ -94,10 +69,8 @@ class Assembly extends ByteWriter {
   /** Takes what is on the stack, a multiple of 4 bytes, from the log; `at` is where, or below 0. */
   take(own: number, at: number): this {
     this.global(GLOBAL.at).raw(0x6a, 0x22).u32(at).global(GLOBAL.limit).raw(0x4b, IF, I32);
-    this.get(at)
-      .op(CALL, own + OWN.room)
-      .raw(ELSE);
-    return this.global(GLOBAL.at).get(at).setGlobal(GLOBAL.at).raw(END).set(at);
+    this.get(at).op(CALL, own + OWN.room);
+    return this.raw(ELSE).global(GLOBAL.at).get(at).setGlobal(GLOBAL.at).raw(END).set(at);
   }
 
   /** Rounds what is on the stack up to whole words. */
@@ -123,10 +96,10 @@ class Assembly extends ByteWriter {
   }
 }
 
-const code = (...groups: number[]): Assembly => new Assembly(128).raw(groups.length / 2, ...groups);
+const code = (...groups: number[]): EventAssembly => new EventAssembly(128).raw(groups.length / 2, ...groups);
 
 /** (end): makes room up to there. @returns where the event begins, or -1 from the first on that found none */
-function roomBody(): Assembly {
+function roomBody(): EventAssembly {
   const end = 0;
   const out = code().global(GLOBAL.torn).raw(IF, EMPTY).constant(-1).raw(RETURN, END, LOOP, EMPTY);
   out.constant(1).raw(0x40, LOG).constant(-1).raw(0x46, IF, EMPTY);
@@ -141,7 +114,7 @@ function roomBody(): Assembly {
  * (fuel, depth, port, length): an activation. Between two of them a recording that is full begins anew. The last vector of
  * the inbox overlaps the one before it, so that nothing behind the message is touched.
  */
-function activationBody(own: number, tag: number, target: number, type: number): Assembly {
+function activationBody(own: number, tag: number, target: number, type: number): EventAssembly {
   const [port, length, at, offset, last, result] = [2, 3, 4, 5, 6, 7];
   const out = code(3, I32, 1, type).global(GLOBAL.at).constant(FULL_BYTES).raw(0x4b).global(GLOBAL.torn).raw(0x72);
   out.raw(IF, EMPTY).op(CALL, FUNCTION.full).raw(END);
@@ -169,7 +142,7 @@ function activationBody(own: number, tag: number, target: number, type: number):
   return out.get(result);
 }
 
-function exhaustedBody(own: number): Assembly {
+function exhaustedBody(own: number): EventAssembly {
   const [before, at] = [0, 1];
   const out = code(2, I32).global(GLOBAL.fuel).set(before).op(CALL, FUNCTION.exhausted).constant(8).take(own, at);
   return out.where(at, () => {
@@ -177,7 +150,7 @@ function exhaustedBody(own: number): Assembly {
   });
 }
 
-function enteredBody(own: number): Assembly {
+function enteredBody(own: number): EventAssembly {
   const at = 2;
   const out = code(1, I32).constant(8).take(own, at);
   return out.where(at, () => {
@@ -185,7 +158,7 @@ function enteredBody(own: number): Assembly {
   });
 }
 
-function wroteBody(own: number): Assembly {
+function wroteBody(own: number): EventAssembly {
   const [address, length, at] = [0, 1, 2];
   const out = code(1, I32).get(length).add(12).words().take(own, at);
   return out.where(at, () => {
@@ -195,7 +168,7 @@ function wroteBody(own: number): Assembly {
 }
 
 /** What a call was given, what the host wrote for it, and what it gave and cost: also where it was suspended in between. */
-function callBody(own: number, index: number, { parameters, isLong, buffer }: RecordedImport): Assembly {
+function callBody(own: number, index: number, { parameters, isLong, buffer }: RecordedImport): EventAssembly {
   const [at, result] = [parameters, parameters + 1];
   const tag = RECORDED.called | (index << 4);
   const given = Array.from({ length: parameters }, (_, each) => each);
@@ -205,18 +178,13 @@ function callBody(own: number, index: number, { parameters, isLong, buffer }: Re
     out.tag(at, tag).get(at).global(GLOBAL.fuel).store(0x36, 12);
     for (const each of given) out.gets([at, each]).store(0x36, 20 + 4 * each);
   });
-  out
-    .gets(given)
-    .op(CALL, FUNCTION.imports + index)
-    .set(result);
+  out.gets(given).op(CALL, FUNCTION.imports + index);
+  out.set(result);
   if (buffer >= 0) {
     const capacity = buffer + 1;
     out.get(result).constant(0).raw(0x4a, IF, EMPTY);
-    out
-      .gets([buffer, result, capacity, result, capacity])
-      .raw(0x49, 0x1b)
-      .op(CALL, own + OWN.wrote)
-      .raw(END);
+    out.gets([buffer, result, capacity, result, capacity]).raw(0x49, 0x1b);
+    out.op(CALL, own + OWN.wrote).raw(END);
   }
   out.where(at, () => {
     out.tag(at, tag + RECORDED.ended).gets([at, result]);
@@ -232,18 +200,6 @@ function types(imports: readonly RecordedImport[]): ByteWriter {
   out.raw(0x60, 0, 0, 0x60, ...four, 1, F64, 0x60, ...four, 1, I32, 0x60, 1, I32, 1, I32, 0x60, 2, I32, I32, 0);
   for (const { parameters, isLong } of imports)
     out.raw(0x60, parameters, ...Array.from({ length: parameters }, () => I32), 1, isLong ? I64 : I32);
-  return out;
-}
-
-function assemble(sections: readonly (readonly [id: number, content: ByteWriter])[]): Uint8Array<ArrayBuffer> {
-  const out = new ByteWriter(1024).raw(0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00);
-  for (const [id, content] of sections) out.byte(id).u32(content.length).append(content);
-  return out.finish();
-}
-
-function bodies(list: readonly ByteWriter[]): ByteWriter {
-  const out = new ByteWriter(1024).u32(list.length);
-  for (const body of list) out.u32(body.byte(END).length).append(body);
   return out;
 }
 
@@ -268,16 +224,11 @@ function bodies(list: readonly ByteWriter[]): ByteWriter {
 export function makeRecorder(imports: readonly RecordedImport[]): Uint8Array<ArrayBuffer> {
   const own = FUNCTION.imports + imports.length;
   const given = new ByteWriter().u32(7 + imports.length);
-  given.name("host").name("log").raw(2, 1, 1).u32(LOG_PAGES).name("guest").name("memory").raw(2, 0, 0);
-  given.name("guest").name("fuel").raw(3, I32, 1);
-  given.name("host").name("full").raw(0, TYPE.nothing);
-  given.name("guest").name("enter").raw(0, TYPE.enter).name("guest").name("activate").raw(0, TYPE.activate);
-  given.name("host").name("exhausted").raw(0, TYPE.nothing);
-  for (const index of imports.keys())
-    given
-      .name("host")
-      .name(`${index}`)
-      .op(0, TYPE.imports + index);
+  given.name("host", "log").raw(2, 1, 1).u32(LOG_PAGES).name("guest", "memory").raw(2, 0, 0);
+  given.name("guest", "fuel").raw(3, I32, 1).name("host", "full").raw(0, TYPE.nothing);
+  given.name("guest", "enter").raw(0, TYPE.enter).name("guest", "activate").raw(0, TYPE.activate);
+  given.name("host", "exhausted").raw(0, TYPE.nothing);
+  for (const index of imports.keys()) given.name("host", `${index}`).op(0, TYPE.imports + index);
   const functions = new ByteWriter().u32(OWN.calls + imports.length);
   const { room, pair, enter, activate, nothing } = TYPE;
   functions.raw(room, enter, activate, nothing, pair, pair);
@@ -287,33 +238,23 @@ export function makeRecorder(imports: readonly RecordedImport[]): Uint8Array<Arr
   const exported = new ByteWriter().u32(10 + imports.length);
   for (const name of ["at", "limit", "torn", "inbox", "messages"] as const) exported.name(name).raw(3, GLOBAL[name]);
   for (const name of ["enter", "activate", "exhausted", "entered", "wrote"] as const)
-    exported
-      .name(name)
-      .raw(0)
-      .u32(own + OWN[name]);
-  for (const index of imports.keys())
-    exported
-      .name(`${index}`)
-      .raw(0)
-      .u32(own + OWN.calls + index);
+    exported.name(name).op(0, own + OWN[name]);
+  for (const index of imports.keys()) exported.name(`${index}`).op(0, own + OWN.calls + index);
   return assemble([
     [1, types(imports)],
     [2, given],
     [3, functions],
     [6, globals],
     [7, exported],
-    [
-      10,
-      bodies([
-        roomBody(),
-        activationBody(own, RECORDED.message, FUNCTION.enter, F64),
-        activationBody(own, RECORDED.gated, FUNCTION.activate, I32),
-        exhaustedBody(own),
-        enteredBody(own),
-        wroteBody(own),
-        ...imports.map((each, index) => callBody(own, index, each)),
-      ]),
-    ],
+    bodies(
+      roomBody(),
+      activationBody(own, RECORDED.message, FUNCTION.enter, F64),
+      activationBody(own, RECORDED.gated, FUNCTION.activate, I32),
+      exhaustedBody(own),
+      enteredBody(own),
+      wroteBody(own),
+      ...imports.map((each, index) => callBody(own, index, each)),
+    ),
   ]);
 }
 
@@ -325,13 +266,11 @@ export function makeStubs(imports: readonly RecordedImport[]): Uint8Array<ArrayB
   const all = [...imports.keys(), imports.length];
   const typeOf = (index: number): number => (index < imports.length ? TYPE.imports + index : TYPE.nothing);
   const functions = new ByteWriter().u32(all.length);
-  const exported = new ByteWriter()
-    .u32(all.length + 1)
-    .name("recorder")
-    .raw(1, 0);
+  const exported = new ByteWriter().u32(imports.length + 2).name("recorder");
+  exported.raw(1, 0);
   for (const index of all) {
     functions.u32(typeOf(index));
-    exported.name(`${index}`).raw(0).u32(index);
+    exported.name(`${index}`).op(0, index);
   }
   const stubs = all.map((index) => {
     const out = code();
@@ -343,6 +282,6 @@ export function makeStubs(imports: readonly RecordedImport[]): Uint8Array<ArrayB
     [3, functions],
     [4, new ByteWriter().raw(1, FUNCREF, 0).u32(all.length)],
     [7, exported],
-    [10, bodies(stubs)],
+    bodies(...stubs),
   ]);
 }

@@ -1,8 +1,9 @@
 /** Rewrites one function body so that it charges fuel and counts its stack. */
 
-import { type BodyScan, type CallPart, type Edit, scanBody } from "./body.ts";
+import { type BodyScan, scanBody } from "./body.ts";
 import { type ByteWriter, refuseSize, refuseWasm } from "./bytes.ts";
-import { CALLER_PAYS } from "./instructions.ts";
+import type { CallPart, Edit } from "./control.ts";
+import { CALLER_PAYS, LANES } from "./instructions.ts";
 import { MAXIMUM_BODY_BYTES, MAXIMUM_LOCALS, MAXIMUM_MERGES, UNCOUNTED_FRAME } from "./limits.ts";
 import type { ModuleShape } from "./reader.ts";
 
@@ -100,7 +101,7 @@ export class BodyPlan {
   readonly #owners: number[];
 
   /** Plans the defined function `index`, counted without imports. Throws nothing but `Refusal`. */
-  constructor(shape: ModuleShape, index: number) {
+  constructor(shape: ModuleShape, index: number, canonicalNans: boolean) {
     this.index = shape.importedFunctions + index;
     const body = shape.bodies[index];
     const type = shape.types[shape.functions[this.index] ?? -1];
@@ -108,7 +109,7 @@ export class BodyPlan {
     this.at = body.at;
     this.results = type.results;
     this.#bound(body.end - body.at, MAXIMUM_BODY_BYTES, "bytes");
-    const scan = scanBody(shape, type, body);
+    const scan = scanBody(shape, type, body, canonicalNans);
     this.scan = scan;
     this.#bound(scan.locals, MAXIMUM_LOCALS, "parameters and locals");
     const frame = FRAME_BASE + (scan.locals + scan.height + scan.passed) * (scan.usesVectors ? 16 : 8);
@@ -212,6 +213,8 @@ export class BodyRewriter {
   readonly #cached: boolean;
   readonly #fuel: number;
   readonly #depth: number;
+  /** Types of locals in which NaNs are made canonical; they come last. */
+  readonly #scratch: readonly number[];
   #copied: number;
 
   constructor(indices: Indices, plan: BodyPlan, out: ByteWriter, itself: number, onCopy?: CopyListener) {
@@ -227,6 +230,8 @@ export class BodyRewriter {
     this.#cached = scan.loops > 0;
     this.#fuel = scan.locals;
     this.#depth = scan.locals + 1;
+    const types = scan.edits.flatMap(({ kind, value }) => (kind === "nan" ? (LANES[value]?.type ?? []) : []));
+    this.#scratch = [...new Set(types)];
     this.#copied = scan.instructionsAt;
   }
 
@@ -251,7 +256,7 @@ export class BodyRewriter {
       this.#giveBackDepth();
       this.#out.byte(OP.end);
     }
-    this.#plan.checkRewritten(this.#out.length, this.#addedLocals);
+    this.#plan.checkRewritten(this.#out.length, this.#ownLocals + this.#scratch.length);
   }
 
   /** Copies the guest's code up to there. */
@@ -266,17 +271,18 @@ export class BodyRewriter {
     this.#giveBackDepth();
   }
 
-  get #addedLocals(): number {
+  get #ownLocals(): number {
     if (this.#part !== undefined) return 2;
     return this.#cached ? 1 : 0;
   }
 
   #locals(): void {
     const { scan } = this.#plan;
-    const added = this.#addedLocals;
-    this.#out.u32(scan.localGroups + (added > 0 ? 1 : 0));
+    const added = this.#ownLocals;
+    this.#out.u32(scan.localGroups + (added > 0 ? 1 : 0) + this.#scratch.length);
     this.#out.slice(this.#indices.shape.bytes, scan.localGroupsAt, scan.instructionsAt);
     if (added > 0) this.#out.u32(added).byte(I32);
+    for (const type of this.#scratch) this.#out.raw(1, type);
   }
 
   #edit(edit: Edit): void {
@@ -313,7 +319,18 @@ export class BodyRewriter {
       case "loop-end":
         if (edit.loop?.tight === true) out.byte(OP.end);
         return;
+      case "nan":
+        return this.#makeCanonical(LANES[edit.value]);
     }
+  }
+
+  /** A NaN is what does not equal itself. */
+  #makeCanonical(lanes: (typeof LANES)[number] | undefined): void {
+    if (lanes === undefined) return;
+    const local = this.#plan.scan.locals + this.#ownLocals + this.#scratch.indexOf(lanes.type);
+    this.#out.op(OP.localTee, local).raw(...lanes.nan);
+    this.#out.op(OP.localGet, local).op(OP.localGet, local);
+    this.#out.raw(...lanes.choose);
   }
 
   #leavesPart(at: number, level: number): boolean {

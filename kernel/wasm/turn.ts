@@ -1,9 +1,6 @@
 /** Generates the turn: the small Wasm loop in which a blocking module handles its messages: it enters under JSPI once, and stays. */
+import { assemble, bodies, F64, I32, I64 } from "./assembly.ts";
 import { ByteWriter } from "./bytes.ts";
-
-const I32 = 0x7f;
-const I64 = 0x7e;
-const F64 = 0x7c;
 
 /** What `turn.next` gives: port * 2^LENGTH_BITS + length, exactly; the kernel's own port would be too large for an i32. */
 const LENGTH_BITS = 20;
@@ -28,21 +25,22 @@ export function packInput(port: number, length: number): number {
  * | `run` | (fuel, depth, port, length) -> () | one activation after the other, until one of them traps or the kernel throws |
  */
 export function makeTurn(): Uint8Array<ArrayBuffer> {
-  const out = new ByteWriter(256).raw(0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00);
-  const section = (id: number, content: ByteWriter): unknown => out.byte(id).u32(content.length).append(content);
   const types = new ByteWriter().raw(3, 0x60, 4, I32, I32, I32, I32, 1, F64, 0x60, 1, F64, 1, F64);
-  section(1, types.raw(0x60, 4, I32, I32, I32, I32, 0));
-  const imports = new ByteWriter().u32(3).name("turn").name("enter").raw(0, 0);
-  section(2, imports.name("turn").name("next").raw(0, 1).name("turn").name("idle").raw(0, 1));
-  section(3, new ByteWriter().raw(1, 2));
-  section(7, new ByteWriter().u32(1).name("run").raw(0, 3));
+  types.raw(0x60, 4, I32, I32, I32, I32, 0);
+  const imports = new ByteWriter().u32(3).name("turn", "enter").raw(0, 0);
+  imports.name("turn", "next").raw(0, 1).name("turn", "idle").raw(0, 1);
   const [port, length, result, next, input] = [2, 3, 4, 5, 6];
   const code = new ByteWriter().raw(2, 2, F64, 1, I64, 0x03, 0x40);
   code.raw(0x20, 0, 0x20, 1, 0x20, port, 0x20, length, 0x10, 0, 0x22, result, 0x10, 1, 0x22, next);
   code.raw(0x44, 0, 0, 0, 0, 0, 0, 0, 0, 0x63, 0x04, 0x40, 0x20, result, 0x10, 2, 0x21, next, 0x0b);
   code.raw(0x20, next, 0xb1, 0x22, input, 0x42, LENGTH_BITS, 0x88, 0xa7, 0x21, port);
   code.raw(0x20, input, 0xa7, 0x41).s32(MAXIMUM_LENGTH);
-  code.raw(0x71, 0x21, length, 0x0c, 0, 0x0b, 0x0b);
-  section(10, new ByteWriter().u32(1).u32(code.length).append(code));
-  return out.finish();
+  code.raw(0x71, 0x21, length, 0x0c, 0, 0x0b);
+  return assemble([
+    [1, types],
+    [2, imports],
+    [3, new ByteWriter().raw(1, 2)],
+    [7, new ByteWriter().u32(1).name("run").raw(0, 3)],
+    bodies(code),
+  ]);
 }

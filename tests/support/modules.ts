@@ -18,6 +18,7 @@ export interface ManifestFields {
   state: number;
   fuel: number;
   schema: number;
+  nans?: boolean;
 }
 
 export function manifestFields(name: string, changes: Partial<ManifestFields> = {}): ManifestFields {

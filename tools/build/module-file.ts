@@ -49,6 +49,8 @@ export interface ManifestDocument {
   readonly schema: number;
   /** The contract of its settings, CBOR; absent where it takes none. */
   readonly settings?: Uint8Array;
+  /** Asks for canonical NaNs; absent where it does not. */
+  readonly nans?: true;
   /** What the contracts of ports and slots say, by name. */
   readonly contracts?: Readonly<Record<string, ContractData>>;
 }
@@ -84,6 +86,7 @@ const TOP_KEYS = [
   "fuel",
   "schema",
   "settings",
+  "nans",
 ] as const;
 const PORT_KEYS = ["contract", "fuel", "stack"] as const;
 const SLOT_KEYS = ["interface", "rights", "port", "contract"] as const;
@@ -170,7 +173,14 @@ class Parser {
       state: this.#number(top, "state", 0, 0, LIMITS.stateBytes),
       fuel,
       schema: this.#number(top, "schema", 1, 0, 0xffff_ffff),
+      ...this.#nans(top),
     };
+  }
+
+  #nans(top: Fields): Pick<ManifestDocument, "nans"> {
+    if (!top.has("nans")) return {};
+    if (this.#text(top, "nans") !== "canonical") this.#refuseField(top, "nans", "`canonical`, or no such key");
+    return { nans: true };
   }
 
   #ports(top: Fields, fuel: number): PortManifest[] {

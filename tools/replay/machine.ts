@@ -388,6 +388,7 @@ function orderOf({ capsule, inspection, compiled }: Program): ModuleOrder {
     record: false,
     sha256,
     metered: capsule.metered,
+    canonicalNans: manifest.canonicalNans,
     settings: NOTHING,
   };
 }

@@ -13,6 +13,7 @@ import {
   KERNEL_PORT,
   KIND,
   LIMITS,
+  meterOptions,
   NOTICE,
   Refusal,
   RESULT,
@@ -104,10 +105,7 @@ export class ModuleHost {
     this.binaryBytes = bytes.length;
     this.manifest = inspectModule(bytes).manifest;
     this.#fakes = fakes;
-    const metered = meter(bytes, {
-      memoryMaximumPages: this.manifest.memory,
-      tableMaximumEntries: LIMITS.tableEntries,
-    });
+    const metered = meter(bytes, meterOptions(this.manifest));
     const { exports } = instantiateSync(metered, this.#imports());
     // SAFETY: the ABI's exports; one that is missing fails at its first use, by name.
     this.#exports = exports as unknown as ModuleExports;

@@ -163,6 +163,7 @@ function moduleLines(
     `  size     ${bytes} bytes`,
     `  memory   at most ${manifest.memory * 64} KiB; inbox ${manifest.inbox} B; state ${manifest.state} B, schema ${manifest.schema}`,
     `  fuel     at most ${manifest.fuel} an activation`,
+    ...(manifest.canonicalNans ? ["  NaNs     canonical"] : []),
     `  exports  ${exports.join(", ")}`,
     "  ports",
     ...manifest.ports.map(
