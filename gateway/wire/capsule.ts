@@ -34,7 +34,7 @@ export const CAPSULE_BYTES = LIMITS.snapshotBytes + 2 * LIMITS.recordingBytes;
 /** Below the data folder: a folder of capsules for each module. */
 export const CAPSULE_FOLDER = "capsules";
 export const CAPSULE_SUFFIX = ".capsule";
-const FORMAT = 1;
+const FORMAT = 2;
 const MAXIMUM_IMPORTS = 4096;
 const TEXT = 4096;
 const CBOR_LIMITS: CborLimits = {

@@ -39,7 +39,7 @@ export class ModuleInstance {
   /** Where it is recorded: all that goes into it. */
   readonly recording: Recording | undefined;
   /** The mutable globals, where they and the memory are all that can change. */
-  readonly globals: readonly WasmGlobal[] | undefined;
+  readonly globals: readonly CopiedGlobal[] | undefined;
   readonly enter: Entry;
   readonly activate: Entry;
   /** Memory and counters, as gates import them. */
@@ -124,10 +124,7 @@ export class ModuleInstance {
     }
     this.memory.write(guestPointer(0), memory);
     const values = new DataView(globals.buffer, globals.byteOffset);
-    for (const [at, global] of own.entries()) {
-      global.value =
-        typeof global.value === "bigint" ? values.getBigInt64(at * 8, true) : values.getFloat64(at * 8, true);
-    }
+    for (const [at, { bits }] of own.entries()) bits(1, values.getBigInt64(at * 8, true));
     this.#inbox = inbox;
   }
 
@@ -241,9 +238,14 @@ export function isDirect(order: ModuleOrder, sliceFuel: number): boolean {
   return order.imports.every((item) => findOperation(item.interface, item.operation)?.blocking === false);
 }
 
-function globalAt({ exports }: WasmInstance, at: number): WasmGlobal {
+interface CopiedGlobal {
+  readonly global: WasmGlobal;
+  readonly bits: (write: 0 | 1, bits: bigint) => bigint;
+}
+
+function globalAt({ exports }: WasmInstance, at: number): CopiedGlobal {
   // SAFETY: the rewriter exports as many of them as it says.
-  return exports[`bulkhead:global${at}`] as WasmGlobal;
+  return { global: exports[`bulkhead:global${at}`], bits: exports[`bulkhead:bits${at}`] } as CopiedGlobal;
 }
 
 interface WebAssemblyExports {

@@ -17,7 +17,7 @@ export const ENTRY = Object.freeze({ initialize: 0, save: 1, restore: 2, health:
 export interface RecordedBase {
   readonly inbox: number;
   readonly memory: Uint8Array;
-  /** Two words for each mutable global, in order: an f64, or an i64 where it is one. */
+  /** Two words for each mutable global, in order: its bits. */
   readonly globals: Int32Array;
 }
 
@@ -168,10 +168,7 @@ export class Recording {
     memory.readInto(guestPointer(0), guestLength(size), kept);
     this.#onCopy(size);
     const values = new DataView(new ArrayBuffer(globals.length * 8));
-    for (const [index, { value }] of globals.entries()) {
-      if (typeof value === "bigint") values.setBigInt64(index * 8, value, true);
-      else values.setFloat64(index * 8, Number(value), true);
-    }
+    for (const [index, { bits }] of globals.entries()) values.setBigInt64(index * 8, bits(0, 0n), true);
     this.#base = { inbox, memory: kept, globals: new Int32Array(values.buffer) };
   }
 }

@@ -12,6 +12,8 @@ export const MAXIMUM_ARITY = 128;
 export const MAXIMUM_ITEMS = 250_000;
 /** Each table may grow to the quota, so their number is bounded as well. */
 export const MAXIMUM_TABLES = 16;
+/** Mutable globals of an instance that can be copied: each needs a function of its own. */
+export const MAXIMUM_COPIED = 1000;
 /** 2 GiB in pages: a guest's addresses are non-negative as i32, which the ABI's results rely on. */
 export const MAXIMUM_MEMORY_PAGES = 32_768;
 /** A frame of at most this many abstract bytes is not counted where it calls nothing: the host's headroom covers it. */

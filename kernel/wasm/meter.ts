@@ -2,7 +2,7 @@
 
 import { Refusal } from "../errors.ts";
 import { ByteReader, ByteWriter, refuseSize, refuseWasm } from "./bytes.ts";
-import { MAXIMUM_MEMORY_PAGES, MAXIMUM_TABLES } from "./limits.ts";
+import { MAXIMUM_COPIED, MAXIMUM_MEMORY_PAGES, MAXIMUM_TABLES } from "./limits.ts";
 import { type FunctionType, type Limits, type ModuleShape, readModule, SECTION, WASM_HEADER } from "./reader.ts";
 import { BodyPlan, BodyRewriter, type EntryFee, I32, IF_NEGATIVE, type Indices, OP } from "./rewrite.ts";
 
@@ -29,8 +29,19 @@ export const METER_MODULE = "bulkhead:meter";
 
 const I64 = 0x7e;
 const F64 = 0x7c;
-/** i32, i64, f32, f64. */
-const NUMBERS: readonly number[] = [I32, I64, 0x7d, F64];
+/** Opcodes that make an i64 of the bits of a number, and the number again, by its type. */
+const BITS: ReadonlyMap<number, readonly [number[], number[]]> = new Map([
+  [I32, [[0xad], [0xa7]]],
+  [I64, [[], []]],
+  [
+    0x7d,
+    [
+      [0xbc, 0xad],
+      [0xa7, 0xbe],
+    ],
+  ],
+  [F64, [[0xbd], [0xbf]]],
+]);
 const FUNCTION = 0;
 const GLOBAL = 3;
 /** The rewriter's own imports stand behind the guest's. */
@@ -164,8 +175,17 @@ function addControls(layout: Layout, { fee: entryFee, changesTables }: Entries):
 function exportGlobals(layout: Layout): void {
   const { importedGlobals, globals } = layout.shape;
   const changing = [...globals.entries()].filter(([, { mutable }]) => mutable);
-  if (importedGlobals > 0 || changing.some(([, { type }]) => !NUMBERS.includes(type))) return;
-  for (const [at, [index]] of changing.entries()) layout.export(`global${at}`, GLOBAL, index);
+  if (importedGlobals > 0 || changing.length > MAXIMUM_COPIED || changing.some(([, { type }]) => !BITS.has(type)))
+    return;
+  for (const [at, [index, { type }]] of changing.entries()) {
+    const [toBits, fromBits] = BITS.get(type) ?? [[], []];
+    const body = code()
+      .raw(OP.localGet, 0, OP.if, OP.empty, OP.localGet, 1, ...fromBits)
+      .op(OP.globalSet, index);
+    body.byte(OP.end).op(OP.globalGet, index);
+    layout.export(`global${at}`, GLOBAL, index);
+    layout.export(`bits${at}`, FUNCTION, layout.helper([I32, I64], [I64], body.raw(...toBits, OP.end)));
+  }
   layout.export("globals", FUNCTION, layout.helper([], [I32], code().constant(changing.length).byte(OP.end)));
 }
 
@@ -364,6 +384,7 @@ class ModuleWriter {
  * | `bulkhead:result` | mutable i64 | what the handler gave, where it is exported |
  * | `bulkhead:globals` | () -> i32 | how many mutable globals there are; only where they and the memory are all that can change |
  * | `bulkhead:global0`, ... | mutable | each of them |
+ * | `bulkhead:bits0`, ... | (write, bits: i64) -> i64 | its bits, which JavaScript does not keep of a NaN; set first where `write` is 1 |
  *
  * When fuel falls below 0, `exhausted` is called, again and again until it leaves fuel at 0 or above, or throws: the
  * guest then goes on as if nothing had been. What is below 0 is debt; a host that adds a slice to `bulkhead:fuel`

@@ -88,6 +88,14 @@ describe("a module outside this repository", () => {
     expect(foreignExports).toEqual([]);
   });
 
+  it("asks for canonical NaNs only where its module.yaml does", async () => {
+    const asks = async (): Promise<boolean> =>
+      inspectModule(new Uint8Array(readFileSync((await build()).wasm))).manifest.canonicalNans;
+    expect(await asks()).toBe(false);
+    write("module.yaml", MODULE.replace("state: 16", "state: 16\nnans: canonical"));
+    expect(await asks()).toBe(true);
+  });
+
   it("is compiled again only when a source has changed", async () => {
     expect((await build()).compiled).toBe(true);
     expect((await build()).compiled).toBe(false);
@@ -186,6 +194,7 @@ describe("module.yaml", () => {
     ["an event port that does not exist", "port: tick", "port: tock", "8:35", "E_MANIFEST"],
     ["a right that does not exist", "[send]", "[sent]", "10:39", "E_MANIFEST"],
     ["a slot of the kernel's", "  log:", "  bulkhead-log:", "9:", "E_MANIFEST"],
+    ["other NaNs than canonical ones", "state: 16", "nans: quiet", "4:7", "E_MANIFEST"],
     ["a number that is a text", "state: 16", "state: much", "4:8", "E_MANIFEST"],
     ["a state beyond the limit", "state: 16", "state: 1000000", "4:8", "E_MANIFEST"],
     ["a key that stands twice", "state: 16", "state: 16\nstate: 17", "5:1", "E_MANIFEST"],

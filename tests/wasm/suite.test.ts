@@ -30,6 +30,10 @@ describe.each([
   ["in slices of 1,000 units", { slice: 1000 }],
   ["in slices of 7 units", { slice: 7 }],
   ["in slices of 1 unit", { slice: 1 }],
+  ["with canonical NaNs", "canonical NaNs"],
+  ["with canonical NaNs, in slices of 1,000 units", { slice: 1000, canonicalNans: true }],
+  ["with canonical NaNs, in slices of 7 units", { slice: 7, canonicalNans: true }],
+  ["with canonical NaNs, in slices of 1 unit", { slice: 1, canonicalNans: true }],
 ] satisfies [string, Mode][])("the official test suite, metered %s", (_, mode) => {
   it.each(scripts.filter((script) => script.name !== REFUSED))(
     "cannot be told from unmetered: $name",

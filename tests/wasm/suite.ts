@@ -40,7 +40,11 @@ export function loadSuite(): Script[] {
 }
 
 /** How the modules of a script are run. A slice suspends through JavaScript Promise Integration each time it is used up. */
-export type Mode = "plain" | "metered" | { readonly slice: number };
+export type Mode =
+  | "plain"
+  | "metered"
+  | "canonical NaNs"
+  | { readonly slice: number; readonly canonicalNans?: boolean };
 
 const SUITE_QUOTA = { memoryMaximumPages: 32_768, tableMaximumEntries: 10_000_000 };
 /** Abstract bytes: far below the native stack, far above what the suite needs. */
@@ -196,7 +200,9 @@ export class ScriptRunner {
 
   #compile(command: Command): WebAssembly.Module {
     const binary = new Uint8Array(Buffer.from(command.binary ?? "", "base64"));
-    return new WebAssembly.Module(this.mode === "plain" ? binary : meter(binary, SUITE_QUOTA));
+    if (this.mode === "plain") return new WebAssembly.Module(binary);
+    const canonicalNans = typeof this.mode === "string" ? this.mode !== "metered" : this.mode.canonicalNans === true;
+    return new WebAssembly.Module(meter(binary, { ...SUITE_QUOTA, canonicalNans }));
   }
 
   async #instantiate(command: Command): Promise<Exports> {

@@ -308,7 +308,7 @@ class Machine {
       message: this.#message,
       fuel: this.#instance.remaining(),
       memoryBytes: memory.size,
-      globals: (globals ?? []).map(({ value }) => String(value)),
+      globals: (globals ?? []).map(({ global }) => String(global.value)),
       state: this.#saved(),
     };
   }

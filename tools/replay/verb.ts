@@ -113,7 +113,7 @@ async function readCapsule(path: string): Promise<Uint8Array> {
 /** NaNs differ between processors where the module does not ask for canonical ones. */
 function architectureWarning({ architecture, canonicalNans }: Capsule): string | undefined {
   if (architecture === process.arch || canonicalNans) return undefined;
-  return `recorded on ${architecture}, run on ${process.arch}: the module asks for no canonical NaNs, so their bits may differ`;
+  return `recorded on ${architecture}, run on ${process.arch}: the module asks for no canonical NaNs (\`nans: canonical\` in its module.yaml), so their bits may differ`;
 }
 
 function describe(capsule: Capsule, last: number): { lines: string[]; data: object } {

@@ -177,6 +177,7 @@ describe("manifests", () => {
     ["no fuel", { ...bare, fuel: 0 }, "E_MANIFEST"],
     ["endless fuel", { ...bare, fuel: LIMITS.activationFuelMaximum + 1 }, "E_MANIFEST"],
     ["a negative schema", { ...bare, schema: -1 }, "E_MANIFEST"],
+    ["NaNs by name", { ...bare, nans: "canonical" }, "E_MANIFEST"],
     ["fuel as text", { ...bare, fuel: "100" }, "E_MANIFEST"],
     ["more memory than granted", { ...bare, memory: 17 }, "E_SIZE"],
     ["another module's name", { ...bare, name: "other" }, "E_MANIFEST"],
