@@ -101,7 +101,7 @@ class BodyReader extends ControlFlow {
     if (opcode === 0x00) this.leave("trapped");
     else if (opcode === 0x02) this.enterBlock("block", at, this.#blockType());
     else if (opcode === 0x03) this.enterBlock("loop", at, this.#blockType());
-    else if (opcode === 0x04) this.#if(at);
+    else if (opcode === 0x04) this.enterBlock("if", at, this.#blockType());
     else if (opcode === 0x05) this.enterElse(at);
     else if (opcode === 0x0b) this.endBlock(at);
     else if (opcode === 0x0c) this.#jump(at);
@@ -114,11 +114,6 @@ class BodyReader extends ControlFlow {
     else if (opcode === 0x13) this.#callIndirect("tail-call", at);
     else if (opcode === 0x1c) this.#typedSelect();
     else refuseOpcode(0, opcode, at);
-  }
-
-  #if(at: number): void {
-    this.take(1);
-    this.enterBlock("if", at, this.#blockType());
   }
 
   /** A label, as the level of the frame it names. */

@@ -121,7 +121,7 @@ export class ControlFlow {
   }
 
   protected enterBlock(kind: "block" | "loop" | "if", at: number, { parameters, results }: BlockType): void {
-    this.take(parameters);
+    this.take(kind === "if" ? parameters + 1 : parameters);
     this.controls += 1;
     if (kind === "if") this.charge(COST.branch);
     const { region, loop, outerLoop } = this.frame;

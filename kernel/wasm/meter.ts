@@ -94,10 +94,6 @@ class Layout implements Indices {
     return this.helper([I32], [I32], out.op(OP.call, this.settle).raw(OP.end, OP.localGet, 0, OP.end));
   }
 
-  plan(body: number): BodyPlan {
-    return new BodyPlan(this.shape, body, this.options.canonicalNans ?? false);
-  }
-
   /** Guest function index to rewritten one. */
   function(index: number): number {
     return index < this.shape.importedFunctions ? index : index + IMPORTED.length;
@@ -225,11 +221,11 @@ interface Entries {
 
 /** Plans are made, used and dropped one by one, here and when bodies are rewritten: kept, they are many times the binary. */
 function planEntries(layout: Layout): Entries {
-  const { shape } = layout;
+  const { shape, options } = layout;
   const twins = new Map<number, Appended>();
   let changesTables = false;
   const fees = shape.bodies.map((_, body) => {
-    const { index, entryFee, twinned, scan } = layout.plan(body);
+    const { index, entryFee, twinned, scan } = new BodyPlan(shape, body, options.canonicalNans);
     changesTables ||= scan.changesTables;
     if (twinned) twins.set(index, layout.append(shape.functions[index] ?? 0, new ByteWriter(64)));
     return entryFee;
@@ -238,11 +234,11 @@ function planEntries(layout: Layout): Entries {
 }
 
 function rewriteBodies(layout: Layout, entries: Entries, onCopy: CopyListener | undefined): ByteWriter {
-  const { shape } = layout;
+  const { shape, options } = layout;
   const out = new ByteWriter(shape.bytes.length * 2).u32(shape.bodies.length + layout.functions.length);
   const rewritten = new ByteWriter(1024);
   for (const body of shape.bodies.keys()) {
-    const plan = layout.plan(body);
+    const plan = new BodyPlan(shape, body, options.canonicalNans);
     plan.payFees(entries.fee);
     const own = layout.function(plan.index);
     const twin = entries.twins.get(plan.index);

@@ -153,9 +153,7 @@ function exhaustedBody(own: number): EventAssembly {
 function enteredBody(own: number): EventAssembly {
   const at = 2;
   const out = code(1, I32).constant(8).take(own, at);
-  return out.where(at, () => {
-    out.gets([at, 0]).store(0x36, 0).gets([at, 1]).store(0x36, 4);
-  });
+  return out.where(at, () => out.gets([at, 0]).store(0x36, 0).gets([at, 1]).store(0x36, 4));
 }
 
 function wroteBody(own: number): EventAssembly {

@@ -101,7 +101,7 @@ export class BodyPlan {
   readonly #owners: number[];
 
   /** Plans the defined function `index`, counted without imports. Throws nothing but `Refusal`. */
-  constructor(shape: ModuleShape, index: number, canonicalNans: boolean) {
+  constructor(shape: ModuleShape, index: number, canonicalNans = false) {
     this.index = shape.importedFunctions + index;
     const body = shape.bodies[index];
     const type = shape.types[shape.functions[this.index] ?? -1];
