@@ -238,10 +238,7 @@ export function isDirect(order: ModuleOrder, sliceFuel: number): boolean {
   return order.imports.every((item) => findOperation(item.interface, item.operation)?.blocking === false);
 }
 
-interface CopiedGlobal {
-  readonly global: WasmGlobal;
-  readonly bits: (write: 0 | 1, bits: bigint) => bigint;
-}
+type CopiedGlobal = Readonly<{ global: WasmGlobal; bits: (write: 0 | 1, bits: bigint) => bigint }>;
 
 function globalAt({ exports }: WasmInstance, at: number): CopiedGlobal {
   // SAFETY: the rewriter exports as many of them as it says.

@@ -2,7 +2,7 @@
 import { ByteWriter } from "./bytes.ts";
 import { WASM_HEADER } from "./reader.ts";
 
-export const [I32, I64, F64, V128, FUNCREF] = [0x7f, 0x7e, 0x7c, 0x7b, 0x70] as const;
+export const [I32, I64, F32, F64, V128, FUNCREF] = [0x7f, 0x7e, 0x7d, 0x7c, 0x7b, 0x70] as const;
 
 /** Instructions, by what they do. */
 export class Assembly extends ByteWriter {

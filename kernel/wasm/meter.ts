@@ -1,10 +1,11 @@
 /** Rewrites a guest binary so that it counts its work and its stack, and stays within its quota of memory and tables. */
 
 import { Refusal } from "../errors.ts";
+import { F32, F64, I32, I64 } from "./assembly.ts";
 import { ByteReader, ByteWriter, refuseSize, refuseWasm } from "./bytes.ts";
 import { MAXIMUM_COPIED, MAXIMUM_MEMORY_PAGES, MAXIMUM_TABLES } from "./limits.ts";
 import { type FunctionType, type Limits, type ModuleShape, readModule, SECTION, WASM_HEADER } from "./reader.ts";
-import { BodyPlan, BodyRewriter, type EntryFee, I32, IF_NEGATIVE, type Indices, OP } from "./rewrite.ts";
+import { BodyPlan, BodyRewriter, type EntryFee, IF_NEGATIVE, type Indices, OP } from "./rewrite.ts";
 
 export interface MeterOptions {
   /** Upper bound of the guest's memory in pages of 64 KiB, at most 32,768 (2 GiB). */
@@ -27,21 +28,10 @@ export type CopyListener = (functionIndex: number, at: number, from: number, to:
 export const RESERVED_PREFIX = "bulkhead:";
 export const METER_MODULE = "bulkhead:meter";
 
-const I64 = 0x7e;
-const F64 = 0x7c;
-/** Opcodes that make an i64 of the bits of a number, and the number again, by its type. */
-const BITS: ReadonlyMap<number, readonly [number[], number[]]> = new Map([
-  [I32, [[0xad], [0xa7]]],
-  [I64, [[], []]],
-  [
-    0x7d,
-    [
-      [0xbc, 0xad],
-      [0xa7, 0xbe],
-    ],
-  ],
-  [F64, [[0xbd], [0xbf]]],
-]);
+type Bits = Readonly<Record<number, readonly number[]>>;
+/** Opcodes that make an i64 of the bits of a number, by its type, and the number again. */
+const TO_BITS: Bits = { [I32]: [0xad], [I64]: [], [F32]: [0xbc, 0xad], [F64]: [0xbd] };
+const FROM_BITS: Bits = { [I32]: [0xa7], [I64]: [], [F32]: [0xa7, 0xbe], [F64]: [0xbf] };
 const FUNCTION = 0;
 const GLOBAL = 3;
 /** The rewriter's own imports stand behind the guest's. */
@@ -171,16 +161,13 @@ function addControls(layout: Layout, { fee: entryFee, changesTables }: Entries):
 function exportGlobals(layout: Layout): void {
   const { importedGlobals, globals } = layout.shape;
   const changing = [...globals.entries()].filter(([, { mutable }]) => mutable);
-  if (importedGlobals > 0 || changing.length > MAXIMUM_COPIED || changing.some(([, { type }]) => !BITS.has(type)))
-    return;
+  if (importedGlobals > 0 || changing.length > MAXIMUM_COPIED) return;
+  if (changing.some(([, { type }]) => TO_BITS[type] === undefined)) return;
   for (const [at, [index, { type }]] of changing.entries()) {
-    const [toBits, fromBits] = BITS.get(type) ?? [[], []];
-    const body = code()
-      .raw(OP.localGet, 0, OP.if, OP.empty, OP.localGet, 1, ...fromBits)
-      .op(OP.globalSet, index);
-    body.byte(OP.end).op(OP.globalGet, index);
+    const body = code().raw(OP.localGet, 0, OP.if, OP.empty, OP.localGet, 1, ...(FROM_BITS[type] ?? []));
+    body.op(OP.globalSet, index).byte(OP.end).op(OP.globalGet, index);
     layout.export(`global${at}`, GLOBAL, index);
-    layout.export(`bits${at}`, FUNCTION, layout.helper([I32, I64], [I64], body.raw(...toBits, OP.end)));
+    layout.export(`bits${at}`, FUNCTION, layout.helper([I32, I64], [I64], body.raw(...(TO_BITS[type] ?? []), OP.end)));
   }
   layout.export("globals", FUNCTION, layout.helper([], [I32], code().constant(changing.length).byte(OP.end)));
 }
@@ -287,7 +274,6 @@ class ModuleWriter {
 
   write(code: ByteWriter): Uint8Array<ArrayBuffer> {
     const { layout, shape } = this;
-    const { options } = layout;
     this.#extend(SECTION.type, shape.types.length, layout.types, (out, { parameters, results }) => {
       out.op(0x60, parameters.length).raw(...parameters);
       out.u32(results.length).raw(...results);
@@ -297,8 +283,10 @@ class ModuleWriter {
     });
     this.#extend(SECTION.function, shape.bodies.length, layout.functions, (out, { type }) => out.u32(type));
     if (shape.tables.length > MAXIMUM_TABLES) refuseSize("too many tables", `${MAXIMUM_TABLES}`, shape.tables.length);
-    this.#limited(SECTION.table, shape.tables, options.tableMaximumEntries, (out, { element }) => out.byte(element));
-    this.#limited(SECTION.memory, shape.memories, options.memoryMaximumPages, () => undefined);
+    this.#limited(SECTION.table, shape.tables, layout.options.tableMaximumEntries, (out, { element }) =>
+      out.byte(element),
+    );
+    this.#limited(SECTION.memory, shape.memories, layout.options.memoryMaximumPages, () => undefined);
     this.#extend(SECTION.global, shape.globals.length, [I32, I32, I64], (out, type) => {
       out.raw(type, 1, type === I64 ? OP.i64Const : OP.i32Const, 0, OP.end);
     });

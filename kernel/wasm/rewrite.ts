@@ -1,5 +1,6 @@
 /** Rewrites one function body so that it charges fuel and counts its stack. */
 
+import { I32 } from "./assembly.ts";
 import { type BodyScan, scanBody } from "./body.ts";
 import { type ByteWriter, refuseSize, refuseWasm } from "./bytes.ts";
 import type { CallPart, Edit } from "./control.ts";
@@ -7,7 +8,6 @@ import { CALLER_PAYS, LANES } from "./instructions.ts";
 import { MAXIMUM_BODY_BYTES, MAXIMUM_LOCALS, MAXIMUM_MERGES, UNCOUNTED_FRAME } from "./limits.ts";
 import type { ModuleShape } from "./reader.ts";
 
-export const I32 = 0x7f;
 export const OP = Object.freeze({
   unreachable: 0x00,
   block: 0x02,
