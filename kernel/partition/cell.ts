@@ -56,8 +56,8 @@ export interface Incarnation {
   /** Its `call` imports, and what gates into it share, once there is one. */
   readonly links: GateLink[];
   entry: GatedEntry | undefined;
-  /** Of a blocking module: what it is entered by once, and where it stands since, between two turns. */
-  readonly turns: Turns | undefined;
+  /** What it is entered by; and where a blocking module, which is so only once, stands between two turns. */
+  turns: Turns;
   rest: Rest | undefined;
   readonly onDone: (result: number) => void;
   readonly onFault: (error: unknown) => void;

@@ -22,13 +22,9 @@ export function deliverNext(
   onInput: (cell: ModuleCell, message: Message) => void,
 ): number {
   const { cell, instance } = incarnation;
-  const notice = cell.notices.shift();
+  const notice = cell.notices.length > 0 ? cell.notices.shift() : undefined;
   if (notice !== undefined) return deliverOwn(incarnation, KIND.notice, KERNEL_PORT, notice);
-  // The expirations of one timer that waits.
-  for (const [port, expirations] of cell.ticks) {
-    cell.ticks.delete(port);
-    return deliverOwn(incarnation, KIND.event, port, encodeCbor(expirations));
-  }
+  if (cell.ticks.size > 0) return deliverTick(incarnation);
   const message = cell.mailbox.take();
   if (message === undefined) return -1;
   if (message.length > instance.payloadRoom) {
@@ -46,6 +42,14 @@ function deliverOwn({ cell, instance }: Incarnation, kind: number, port: number,
   instance.deliver(header, payload, NO_HANDLES);
   Object.assign(cell.activation, { kind, port, correlation: 0, senderModule: 0 });
   return length;
+}
+
+/** The expirations of one timer that waits. */
+function deliverTick(incarnation: Incarnation): number {
+  const { ticks } = incarnation.cell;
+  const [port, expirations] = ticks.entries().next().value ?? [0, 0];
+  ticks.delete(port);
+  return deliverOwn(incarnation, KIND.event, port, encodeCbor(expirations));
 }
 
 /** A message that was accepted for an older version with a larger inbox. */

@@ -8,6 +8,7 @@ import { GuestMemory, guestLength, guestPointer } from "../memory.ts";
 import type { WasmCounter, WasmFunction, WasmGlobal, WasmImports, WasmInstance } from "../wasm/engine.ts";
 import { compileOwn, instantiateModule, isMemory, promising, suspending } from "../wasm/engine.ts";
 import { makeTurn } from "../wasm/turn.ts";
+import type { GuestFunction } from "./link.ts";
 import type { ModuleOrder, SavedState } from "./protocol.ts";
 import { ENTRY } from "./recording.ts";
 import type { RecordedBase, Recording } from "./recording.ts";
@@ -18,8 +19,8 @@ const LENGTH_RADIX = 2 ** 20;
 const TURN = compileOwn(makeTurn());
 
 export type Entry = (fuel: number, depth: number, port: number, length: number) => number;
-/** Enters under JSPI, and stays there from message to message; the promise is rejected when the instance ends. */
-export type Turns = (fuel: number, depth: number, port: number, length: number) => Promise<unknown>;
+/** A promise where it enters under JSPI, and stays there from message to message: it is rejected when the instance ends. */
+export type Turns = (fuel: number, depth: number, port: number, length: number) => Promise<unknown> | undefined;
 
 /** What a handler returned, decoded: a reply's place, or an error of the module's own. */
 export interface HandlerResult {
@@ -81,10 +82,13 @@ export class ModuleInstance {
     this.globals = count === undefined ? undefined : Array.from({ length: count }, (_, at) => globalAt(instance, at));
   }
 
-  /** The loop of a blocking module's turns, with `next` and `idle` as kernel/wasm/turn.ts wants them. */
-  turns(next: (result: number) => number, idle: (result: number) => Promise<number>): Turns {
-    const imports = { turn: { enter: this.enter, next, idle: suspending(idle) } };
-    return promising(instantiateModule(TURN, imports).exports["run"]);
+  /** The loop of turns, with `next` and `idle` as kernel/wasm/turn.ts wants them; `idle` of a blocking module may suspend. */
+  turns(isDirect: boolean, next: (result: number, fuel: number) => number, idle: GuestFunction): Turns {
+    const { fuel } = this.forGates as { fuel: WasmCounter };
+    const imports = { turn: { enter: this.enter, fuel, next, idle: isDirect ? idle : suspending(idle) } };
+    const { run } = instantiateModule(TURN, imports).exports;
+    // SAFETY: `makeTurn` says what it is.
+    return isDirect ? (run as unknown as Turns) : promising(run);
   }
 
   has(exportName: string): boolean {

@@ -5,7 +5,7 @@ import { LIMITS } from "../limits.ts";
 import type { CellState, Incarnation, ModuleCell, Wait } from "./cell.ts";
 import { dismiss } from "./cell.ts";
 import { answerCaller, deliverNext, traceBegin } from "./delivery.ts";
-import { MAXIMUM_LENGTH, packInput } from "../wasm/turn.ts";
+import { packInput } from "../wasm/turn.ts";
 import type { FaultDescription } from "./fault.ts";
 import { describeFault, GuestStopped, isSuspension, recordedFailure } from "./fault.ts";
 import { buildImports } from "./imports.ts";
@@ -50,7 +50,7 @@ export class Runner {
   followers = 0;
   /** What the module had used when its turn began. */
   #fuelBefore = 0;
-  /** The blocking module whose turn has just ended, and the result of its last activation, still to be settled. */
+  /** The blocking module whose turn has just ended; and the result of a turn's last activation, still to be settled. */
   #ended: Incarnation | undefined = undefined;
   #lastResult = 0;
   /** Called when a handler has ended and the module is idle: swaps wait for it. */
@@ -91,7 +91,6 @@ export class Runner {
       synchronous: false,
       links: [] as Incarnation["links"],
       entry: undefined as Incarnation["entry"],
-      turns: undefined as Incarnation["turns"],
       rest: undefined,
       isDirect: isDirect(order, this.#environment.sliceFuel),
     } as {
@@ -124,10 +123,9 @@ export class Runner {
       request: (...parameters) => this.#environment.request(cell, ...parameters),
     });
     incarnation.instance = new ModuleInstance(order, imports, recording);
-    if (!incarnation.isDirect) {
-      const next = (result: number): number => this.#goOn(incarnation, result);
-      incarnation.turns = incarnation.instance.turns(next, (result) => this.#rest(incarnation, result));
-    }
+    const next = (result: number, fuel: number): number => this.#goOn(incarnation, result, fuel);
+    const idle = (result: number): number | Promise<number> => this.#rest(incarnation, result);
+    incarnation.turns = incarnation.instance.turns(incarnation.isDirect, next, idle);
     return incarnation;
   }
 
@@ -261,7 +259,7 @@ export class Runner {
     this.reportFailure(cell, description);
     const { port } = cell.activation;
     const input = cell.isActive ? { port, payload: instance?.lastInput(LIMITS.faultInputBytes) ?? NOTHING } : undefined;
-    if (cell.incarnation !== undefined && cell.isActive) this.#account(cell, cell.incarnation);
+    if (cell.incarnation !== undefined && cell.isActive) account(cell, cell.incarnation.instance.remaining());
     if (cell.swap?.phase === "probation") {
       this.onRevert(cell, description.cause, description.text);
       return;
@@ -282,26 +280,23 @@ export class Runner {
   #start(cell: ModuleCell): void {
     const { incarnation, activation } = cell;
     if (incarnation === undefined) return;
-    let length = this.#begin(cell, incarnation);
+    const length = this.#begin(cell, incarnation);
     if (length < 0) {
       this.#environment.ready(cell);
       return;
     }
-    const { instance, turns, rest } = incarnation;
-    if (turns !== undefined) {
+    const { turns, rest, isDirect } = incarnation;
+    const { granted, port } = activation;
+    if (!isDirect) {
       this.running = cell;
       incarnation.rest = undefined;
-      if (rest !== undefined) rest.resolve(packInput(activation.port, length));
-      else turns(activation.granted, LIMITS.stackBytes, activation.port, length).then(undefined, incarnation.onFault);
+      if (rest !== undefined) rest.resolve(packInput(port, length));
+      else void turns(granted, LIMITS.stackBytes, port, length)?.then(undefined, incarnation.onFault);
       return;
     }
     try {
-      let packed = 0;
-      for (let next = 0; next >= 0; length = next & MAXIMUM_LENGTH) {
-        packed = instance.enter(activation.granted, LIMITS.stackBytes, activation.port, length);
-        next = this.#goOn(incarnation, packed);
-      }
-      incarnation.onDone(packed);
+      void turns(granted, LIMITS.stackBytes, port, length);
+      incarnation.onDone(this.#lastResult);
     } catch (error) {
       incarnation.onFault(error);
     }
@@ -328,9 +323,9 @@ export class Runner {
    * than the one slice that its last activation may take.
    * @returns port and length as `packInput` gives them, or -1: the activation is then still to be settled.
    */
-  #goOn(incarnation: Incarnation, packed: number): number {
+  #goOn(incarnation: Incarnation, packed: number, remaining: number): number {
     const { cell } = incarnation;
-    this.#account(cell, incarnation);
+    account(cell, remaining);
     if (!this.#mayGoOn(cell) || !this.#settle(cell, incarnation, packed)) return -1;
     cell.sinceCheckpoint++;
     this.followers++;
@@ -341,12 +336,13 @@ export class Runner {
     return -1;
   }
 
-  /** Where a blocking module stands between two turns. One that has failed meanwhile is unwound. */
-  #rest(incarnation: Incarnation, result: number): Promise<number> {
+  /** Ends a turn: a blocking module stands here until its next one. One that has failed meanwhile is unwound. */
+  #rest(incarnation: Incarnation, result: number): number | Promise<number> {
     if (incarnation.cell.incarnation !== incarnation) throw new GuestStopped("host", "stopped");
+    this.#lastResult = result;
+    if (incarnation.isDirect) return -1;
     this.running = undefined;
     this.#ended = incarnation;
-    this.#lastResult = result;
     return new Promise<number>((resolve, reject) => {
       incarnation.rest = { resolve, reject };
     });
@@ -411,29 +407,16 @@ export class Runner {
   #nextSlice(incarnation: Incarnation): undefined | Promise<number> {
     const { cell } = incarnation;
     if (!cell.isActive) return undefined;
-    this.#account(cell, incarnation);
+    account(cell, incarnation.instance.remaining());
     if (cell.activation.fuelLeft <= 0) return undefined;
-    return this.#suspend(
-      incarnation,
-      (complete) => {
-        complete(0);
-        return undefined;
-      },
-      true,
-    );
-  }
-
-  #account(cell: ModuleCell, incarnation: Incarnation): void {
-    const remaining = incarnation.instance.remaining();
-    cell.charge(cell.activation.granted - remaining);
-    cell.activation.granted = remaining;
+    return this.#suspend(incarnation, atOnce, true);
   }
 
   #finish(cell: ModuleCell, packed: number): void {
     const { incarnation } = cell;
     if (incarnation === undefined) return;
     if (this.running === cell) this.running = undefined;
-    this.#account(cell, incarnation);
+    account(cell, incarnation.instance.remaining());
     if (!this.#settle(cell, incarnation, packed)) return;
     cell.state = "idle";
     cell.sinceCheckpoint++;
@@ -478,6 +461,16 @@ export class Runner {
       this.fault(cell, error);
     }
   }
+}
+
+/** What waits for nothing but its turn. */
+function atOnce(complete: (result: number) => void): undefined {
+  complete(0);
+}
+
+function account(cell: ModuleCell, remaining: number): void {
+  cell.charge(cell.activation.granted - remaining);
+  cell.activation.granted = remaining;
 }
 
 function budgetUsed(fuel: number): GuestStopped {

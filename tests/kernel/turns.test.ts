@@ -130,29 +130,34 @@ test("somebody of a higher priority who waits is known at once", () => {
   expect(scheduler.hasAbove(7)).toBe(false);
 });
 
-test("the loop of turns hands on ports and lengths, rests where nothing waits, and ends where the kernel throws", () => {
+test("the loop of turns hands on ports and lengths, rests where nothing waits, and ends where the kernel says so or throws", () => {
   const seen: number[][] = [];
-  const settled: number[] = [];
+  const settled: [number, number][] = [];
   const rested: number[] = [];
-  const inputs = [packInput(63, 65_536), packInput(0, 0), -1, packInput(1, 2), -1];
+  const inputs = [packInput(63, 65_536), packInput(0, 0), -1, packInput(1, 2), -1, -1];
+  const rests = [packInput(0xffff, 65_535), -1];
+  const fuel = new WebAssembly.Global({ value: "i32", mutable: true }, 500);
   const { exports } = new WebAssembly.Instance(new WebAssembly.Module(makeTurn()), {
     turn: {
-      enter: (...parameters: number[]) => seen.push(parameters),
-      next: (result: number) => {
-        settled.push(result);
+      fuel,
+      enter: (...parameters: number[]) => {
+        fuel.value -= 100;
+        return seen.push(parameters);
+      },
+      next: (result: number, left: number) => {
+        settled.push([result, left]);
         return inputs.shift() ?? -1;
       },
       idle: (result: number) => {
         rested.push(result);
-        if (inputs.length === 0) throw new Error("the end");
-        return packInput(0xffff, 65_535);
+        const next = rests.shift();
+        if (next === undefined) throw new Error("the end");
+        return next;
       },
     },
   });
   const run = exports["run"] as (...parameters: number[]) => void;
-  expect(() => {
-    run(1000, 2000, 0xffff, 7);
-  }).toThrow("the end");
+  run(1000, 2000, 0xffff, 7);
   expect(seen).toEqual([
     [1000, 2000, 0xffff, 7],
     [1000, 2000, 63, 65_536],
@@ -160,8 +165,12 @@ test("the loop of turns hands on ports and lengths, rests where nothing waits, a
     [1000, 2000, 0xffff, 65_535],
     [1000, 2000, 1, 2],
   ]);
-  expect(settled).toEqual([1, 2, 3, 4, 5]);
+  const left = [400, 300, 200, 100, 0];
+  expect(settled).toEqual(left.map((each, index) => [index + 1, each]));
   expect(rested).toEqual([3, 5]);
+  expect(() => {
+    run(1000, 2000, 0, 0);
+  }).toThrow("the end");
 });
 
 test.each([
