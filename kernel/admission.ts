@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { ABI_EXPORTS, HEADER, MANIFEST_SECTION, STATE_EXPORTS } from "./abi.ts";
 import { Refusal } from "./errors.ts";
 import type { InterfaceName } from "./interfaces.ts";
-import { findOperation, operationType } from "./interfaces.ts";
+import { argumentCount, findOperation, operationType } from "./interfaces.ts";
 import { LIMITS } from "./limits.ts";
 import type { Manifest } from "./manifest.ts";
 import { parseManifest } from "./manifest.ts";
@@ -14,6 +14,7 @@ import type { ExportDescription, ImportDescription } from "./wasm/inspect.ts";
 import { findCustomSections, listExports, listImports, readModule } from "./wasm/inspect.ts";
 import type { MeterOptions } from "./wasm/meter.ts";
 import { meter } from "./wasm/meter.ts";
+import type { RecordedImport } from "./wasm/recorder.ts";
 
 /** An operation that a binary really imports. */
 export interface ImportedOperation {
@@ -40,6 +41,8 @@ export interface AdmittedModule extends ModuleInspection {
   readonly compiled: CompiledModule;
   /** Digest of the binary as it was rewritten, hexadecimal: a replay must run the same. */
   readonly metered: string;
+  /** True where it was rewritten to be recorded. */
+  readonly isRecorded: boolean;
 }
 
 /**
@@ -78,17 +81,33 @@ export function inspectModule(binary: Uint8Array): ModuleInspection {
 export async function admitModule(binary: Uint8Array, spec: ModuleSpec): Promise<AdmittedModule> {
   const inspection = inspectModule(binary);
   checkGrants(spec, inspection);
-  const metered = meter(binary, meterOptions(inspection.manifest));
-  return { ...inspection, compiled: await compileModule(metered), metered: digest(metered) };
+  const isRecorded = spec.record ?? false;
+  const metered = meter(binary, meterOptions(inspection, isRecorded));
+  return { ...inspection, compiled: await compileModule(metered), metered: digest(metered), isRecorded };
 }
 
 function digest(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
 }
 
-/** With what an admitted module is rewritten. Its grant covers its memory: `checkGrants`. */
-export function meterOptions({ memory, canonicalNans }: Manifest): MeterOptions {
-  return { memoryMaximumPages: memory, tableMaximumEntries: LIMITS.tableEntries, canonicalNans };
+/** How an admitted module is rewritten. Its grant covers its memory: `checkGrants`. */
+export function meterOptions({ manifest, imports }: ModuleInspection, isRecorded: boolean): MeterOptions {
+  const recorded = isRecorded ? recordedImports(imports) : undefined;
+  return {
+    memoryMaximumPages: manifest.memory,
+    tableMaximumEntries: LIMITS.tableEntries,
+    canonicalNans: manifest.canonicalNans,
+    recorded,
+  };
+}
+
+/** What the rewriter is to know of a module's imports where they are recorded. */
+function recordedImports(imports: readonly ImportedOperation[]): RecordedImport[] {
+  return imports.map(({ slot, operation, interface: name }) => {
+    const parameters = findOperation(name, operation)?.parameters ?? [];
+    const place = parameters.findIndex(({ kind }) => kind === "buffer");
+    return { slot, operation, buffer: place < 0 ? -1 : argumentCount({ parameters: parameters.slice(0, place) }) };
+  });
 }
 
 /** Slots that are granted and never imported: excess privilege, to be reported. An event port counts as use. */

@@ -23,7 +23,7 @@ export type { RecordedBase, RecordedEvents } from "./partition/recording.ts";
 export type * from "./system.ts";
 export { compileModule } from "./wasm/engine.ts";
 export { guestLength, guestPointer } from "./memory.ts";
-export { RECORDED } from "./wasm/recorder.ts";
+export { MESSAGE_EVENT, RECORDED } from "./wasm/recorder.ts";
 export { DEFAULT_METER_OPTIONS, meter, METER_MODULE } from "./wasm/meter.ts";
 export type { MeterOptions } from "./wasm/meter.ts";
 export { TRACE, TRACE_FIELDS } from "./partition/trace.ts";

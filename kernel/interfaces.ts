@@ -238,7 +238,7 @@ const WASM_TYPES: Readonly<Record<ParameterKind, string>> = {
 };
 
 /** How many values a guest passes to the operation. */
-export function argumentCount({ parameters }: Operation): number {
+export function argumentCount({ parameters }: Pick<Operation, "parameters">): number {
   return parameters.reduce((count, { kind }) => count + (kind === "i32" || kind === "i64" ? 1 : 2), 0);
 }
 

@@ -58,7 +58,7 @@ export const LIMITS = Object.freeze({
   /** Of the message that was being handled at a fault: told to whoever looks for its cause. */
   faultInputBytes: 1 * KiB,
   /** Of what goes into a module, kept for a capsule should it fail: some hundreds of small messages. */
-  recordingBytes: 256 * KiB,
+  recordingBytes: 320 * KiB,
   /** Linear memory that a recording begins anew from when it is full: copied, so it holds up its neighbours. */
   snapshotBytes: 4 * MiB,
   /** A log line; a longer one is cut. */

@@ -52,10 +52,18 @@ export class GuestMemory {
     return address + length <= this.#current().length;
   }
 
-  /** Grows to so many bytes, whole pages, if it is smaller. @throws RangeError where it cannot */
-  growTo(bytes: number): void {
-    const pages = Math.ceil((bytes - this.size) / PAGE_BYTES);
-    if (pages > 0) this.#memory.grow(pages);
+  /** As the instruction: what there was in pages, or -1 where it cannot grow by so many. */
+  grow(pages: number): number {
+    try {
+      return this.#memory.grow(pages >>> 0);
+    } catch {
+      return -1;
+    }
+  }
+
+  /** @returns false where it cannot be so large */
+  growTo(bytes: number): boolean {
+    return this.grow(Math.max(0, Math.ceil((bytes - this.size) / PAGE_BYTES))) >= 0;
   }
 
   /** A copy of the range, or undefined where it is not wholly inside. */

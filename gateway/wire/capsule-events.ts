@@ -1,6 +1,16 @@
 /** Reads the events of a recording, which may come from anywhere: each is checked before it is believed. */
 import type { ImportedOperation } from "../../kernel/index.ts";
-import { argumentCount, ENTRY, findOperation, HEADER, LIMITS, RECORDED, Refusal } from "../../kernel/index.ts";
+import {
+  ABI_VERSION,
+  argumentCount,
+  ENTRY,
+  findOperation,
+  HEADER,
+  LIMITS,
+  MESSAGE_EVENT,
+  RECORDED,
+  Refusal,
+} from "../../kernel/index.ts";
 
 export type EntryName = keyof typeof ENTRY;
 
@@ -10,7 +20,7 @@ export interface Arrival {
   readonly port: number;
   /** As the header has it. */
   readonly messageKind: number;
-  /** Views of the recording: header and payload, and the payload alone. */
+  /** Header and payload, and the payload alone. */
   readonly inbox: Uint8Array;
   readonly payload: Uint8Array;
   /** Undefined where the handler did not come to an end. */
@@ -26,10 +36,11 @@ export type CapsuleEvent =
       readonly operation: ImportedOperation;
       readonly parameters: readonly number[];
       /** Undefined where the call did not come back. */
-      readonly returned: { readonly result: bigint; readonly before: number; readonly after: number } | undefined;
+      readonly returned: { readonly result: bigint; readonly cost: number } | undefined;
     }
   | { readonly kind: "wrote"; readonly address: number; readonly bytes: Uint8Array }
   | { readonly kind: "refuelled"; readonly fuel: number }
+  | { readonly kind: "refused" }
   | { readonly kind: "entered"; readonly entry: EntryName; readonly schema: number; readonly length: number };
 
 class EventReader {
@@ -55,9 +66,9 @@ class EventReader {
     const hasEnded = (first & RECORDED.ended) !== 0;
     switch (first & 7) {
       case RECORDED.message:
-        return this.#arrival("message", first >>> 4, hasEnded);
+        return this.#arrival("message", first, hasEnded);
       case RECORDED.gated:
-        return this.#arrival("gated", first >>> 4, hasEnded);
+        return this.#arrival("gated", first, hasEnded);
       case RECORDED.called:
         return this.#called(first >>> 4, hasEnded);
       case RECORDED.wrote: {
@@ -66,6 +77,8 @@ class EventReader {
       }
       case RECORDED.refuelled:
         return { kind: "refuelled", fuel: this.#word() };
+      case RECORDED.refused:
+        return { kind: "refused" };
       case RECORDED.entered:
         return this.#entered(first >>> 4);
       default:
@@ -73,16 +86,21 @@ class EventReader {
     }
   }
 
-  #arrival(kind: Arrival["kind"], port: number, hasEnded: boolean): CapsuleEvent {
-    const length = this.#length(LIMITS.payloadBytes);
-    const at = this.#skip(2) * 4;
-    const result = kind === "message" ? this.#view.getFloat64(at, true) : 0;
+  #arrival(kind: Arrival["kind"], first: number, hasEnded: boolean): CapsuleEvent {
+    const result = this.#view.getFloat64(this.#skip(2) * 4, true);
     const fuel = this.#word();
-    const inbox = this.#bytes(HEADER.size + length);
+    const length = this.#length(LIMITS.payloadBytes);
+    const inbox = new Uint8Array(HEADER.size + length);
+    const words = new DataView(inbox.buffer);
+    words.setUint32(HEADER.version, ABI_VERSION | ((first >>> 4) & 0xffff_0000), true);
+    words.setUint32(HEADER.length, length, true);
+    inbox.set(this.#bytes(MESSAGE_EVENT.payload - MESSAGE_EVENT.header), HEADER.senderModule);
+    inbox.set(this.#bytes(length), HEADER.size);
+    if (first >>> 28 > 0) inbox.set(this.#bytes(MESSAGE_EVENT.handleBytes), HEADER.handleList);
     const payload = inbox.subarray(HEADER.size);
     return {
       kind,
-      port,
+      port: (first >>> 4) & 0xffff,
       messageKind: inbox[HEADER.kind] ?? 0,
       inbox,
       payload,
@@ -95,10 +113,11 @@ class EventReader {
     if (operation === undefined) return this.#refuse("a call of an import that there is not", `${index}`);
     const definition = findOperation(operation.interface, operation.operation);
     const count = definition === undefined ? 0 : argumentCount(definition);
-    const result = this.#view.getBigInt64(this.#skip(2) * 4, true);
-    const [before, after] = [this.#word(), this.#word()];
+    const cost = this.#word();
     const parameters = Array.from({ length: count }, () => this.#word());
-    const returned = hasEnded ? { result, before, after } : undefined;
+    const isLong = definition?.result === "i64";
+    const result = isLong ? this.#view.getBigInt64(this.#skip(2) * 4, true) : BigInt(this.#word());
+    const returned = hasEnded ? { result, cost } : undefined;
     return { kind: "called", import: index, operation, parameters, returned };
   }
 

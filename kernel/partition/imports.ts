@@ -15,7 +15,7 @@ import type { SlotLink } from "./protocol.ts";
 /** @throws Refusal E_CAP: admission has checked all this, so it says that the kernel contradicts itself. */
 export function buildImports(context: LinkContext): WasmImports {
   const imports = Object.create(null) as Record<string, Record<string, WebAssemblyImport>>;
-  const { order } = context.incarnation;
+  const { order, cell } = context.incarnation;
   const slots = new Map(order.slots.map((slot) => [slot.slot, slot]));
   for (const { slot: name, operation } of order.imports) {
     const slot = slots.get(name);
@@ -26,6 +26,12 @@ export function buildImports(context: LinkContext): WasmImports {
   imports[METER_MODULE] = {
     exhausted: context.isDirect ? context.exhausted : suspending(context.exhausted),
     overflow: context.overflow,
+    // A copy of its memory is no step of its code: it is the period's fuel that pays for it.
+    full: () => {
+      const { instance } = context.incarnation;
+      cell.charge((instance.recording?.restart(instance) ?? 0) >>> 3);
+    },
+    grow: (pages: number) => context.incarnation.instance.memory.grow(pages),
   };
   return imports;
 }

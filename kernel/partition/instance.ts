@@ -10,8 +10,8 @@ import { compileOwn, instantiateModule, isMemory, promising, suspending } from "
 import { makeTurn } from "../wasm/turn.ts";
 import type { GuestFunction } from "./link.ts";
 import type { ModuleOrder, SavedState } from "./protocol.ts";
-import { ENTRY } from "./recording.ts";
-import type { RecordedBase, Recording } from "./recording.ts";
+import type { RecordedBase } from "./recording.ts";
+import { ENTRY, Recording } from "./recording.ts";
 
 /** Result of `bulkhead:enter`: address * 2^20 + length. See kernel/wasm/meter.ts. */
 const LENGTH_RADIX = 2 ** 20;
@@ -56,10 +56,10 @@ export class ModuleInstance {
   #spent = 0;
 
   /** @throws whatever instantiation throws; no guest code has run yet. */
-  constructor(order: ModuleOrder, imports: WasmImports, recording?: Recording) {
-    const instance = instantiateModule(order.compiled, recording?.before(imports) ?? imports);
+  constructor(order: ModuleOrder, imports: WasmImports) {
+    const instance = instantiateModule(order.compiled, imports);
     this.order = order;
-    this.recording = recording;
+    this.recording = order.record ? new Recording(instance.exports) : undefined;
     // SAFETY: admission has checked the name and type of every export used here; the rewriter made the others.
     this.#exports = instance.exports as unknown as WebAssemblyExports;
     const { memory } = instance.exports;
@@ -71,10 +71,8 @@ export class ModuleInstance {
       depth: this.#exports["bulkhead:depth"],
       result: this.#exports["bulkhead:result"],
     };
-    const entries = { enter: this.#exports["bulkhead:enter"], activate: this.#exports["bulkhead:activate"] };
-    const { enter, activate } = recording?.attach(this, entries) ?? entries;
-    this.enter = enter;
-    this.activate = activate;
+    this.enter = this.#exports["bulkhead:enter"];
+    this.activate = this.#exports["bulkhead:activate"];
     this.remaining = this.#exports["bulkhead:remaining"];
     this.charge = this.#exports["bulkhead:charge"];
     this.#arm = this.#exports["bulkhead:arm"];
@@ -121,15 +119,13 @@ export class ModuleInstance {
     const own = this.globals ?? [];
     const fits = globals.length === own.length * 2 && memory.length >= inbox + this.order.inboxBytes;
     if (!fits) throw new Refusal("E_STATE", "the image does not fit this binary");
-    try {
-      this.memory.growTo(memory.length);
-    } catch {
+    if (!this.memory.growTo(memory.length))
       throw new Refusal("E_STATE", "the image is larger than the module's memory may be");
-    }
     this.memory.write(guestPointer(0), memory);
     const values = new DataView(globals.buffer, globals.byteOffset);
     for (const [at, { bits }] of own.entries()) bits(1, values.getBigInt64(at * 8, true));
     this.#inbox = inbox;
+    this.recording?.initialized(inbox);
   }
 
   /** Address of the inbox. */

@@ -14,7 +14,6 @@ import { isDirect, ModuleInstance } from "./instance.ts";
 import type { Gates } from "./gates.ts";
 import type { PostOffice } from "./post.ts";
 import type { FaultCause, ModuleOrder, Report, SlotLink } from "./protocol.ts";
-import { Recording } from "./recording.ts";
 import type { Timers } from "./timers.ts";
 import { TRACE } from "./trace.ts";
 
@@ -103,8 +102,6 @@ export class Runner {
       if (cell.incarnation === incarnation) this.fault(cell, error);
     };
     const { post, gates, timers, now, report, ready } = this.#environment;
-    // A copy of its memory is no step of its code: it is the period's fuel that pays for it.
-    const recording = order.record ? new Recording(order.imports, (bytes) => cell.charge(bytes >>> 3)) : undefined;
     const imports = buildImports({
       incarnation,
       isDirect: incarnation.isDirect,
@@ -122,7 +119,7 @@ export class Runner {
       ready,
       request: (...parameters) => this.#environment.request(cell, ...parameters),
     });
-    incarnation.instance = new ModuleInstance(order, imports, recording);
+    incarnation.instance = new ModuleInstance(order, imports);
     const next = (result: number, fuel: number): number => this.#goOn(incarnation, result, fuel);
     const idle = (result: number): number | Promise<number> => this.#rest(incarnation, result);
     incarnation.turns = incarnation.instance.turns(incarnation.isDirect, next, idle);

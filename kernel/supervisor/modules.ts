@@ -195,7 +195,7 @@ export function moduleOrder(
   slots: readonly SlotLink[],
   generation = record.generation,
 ): ModuleOrder {
-  const { manifest, compiled, imports, exports, sha256, metered } = record.admitted;
+  const { manifest, compiled, imports, exports, sha256, metered, isRecorded } = record.admitted;
   const { spec } = record;
   return {
     id: record.id,
@@ -216,7 +216,7 @@ export function moduleOrder(
     activationMs: spec.activationMs,
     checkpointMessages: spec.checkpointMessages,
     checkpointMs: spec.checkpointMs ?? 0,
-    record: spec.record ?? false,
+    record: isRecorded,
     sha256,
     metered,
     canonicalNans: manifest.canonicalNans,

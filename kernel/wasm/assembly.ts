@@ -1,8 +1,11 @@
-/** Writes the kernel's own small modules: gates, links, turns and recorders. */
+/** Writes the kernel's own Wasm: gates, links, turns and recorders. */
 import { ByteWriter } from "./bytes.ts";
 import { WASM_HEADER } from "./reader.ts";
 
-export const [I32, I64, F32, F64, V128, FUNCREF] = [0x7f, 0x7e, 0x7d, 0x7c, 0x7b, 0x70] as const;
+export const [I32, I64, F32, F64, V128] = [0x7f, 0x7e, 0x7d, 0x7c, 0x7b] as const;
+
+/** Of parameters or results, each a byte. */
+export type ValueTypes = Uint8Array | readonly number[];
 
 /** Instructions, by what they do. */
 export class Assembly extends ByteWriter {

@@ -237,6 +237,7 @@ class BodyReader extends ControlFlow {
       case 0x40:
         this.#bulk(BULK.pages, at);
         this.#zero();
+        this.edit("grow", at, this.reader.at, 0);
         return this.effect(1, 1, COST.bulk);
       case 0xd0:
         return this.#nullReference();

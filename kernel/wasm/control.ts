@@ -16,6 +16,7 @@ export interface Edit {
     | "reference"
     | "charge"
     | "bulk"
+    | "grow"
     | "return"
     | "label"
     | "exit"

@@ -62,11 +62,6 @@ export function makeTable(): WasmTable {
   return new WebAssembly.Table({ element: "anyfunc", initial: 1, maximum: 1 });
 }
 
-/** A memory of one page, which may grow. */
-export function makeMemory(maximumPages: number): LinearMemory {
-  return new WebAssembly.Memory({ initial: 1, maximum: maximumPages });
-}
-
 export function makeCounter(): WasmCounter {
   return new WebAssembly.Global({ value: "i32", mutable: true }, 0);
 }

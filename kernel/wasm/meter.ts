@@ -1,10 +1,19 @@
 /** Rewrites a guest binary so that it counts its work and its stack, and stays within its quota of memory and tables. */
 
 import { Refusal } from "../errors.ts";
-import { F32, F64, I32, I64 } from "./assembly.ts";
+import { F32, F64, I32, I64, type ValueTypes } from "./assembly.ts";
 import { ByteReader, ByteWriter, refuseSize, refuseWasm } from "./bytes.ts";
 import { MAXIMUM_COPIED, MAXIMUM_MEMORY_PAGES, MAXIMUM_TABLES } from "./limits.ts";
 import { type FunctionType, type Limits, type ModuleShape, readModule, SECTION, WASM_HEADER } from "./reader.ts";
+import {
+  LOG_PAGES,
+  type Recorded,
+  type RecordedImport,
+  RECORDED,
+  Recorder,
+  RECORDER_GLOBALS,
+  WORK,
+} from "./recorder.ts";
 import { BodyPlan, BodyRewriter, type EntryFee, IF_NEGATIVE, type Indices, OP } from "./rewrite.ts";
 
 export interface MeterOptions {
@@ -14,6 +23,8 @@ export interface MeterOptions {
   readonly tableMaximumEntries: number;
   /** Each NaN that the guest computes becomes the positive canonical one, as on any other processor; false where absent. */
   readonly canonicalNans?: boolean;
+  /** Where what goes into it is to be recorded: all that it imports. */
+  readonly recorded?: readonly RecordedImport[] | undefined;
 }
 
 export const DEFAULT_METER_OPTIONS: MeterOptions = Object.freeze({
@@ -34,8 +45,9 @@ const TO_BITS: Bits = { [I32]: [0xad], [I64]: [], [F32]: [0xbc, 0xad], [F64]: [0
 const FROM_BITS: Bits = { [I32]: [0xa7], [I64]: [], [F32]: [0xa7, 0xbe], [F64]: [0xbf] };
 const FUNCTION = 0;
 const GLOBAL = 3;
-/** The rewriter's own imports stand behind the guest's. */
-const IMPORTED: readonly string[] = ["exhausted", "overflow"];
+/** The rewriter's own imports stand behind the guest's; the last two in what is recorded only. */
+const IMPORTED = ["exhausted", "overflow", "full", "grow"] as const;
+const UNRECORDED = 2;
 
 interface Appended {
   readonly index: number;
@@ -43,10 +55,14 @@ interface Appended {
   readonly body: ByteWriter;
 }
 
-/** Index spaces after rewriting: two imports behind the guest's, functions behind its functions, three globals last. */
-class Layout implements Indices {
+/** Index spaces after rewriting: our imports behind the guest's, functions behind its functions, globals last. */
+class Layout implements Indices, Recorded {
   readonly shape: ModuleShape;
   readonly options: MeterOptions;
+  readonly recorder: Recorder | undefined;
+  readonly imported: Readonly<Record<(typeof IMPORTED)[number], number>>;
+  /** Names of our imports. */
+  readonly added: readonly string[];
   readonly fuel: number;
   readonly depth: number;
   readonly result: number;
@@ -57,6 +73,8 @@ class Layout implements Indices {
   readonly functions: Appended[] = [];
   readonly exports: { readonly name: string; readonly kind: number; readonly index: number }[] = [];
   readonly #known = new Map<string, number>();
+  /** What stands before the guest's imports, by their index. */
+  readonly #wrappers: readonly number[];
 
   constructor(shape: ModuleShape, options: MeterOptions) {
     this.shape = shape;
@@ -64,12 +82,19 @@ class Layout implements Indices {
     this.fuel = shape.importedGlobals + shape.globals.length;
     this.depth = this.fuel + 1;
     this.result = this.fuel + 2;
+    this.type([], []);
+    const first = shape.importedFunctions;
+    this.imported = { exhausted: first, overflow: first + 1, full: first + 2, grow: first + 3 };
+    const { recorded } = options;
+    this.added = IMPORTED.slice(0, recorded === undefined ? UNRECORDED : undefined);
+    this.recorder = recorded && new Recorder(this);
+    this.#wrappers = recorded === undefined ? [] : this.#wrapImports(recorded);
     const settle = code()
       .op(OP.globalGet, this.depth)
       .raw(...IF_NEGATIVE);
-    settle.op(OP.call, shape.importedFunctions + 1).raw(OP.unreachable, OP.end, OP.loop, OP.empty);
+    settle.op(OP.call, this.imported.overflow).raw(OP.unreachable, OP.end, OP.loop, OP.empty);
     settle.op(OP.globalGet, this.fuel).raw(...IF_NEGATIVE);
-    settle.op(OP.call, shape.importedFunctions).raw(OP.br, 1, OP.end, OP.end, OP.end);
+    settle.op(OP.call, this.recorder?.exhausted ?? this.imported.exhausted).raw(OP.br, 1, OP.end, OP.end, OP.end);
     this.settle = this.helper([], [], settle);
     // Each measure is at most 2^29, so that fuel can't wrap around: bytes / 8, entries x 2, pages x 8,192.
     const bytes = (out: ByteWriter): ByteWriter => out.raw(OP.localGet, 0, OP.i32Const, 3, OP.i32ShiftRightUnsigned);
@@ -84,12 +109,26 @@ class Layout implements Indices {
     return this.helper([I32], [I32], out.op(OP.call, this.settle).raw(OP.end, OP.localGet, 0, OP.end));
   }
 
-  /** Guest function index to rewritten one. */
-  function(index: number): number {
-    return index < this.shape.importedFunctions ? index : index + IMPORTED.length;
+  /** One wrapper for each operation, however often it is imported. */
+  #wrapImports(recorded: readonly RecordedImport[]): number[] {
+    const known = new Map(
+      recorded.map((item, index) => [`${item.slot}.${item.operation}`, { item, index, wrapper: -1 }]),
+    );
+    const functions = this.shape.imports.filter((item) => item.kind === "function");
+    return functions.map(({ module, name, type }, target) => {
+      const [found, types] = [known.get(`${module}.${name}`), this.shape.types[type]];
+      if (found === undefined || types === undefined) return target;
+      if (found.wrapper < 0) found.wrapper = this.recorder?.wrap(target, types, found.index, found.item) ?? target;
+      return found.wrapper;
+    });
   }
 
-  type(parameters: readonly number[] | Uint8Array, results: readonly number[] | Uint8Array): number {
+  /** Guest function index to rewritten one. */
+  function(index: number): number {
+    return index < this.shape.importedFunctions ? (this.#wrappers[index] ?? index) : index + this.added.length;
+  }
+
+  type(parameters: ValueTypes, results: ValueTypes): number {
     const key = `${parameters.join()}>${results.join()}`;
     const known = this.#known.get(key);
     if (known !== undefined) return known;
@@ -105,7 +144,7 @@ class Layout implements Indices {
     return { index, type, body };
   }
 
-  helper(parameters: readonly number[], results: readonly number[], body: ByteWriter): number {
+  helper(parameters: ValueTypes, results: ValueTypes, body: ByteWriter): number {
     return this.append(this.type(parameters, results), body).index;
   }
 
@@ -126,7 +165,7 @@ function code(...locals: number[]): ByteWriter {
 }
 
 function addControls(layout: Layout, { fee: entryFee, changesTables }: Entries): void {
-  const { fuel, depth, result, shape } = layout;
+  const { fuel, depth, result, shape, recorder } = layout;
   const add = (name: string, parameters: readonly number[], results: readonly number[], body: ByteWriter): void => {
     layout.export(name, FUNCTION, layout.helper(parameters, results, body.byte(OP.end)));
   };
@@ -152,9 +191,13 @@ function addControls(layout: Layout, { fee: entryFee, changesTables }: Entries):
   const handler = exportedFunction(shape, "bulkhead_handle", [I32, I32], [I64]);
   if (handler === undefined) return;
   const handle = (out: ByteWriter): ByteWriter => call(arm(out).raw(OP.localGet, 2, OP.localGet, 3), handler);
-  add("enter", [I32, I32, I32, I32], [F64], toDouble(handle(code(I64)), 4));
+  const parameters = [I32, I32, I32, I32];
+  const enter = (out: ByteWriter, work: number): ByteWriter => toDouble(handle(out), work);
+  const activate = (out: ByteWriter): ByteWriter => handle(out).op(OP.globalSet, result).constant(0);
   layout.export("result", GLOBAL, result);
-  add("activate", [I32, I32, I32, I32], [I32], handle(code()).op(OP.globalSet, result).constant(0));
+  const entered = recorder?.around(RECORDED.message, (out) => enter(out, WORK)) ?? enter(code(I64), 4);
+  add("enter", parameters, [F64], entered);
+  add("activate", parameters, [I32], recorder?.around(RECORDED.gated, activate) ?? activate(code()));
 }
 
 /** Where memory and numbers in globals are all that ever changes, an instance can be copied: the globals are then within reach. */
@@ -278,17 +321,20 @@ class ModuleWriter {
       out.op(0x60, parameters.length).raw(...parameters);
       out.u32(results.length).raw(...results);
     });
-    this.#extend(SECTION.import, shape.imports.length, IMPORTED, (out, name) => {
-      out.name(METER_MODULE).name(name).op(FUNCTION, shape.types.length);
+    this.#extend(SECTION.import, shape.imports.length, layout.added, (out, name) => {
+      const type = name === "grow" ? layout.type([I32], [I32]) : layout.type([], []);
+      out.name(METER_MODULE).name(name).op(FUNCTION, type);
     });
     this.#extend(SECTION.function, shape.bodies.length, layout.functions, (out, { type }) => out.u32(type));
     if (shape.tables.length > MAXIMUM_TABLES) refuseSize("too many tables", `${MAXIMUM_TABLES}`, shape.tables.length);
     this.#limited(SECTION.table, shape.tables, layout.options.tableMaximumEntries, (out, { element }) =>
       out.byte(element),
     );
-    this.#limited(SECTION.memory, shape.memories, layout.options.memoryMaximumPages, () => undefined);
-    this.#extend(SECTION.global, shape.globals.length, [I32, I32, I64], (out, type) => {
-      out.raw(type, 1, type === I64 ? OP.i64Const : OP.i32Const, 0, OP.end);
+    const [log, globals] = layout.recorder === undefined ? [[], []] : [[LOG_PAGES], RECORDER_GLOBALS];
+    this.#limited(SECTION.memory, shape.memories, layout.options.memoryMaximumPages, () => undefined, log);
+    this.#extend(SECTION.global, shape.globals.length, [0, 0, undefined, ...globals], (out, initial) => {
+      if (initial === undefined) out.raw(I64, 1, OP.i64Const, 0, OP.end);
+      else out.raw(I32, 1).constant(initial).byte(OP.end);
     });
     this.#extend(SECTION.export, shape.exports.length, layout.exports, (out, { name, kind, index }) => {
       out.name(name).op(kind, index);
@@ -328,15 +374,16 @@ class ModuleWriter {
     return content.slice(this.shape.bytes, copied, end);
   }
 
-  /** Tables and memories, with their maxima clamped. */
+  /** Tables and memories, with their maxima clamped; then `own`. */
   #limited<Item extends Limits>(
     id: number,
     items: readonly Item[],
     quota: number,
     write: (out: ByteWriter, item: Item) => void,
+    own: readonly (typeof LOG_PAGES)[] = [],
   ): void {
     if (items.length === 0) return;
-    const content = new ByteWriter().u32(items.length);
+    const content = new ByteWriter().u32(items.length + own.length);
     for (const item of items) {
       if (item.minimum > quota) {
         const hint = "raise the quota in the manifest, or declare a smaller minimum";
@@ -345,6 +392,7 @@ class ModuleWriter {
       write(content, item);
       content.op(1, item.minimum).u32(Math.min(item.maximum ?? quota, quota));
     }
+    for (const { minimum, maximum } of own) content.op(1, minimum).u32(maximum);
     this.#section(id, content);
   }
 
@@ -369,6 +417,10 @@ class ModuleWriter {
  * | `bulkhead:globals` | () -> i32 | how many mutable globals there are; only where they and the memory are all that can change |
  * | `bulkhead:global0`, ... | mutable | each of them |
  * | `bulkhead:bits0`, ... | (write, bits: i64) -> i64 | its bits, which JavaScript does not keep of a NaN; set first where `write` is 1 |
+ *
+ * What is recorded imports also `full` () -> (), which makes room between two activations, and `grow` (pages) -> i32, which does
+ * what `memory.grow` does; and exports the memory `bulkhead:log`, the globals of `recorder.ts`, and for the kernel to note
+ * `bulkhead:entered` (first word, second word) and `bulkhead:wrote` (address, length).
  *
  * When fuel falls below 0, `exhausted` is called, again and again until it leaves fuel at 0 or above, or throws: the
  * guest then goes on as if nothing had been. What is below 0 is debt; a host that adds a slice to `bulkhead:fuel`

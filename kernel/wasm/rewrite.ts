@@ -1,6 +1,6 @@
 /** Rewrites one function body so that it charges fuel and counts its stack. */
 
-import { I32 } from "./assembly.ts";
+import { I32, type ValueTypes } from "./assembly.ts";
 import { type BodyScan, scanBody } from "./body.ts";
 import { type ByteWriter, refuseSize, refuseWasm } from "./bytes.ts";
 import type { CallPart, Edit } from "./control.ts";
@@ -26,6 +26,7 @@ export const OP = Object.freeze({
   localTee: 0x22,
   globalGet: 0x23,
   globalSet: 0x24,
+  memoryGrow: 0x40,
   i32Const: 0x41,
   i64Const: 0x42,
   i32LessSigned: 0x48,
@@ -67,8 +68,10 @@ export interface Indices {
   readonly settle: number;
   /** By `BULK` unit, (n: i32) -> n: charges for n of them and settles. */
   readonly spend: readonly number[];
+  /** What stands for `memory.grow`, where it is recorded. */
+  readonly recorder: { readonly grow: number } | undefined;
   function(index: number): number;
-  type(parameters: Uint8Array | readonly number[], results: Uint8Array | readonly number[]): number;
+  type(parameters: ValueTypes, results: ValueTypes): number;
 }
 
 /**
@@ -312,6 +315,10 @@ export class BodyRewriter {
       case "bulk":
         out.op(OP.call, indices.spend[edit.value] ?? 0);
         return this.#reload();
+      case "grow":
+        if (indices.recorder === undefined) out.raw(OP.memoryGrow, 0);
+        else out.op(OP.call, indices.recorder.grow);
+        return;
       case "charge":
         return this.#head(edit.value);
       case "loop":

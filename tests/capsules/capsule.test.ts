@@ -121,8 +121,8 @@ describe("a recording that cannot be", () => {
   });
   const start = [RECORDED.entered, 0];
   // A start notice of one byte, on the kernel's port.
-  const message = [RECORDED.message | (0xffff << 4), 1, 0, 0, 0, ...Array.from({ length: 17 }, () => 0)];
-  const call = [RECORDED.called | RECORDED.ended, 16, 0, 0, 0, 8192, 16];
+  const message = [RECORDED.message | (0xffff << 4), 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+  const call = [RECORDED.called | RECORDED.ended, 0, 8192, 16, 16];
 
   it.each<[string, Capsule]>([
     ["writes outside the memory", crafted(...start, ...message, ...call, RECORDED.wrote, -65_536, 4, 0)],

@@ -143,7 +143,7 @@ describe("fuel", () => {
       `(func (export "bulkhead_handle") (param $port i32) (param i32) (result i64) (local $i i32)
         (if (i32.eqz (local.get $port)) (then (return (i64.const 0))))
         (loop $l (drop (call $now))
-          (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 14000))))
+          (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 17000))))
         (drop (call $after (i32.const 1)))
         (i64.const 0))`,
       64,

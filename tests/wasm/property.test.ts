@@ -1,8 +1,8 @@
-/** Random programs cannot tell whether they are metered, nor in what slices; fuel is the same in all of them. */
+/** Random programs cannot tell whether they are metered or recorded, nor in what slices; fuel is the same in all of them. */
 
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { meter } from "../../kernel/wasm/meter.ts";
+import { DEFAULT_METER_OPTIONS, meter } from "../../kernel/wasm/meter.ts";
 import { makeProgram } from "./programs.ts";
 import { compileWat, type MeteredExports, promising, suspending } from "./support.ts";
 
@@ -64,7 +64,7 @@ async function runPlain(binary: Uint8Array<ArrayBuffer>): Promise<Run> {
 }
 
 /** `slice` 0 runs without a pause; otherwise every slice ends in a suspension, and debt is carried on. */
-async function runMetered(binary: Uint8Array<ArrayBuffer>, slice: number): Promise<Run> {
+async function runMetered(binary: Uint8Array<ArrayBuffer>, slice: number, isRecorded = false): Promise<Run> {
   let granted = 0;
   const unbalanced: string[] = [];
   const hold: { exports?: MeteredExports } = {};
@@ -77,8 +77,18 @@ async function runMetered(binary: Uint8Array<ArrayBuffer>, slice: number): Promi
   const overflow = (): void => {
     throw new Error("overflow");
   };
-  const imports = { "bulkhead:meter": { exhausted: slice === 0 ? overflow : suspending(exhausted), overflow } };
-  const instance = new WebAssembly.Instance(new WebAssembly.Module(meter(binary)), imports);
+  const grow = (pages: number): number => {
+    try {
+      return (hold.exports?.["memory"] as WebAssembly.Memory).grow(pages >>> 0);
+    } catch {
+      return -1;
+    }
+  };
+  const imports = {
+    "bulkhead:meter": { exhausted: slice === 0 ? overflow : suspending(exhausted), overflow, full: overflow, grow },
+  };
+  const options = { ...DEFAULT_METER_OPTIONS, recorded: isRecorded ? [] : undefined };
+  const instance = new WebAssembly.Instance(new WebAssembly.Module(meter(binary, options)), imports);
   const exports = instance.exports as MeteredExports;
   hold.exports = exports;
   const start = slice === 0 ? PLENTY : slice;
@@ -117,7 +127,7 @@ function chooser(seed: number): (bound: number) => number {
 }
 
 describe("random programs", () => {
-  it("come to the same results, traps, memory and fuel, metered or not and in whatever slices", {
+  it("come to the same results, traps, memory and fuel, metered, recorded or not, and in whatever slices", {
     timeout: 120_000,
   }, async () => {
     const runs = Number(process.env["BULKHEAD_PROGRAMS"] ?? 150);
@@ -127,8 +137,8 @@ describe("random programs", () => {
         const plain = await runPlain(binary);
         const whole = await runMetered(binary, 0);
         expect(whole.outcome).toEqual(plain.outcome);
-        for (const slice of [1, 7, 1000]) {
-          const sliced = await runMetered(binary, slice);
+        for (const slice of [0, 1, 7, 1000]) {
+          const sliced = await runMetered(binary, slice, slice === 0 || slice === 1000);
           expect(sliced.outcome).toEqual(plain.outcome);
           expect(sliced.used).toBe(whole.used);
         }

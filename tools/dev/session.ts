@@ -280,7 +280,9 @@ export class Session {
     this.#sequence = Math.max(this.#sequence + 1, Math.floor(Date.now() / 1000));
     const facts = { vendor, class: class_, sequence: this.#sequence };
     const wasm = new Uint8Array(await readFile(built.wasm));
-    this.#binary = { wasm, map: await readFile(`${built.wasm}.map`, "utf8"), folder: this.#options.folder };
+    const map = await readFile(`${built.wasm}.map`, "utf8");
+    const isRecorded = this.#configuration.system.modules.find(({ name }) => name === built.name)?.record ?? true;
+    this.#binary = { wasm, map, isRecorded, folder: this.#options.folder };
     return signForDevelopment(wasm, built.version, this.#keys.release, facts);
   }
 

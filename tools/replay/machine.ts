@@ -207,7 +207,7 @@ class Machine {
     const fuel = this.#instance.remaining();
     const next = this.#events[this.#at];
     const found = `the handler ended with ${result}, ${fuel} fuel left`;
-    if (ended === undefined || next?.kind === "called" || next?.kind === "refuelled")
+    if (ended === undefined || next?.kind === "called" || next?.kind === "refuelled" || next?.kind === "refused")
       throw new Diverged(this.#describeNext(), found);
     const isEqual = this.#program.isSame
       ? Object.is(ended.result, result) && ended.fuel === fuel
@@ -231,6 +231,8 @@ class Machine {
       overflow: () => {
         throw new GuestStopped("stack", "the stack allowance is used up");
       },
+      full: () => void this.#instance.recording?.restart(this.#instance),
+      grow: (pages = 0) => this.#grow(pages),
     };
     return imports;
   }
@@ -272,13 +274,11 @@ class Machine {
   }
 
   #return({ operation, returned }: Extract<CapsuleEvent, { kind: "called" }>): number | bigint {
-    const { capsule, isSame } = this.#program;
+    const { capsule } = this.#program;
     // It never came back: the failure struck while it waited.
     if (returned === undefined) throw new GuestStopped(capsule.cause, capsule.text);
-    const { result, before, after } = returned;
-    const left = this.#instance.remaining();
-    if (isSame && left !== before) throw new Diverged(`${before} fuel left at the call`, `${left}`);
-    this.#instance.charge(before - after);
+    const { result, cost } = returned;
+    this.#instance.charge(cost);
     const isLong = findOperation(operation.interface, operation.operation)?.result === "i64";
     return isLong ? result : Number(BigInt.asIntN(32, result));
   }
@@ -300,6 +300,17 @@ class Machine {
     }
     if (event === undefined && INSIDE.includes(capsule.cause)) throw new GuestStopped(capsule.cause, capsule.text);
     throw new Diverged(event === undefined ? this.#describeEnd() : this.#describe(event), "the slice was used up");
+  }
+
+  /** It grows as it did, and is refused where it was. */
+  #grow(pages: number): number {
+    if (this.#events[this.#at]?.kind === "refused") {
+      this.#at++;
+      return -1;
+    }
+    const before = this.#instance.memory.grow(pages);
+    if (before >= 0 || !this.#program.isSame) return before;
+    throw new Diverged(this.#describeNext(), `this machine has no memory for ${pages} more pages`);
   }
 
   #state(): ReplayState {
@@ -342,6 +353,8 @@ class Machine {
         return `${event.bytes.length} bytes written at ${event.address}`;
       case "refuelled":
         return "a new slice";
+      case "refused":
+        return "no more memory";
       case "entered":
         return event.entry;
     }
@@ -385,7 +398,7 @@ function orderOf({ capsule, inspection, compiled }: Program): ModuleOrder {
     activationMs: 0,
     checkpointMessages: 0,
     checkpointMs: 0,
-    record: false,
+    record: true,
     sha256,
     metered: capsule.metered,
     canonicalNans: manifest.canonicalNans,

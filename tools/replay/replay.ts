@@ -132,7 +132,7 @@ function places(trace: string): string {
 
 function framesOf(trace: string, { wasm, map }: FoundBinary): string[] {
   if (trace === "") return [];
-  const options = meterOptions(inspectModule(wasm).manifest);
+  const options = meterOptions(inspectModule(wasm), true);
   // A source map that is broken costs the lines, not the replay.
   const locate = (sourceMap: string | undefined): string[] =>
     new Locator({ binary: wasm, options, sourceMap }).frames(trace).map(describeFrame);
@@ -144,7 +144,8 @@ function framesOf(trace: string, { wasm, map }: FoundBinary): string[] {
 }
 
 async function inThread(order: ReplayOrder, signal: AbortSignal | undefined): Promise<ReplayAnswer> {
-  const worker = new Worker(WORKER, { workerData: order, resourceLimits: { stackSizeMb: STACK_MIB } });
+  if (signal?.aborted === true) throw new Refusal("E_ABORTED", "the replay was stopped");
+  const worker = new Worker(WORKER, { name: "replay", workerData: order, resourceLimits: { stackSizeMb: STACK_MIB } });
   const abort = (): void => void worker.terminate();
   signal?.addEventListener("abort", abort, { once: true });
   try {

@@ -21,7 +21,7 @@ export type ReplayAnswer =
 
 async function replay({ capsule, binary, until, tries }: ReplayOrder): Promise<ReplayAnswer> {
   const inspection = inspectModule(binary);
-  const metered = meter(binary, meterOptions(inspection.manifest));
+  const metered = meter(binary, meterOptions(inspection, true));
   const isMeteredAlike = createHash("sha256").update(metered).digest("hex") === capsule.metered;
   const isSame = inspection.sha256 === capsule.sha256 && isMeteredAlike;
   const program = { capsule, inspection, compiled: await compileModule(metered), isSame, until };

@@ -103,9 +103,10 @@ export class ModuleHost {
   constructor(binary: Uint8Array | string, fakes: Readonly<Record<string, FakeSlot>> = {}) {
     const bytes = typeof binary === "string" ? new Uint8Array(readFileSync(binary)) : binary;
     this.binaryBytes = bytes.length;
-    this.manifest = inspectModule(bytes).manifest;
+    const inspection = inspectModule(bytes);
+    this.manifest = inspection.manifest;
     this.#fakes = fakes;
-    const metered = meter(bytes, meterOptions(this.manifest));
+    const metered = meter(bytes, meterOptions(inspection, false));
     const { exports } = instantiateSync(metered, this.#imports());
     // SAFETY: the ABI's exports; one that is missing fails at its first use, by name.
     this.#exports = exports as unknown as ModuleExports;
