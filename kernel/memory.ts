@@ -29,8 +29,6 @@ export function guestLength(value: number): GuestLength {
   return (value >>> 0) as GuestLength;
 }
 
-const PAGE_BYTES = 65_536;
-
 export class GuestMemory {
   readonly #memory: LinearMemory;
   #bytes: Uint8Array;
@@ -59,11 +57,6 @@ export class GuestMemory {
     } catch {
       return -1;
     }
-  }
-
-  /** @returns false where it cannot be so large */
-  growTo(bytes: number): boolean {
-    return this.grow(Math.max(0, Math.ceil((bytes - this.size) / PAGE_BYTES))) >= 0;
   }
 
   /** A copy of the range, or undefined where it is not wholly inside. */

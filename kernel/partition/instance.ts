@@ -119,7 +119,8 @@ export class ModuleInstance {
     const own = this.globals ?? [];
     const fits = globals.length === own.length * 2 && memory.length >= inbox + this.order.inboxBytes;
     if (!fits) throw new Refusal("E_STATE", "the image does not fit this binary");
-    if (!this.memory.growTo(memory.length))
+    const pages = Math.ceil(Math.max(0, memory.length - this.memory.size) / 65_536);
+    if (this.memory.grow(pages) < 0)
       throw new Refusal("E_STATE", "the image is larger than the module's memory may be");
     this.memory.write(guestPointer(0), memory);
     const values = new DataView(globals.buffer, globals.byteOffset);

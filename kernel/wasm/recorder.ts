@@ -70,7 +70,6 @@ export interface Recorded {
   /** Indices of two globals; the recorder's are behind the second. */
   readonly fuel: number;
   readonly result: number;
-  /** The meter's imports. */
   readonly imported: { readonly exhausted: number; readonly full: number; readonly grow: number };
   helper(parameters: ValueTypes, results: ValueTypes, body: ByteWriter): number;
   export(name: string, kind: number, index: number): void;
