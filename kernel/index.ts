@@ -11,7 +11,6 @@ export * from "./limits.ts";
 export * from "./manifest.ts";
 export type * from "./supervisor/events.ts";
 export { Kernel } from "./supervisor/kernel.ts";
-export type { KernelOptions } from "./supervisor/kernel.ts";
 export { RestartHistory } from "./supervisor/restart.ts";
 export type { RestartVerdict } from "./supervisor/restart.ts";
 export type { SwapRequest, SwapResult } from "./supervisor/swaps.ts";

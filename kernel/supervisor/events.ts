@@ -1,6 +1,6 @@
 /** What the kernel tells the gateway: events for logs, audit and the console, and requests to the outside. */
 import type { Denial, EdgeStatistics, FaultReport, ModuleStatistics } from "../partition/protocol.ts";
-import type { Tagged, TraceRecords } from "../partition/protocol.ts";
+import type { RecordedFailure, SavedState, Tagged, TraceRecords } from "../partition/protocol.ts";
 import type { Grant, GrantParameter, PartitionSpec } from "../system.ts";
 import type { InterfaceName } from "../interfaces.ts";
 
@@ -63,6 +63,23 @@ export type KernelEvent =
   | Tagged<ModuleEvents, { module: string }>
   | Tagged<PartitionEvents, { partition: string }>
   | Tagged<SetEvents, { modules: readonly string[] }>;
+
+export interface KernelOptions {
+  readonly host: KernelHost;
+  readonly onEvent: (event: KernelEvent) => void;
+  /** Each new last good state of a module, to be kept for the next process; undefined where it is to be forgotten. */
+  readonly onState?: (module: string, state: SavedState | undefined) => void;
+  /** What led to each failure of a module that is recorded. */
+  readonly onFailure?: (failure: RecordedFailure) => void;
+  /** Fuel of one slice. Default: what takes 200 µs on this machine, as measured at the start. */
+  readonly sliceFuel?: number;
+  /** A partition that is awake and silent for so long is stuck, also where it can't be asked for its processor time. */
+  readonly stuckMs?: number;
+  /** Times as long before a thread counts as stuck or an answer as late: 1 by default, more where code is emulated. */
+  readonly patience?: number;
+  /** Keeps a thread ready for a partition that is lost: 7.5 MiB for some 50 ms. Default: none. */
+  readonly spare?: boolean;
+}
 
 /** One row of `bulkhead top`. */
 export interface ModuleRow extends ModuleStatistics {

@@ -4,11 +4,11 @@ import { checkGrants, excessGrants } from "../admission.ts";
 import { RESULT, RESULT_CODES, resultName } from "../abi.ts";
 import { Refusal } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import type { Freeze, Order, RecordedFailure, Report, SavedState } from "../partition/protocol.ts";
+import type { Freeze, Report, SavedState } from "../partition/protocol.ts";
 import type { Grant, ModuleSpec, PartitionSpec } from "../system.ts";
 import { measureFuel, sliceFuel } from "../wasm/calibrate.ts";
 import { Delays } from "./delays.ts";
-import type { HostReply, Inspection, KernelEvent, KernelHost, ModuleRow } from "./events.ts";
+import type { HostReply, Inspection, KernelOptions, ModuleRow } from "./events.ts";
 import { Links } from "./links.ts";
 import { calleesFirst, Counter, moduleOrder, ModuleRecord, routeRows } from "./modules.ts";
 import { Partitions } from "./partitions.ts";
@@ -17,23 +17,6 @@ import { checkContracts, checkPorts } from "./policy.ts";
 import { Recovery } from "./recovery.ts";
 import type { SwapRequest, SwapResult } from "./swaps.ts";
 import { SwapCoordinator } from "./swaps.ts";
-
-export interface KernelOptions {
-  readonly host: KernelHost;
-  readonly onEvent: (event: KernelEvent) => void;
-  /** Each new last good state of a module, to be kept for the next process; undefined where it is to be forgotten. */
-  readonly onState?: (module: string, state: SavedState | undefined) => void;
-  /** What led to each failure of a module that is recorded. */
-  readonly onFailure?: (failure: RecordedFailure) => void;
-  /** Fuel of one slice. Default: what takes 200 µs on this machine, as measured at the start. */
-  readonly sliceFuel?: number;
-  /** A partition that is awake and silent for so long is stuck, also where it can't be asked for its processor time. */
-  readonly stuckMs?: number;
-  /** Times as long before a thread counts as stuck or an answer as late: 1 by default, more where code is emulated. */
-  readonly patience?: number;
-  /** Keeps a thread ready for a partition that is lost: 7.5 MiB for some 50 ms. Default: none. */
-  readonly spare?: boolean;
-}
 
 const NO_TRACE = Object.freeze({ records: new Float64Array(0), lost: 0 });
 const NOTHING = new Uint8Array(0);
@@ -54,28 +37,16 @@ export class Kernel {
 
   constructor(options: KernelOptions) {
     this.#options = options;
-    const { host, onEvent: emit, onState } = options;
-    const order = this.#order.bind(this);
     const partitions = {
       onReport: this.#onReport.bind(this),
-      introduce: this.#introduce.bind(this),
+      introduce: (index: number) => this.#links.introduce(index),
       onLost: this.#onPartitionLost.bind(this),
       onReplaced: this.#onPartitionReplaced.bind(this),
-      emit,
     };
     this.#partitions = new Partitions(partitions, options, this.#delays);
-    this.#links = new Links(this.#modules, this.#partitions, host);
-    this.#recovery = new Recovery({
-      modules: this.#modules,
-      partitions: this.#partitions,
-      delays: this.#delays,
-      order,
-      isChanging: (record) => this.#swaps.isChanging(record),
-      emit,
-      onState,
-    });
-    const [place, keep] = [this.#place.bind(this), this.#keep.bind(this)];
-    this.#swaps = new SwapCoordinator({ links: this.#links, recovery: this.#recovery, order, place, keep, emit });
+    this.#links = new Links(this.#modules, this.#partitions, options.host);
+    this.#recovery = new Recovery(this.#links, this.#delays, options, (record) => this.#swaps.isChanging(record));
+    this.#swaps = new SwapCoordinator(this.#links, this.#recovery, options.onEvent);
   }
 
   /** Starts the partitions' workers and the watch over them. @throws Refusal E_BUSY where it has been started. */
@@ -118,7 +89,7 @@ export class Kernel {
   unload(name: string): void {
     const record = this.#findAtRest(name);
     for (const slot of record.grants.keys()) if (!record.revoked.has(slot)) this.revoke(name, slot);
-    this.#order(record, { type: "unload", module: record.id });
+    this.#links.order(record, { type: "unload", module: record.id });
     this.#partitions.broadcast({ type: "module-dead", module: record.id });
     this.#modules.delete(name);
     this.#byId.delete(record.id);
@@ -130,7 +101,8 @@ export class Kernel {
   begin(name?: string): void {
     this.#links.tell();
     for (const record of calleesFirst(this.#modules.values())) {
-      if (name === undefined || record.spec.name === name) this.#order(record, { type: "start", module: record.id });
+      if (name === undefined || record.spec.name === name)
+        this.#links.order(record, { type: "start", module: record.id });
     }
   }
 
@@ -220,7 +192,7 @@ export class Kernel {
     const listener = this.#links.listener(binding);
     if (listener === undefined || payload.length > LIMITS.payloadBytes) return;
     const { record, slot } = listener;
-    this.#order(record, { type: "host-event", module: record.id, slot, payload });
+    this.#links.order(record, { type: "host-event", module: record.id, slot, payload });
   }
 
   /** Statistics of every module. */
@@ -269,7 +241,7 @@ export class Kernel {
 
   /** Asks every idle module for its state, and waits until each partition has answered, for a second at most. */
   async #saveStates(): Promise<void> {
-    for (const record of this.#modules.values()) this.#order(record, { type: "save", module: record.id });
+    for (const record of this.#modules.values()) this.#links.order(record, { type: "save", module: record.id });
     await this.top();
   }
 
@@ -301,28 +273,11 @@ export class Kernel {
     throw new Refusal("E_BUSY", `${name} is being swapped`, { hint: "try again when the swap has ended" });
   }
 
-  #order(record: ModuleRecord, order: Order, partition = record.partition): void {
-    if (order.type !== "load") this.#links.tell();
-    this.#partitions.order(partition, order);
-  }
-
-  #place(record: ModuleRecord, partition: number, generation: number, isLeft: boolean): void {
-    const left = isLeft ? this.#partitions.departure(record.partition) : undefined;
-    record.partition = partition;
-    record.isMoved = true;
-    this.#partitions.broadcast({ type: "place", module: record.id, partition, generation, ...(left && { left }) });
-  }
-
-  #keep(record: ModuleRecord, state: SavedState): void {
-    record.state = state;
-    this.#options.onState?.(record.spec.name, state);
-  }
-
   #loadInto(record: ModuleRecord): void {
     const isHeld = record.status === "held";
     if (!isHeld) record.status = "loading";
     const slots = this.#links.of(record);
-    this.#order(record, { type: "load", module: moduleOrder(record, slots), state: record.state, isHeld });
+    this.#links.order(record, { type: "load", module: moduleOrder(record, slots), state: record.state, isHeld });
   }
 
   #onReport(index: number, report: Report): void {
@@ -334,29 +289,22 @@ export class Kernel {
     const module = record.spec.name;
     switch (report.type) {
       case "loaded":
-        this.#recovery.loaded(record, report);
-        return;
+        return this.#recovery.loaded(record, report);
       case "fault":
-        this.#recovery.failed(record, report);
-        return;
+        return this.#recovery.failed(record, report);
       case "checkpoint":
-        if (!this.#swaps.defers(record, report.state)) this.#keep(record, report.state);
+        if (!this.#swaps.defers(record, report.state)) this.#recovery.keep(record, report.state);
         return;
       case "answered":
-        this.#order(record, report);
-        return;
+        return this.#links.order(record, report);
       case "failure":
-        this.#options.onFailure?.(report.failure);
-        return;
+        return this.#options.onFailure?.(report.failure);
       case "host-request":
-        void this.#hostRequest(record, report);
-        return;
+        return void this.#hostRequest(record, report);
       case "log":
-        this.#options.onEvent({ type: "log", module, level: report.level, text: report.text });
-        return;
+        return this.#options.onEvent({ type: "log", module, level: report.level, text: report.text });
       case "denied":
-        this.#options.onEvent({ ...report, module, result: resultName(report.result) });
-        return;
+        return this.#options.onEvent({ ...report, module, result: resultName(report.result) });
       default:
         this.#swaps.onReport(record, report);
     }
@@ -387,16 +335,6 @@ export class Kernel {
     partition?.order({ type: "host-reply", request, result: reply.result, bytes: reply.bytes });
   }
 
-  /** A new partition knows of no policy and of no place yet. */
-  #introduce(index: number): void {
-    for (const record of this.#modules.values()) {
-      record.level = -1;
-      this.#links.of(record);
-      const { id: module, isMoved, generation, partition } = record;
-      if (isMoved) this.#partitions.order(index, { type: "place", module, partition, generation });
-    }
-  }
-
   #membersOf(index: number): ModuleRecord[] {
     return [...this.#modules.values()].filter(({ partition }) => partition === index);
   }
@@ -425,7 +363,7 @@ export class Kernel {
     }
     this.#links.relink(this.#modules.values());
     this.#links.tell();
-    for (const record of calleesFirst(members)) this.#order(record, { type: "start", module: record.id });
+    for (const record of calleesFirst(members)) this.#links.order(record, { type: "start", module: record.id });
   }
 
   #emitAdmitted({ manifest, sha256 }: AdmittedModule): void {

@@ -2,7 +2,7 @@
 import { Refusal } from "../errors.ts";
 import { interfaceDefinition } from "../interfaces.ts";
 import { LIMITS } from "../limits.ts";
-import type { SlotLink } from "../partition/protocol.ts";
+import type { Order, SlotLink } from "../partition/protocol.ts";
 import type { Grant } from "../system.ts";
 import type { KernelHost, ResourceBinding } from "./events.ts";
 import type { ModuleRecord } from "./modules.ts";
@@ -11,8 +11,8 @@ import type { Partitions } from "./partitions.ts";
 import { callLevels, routeGuards } from "./policy.ts";
 
 export class Links {
-  readonly #modules: ReadonlyMap<string, ModuleRecord>;
-  readonly #partitions: Partitions;
+  readonly modules: ReadonlyMap<string, ModuleRecord>;
+  readonly partitions: Partitions;
   readonly #host: KernelHost;
   readonly #byBinding = new Map<number, ResourceBinding>();
   readonly #edges = new Counter(LIMITS.edges - 1);
@@ -21,9 +21,33 @@ export class Links {
   readonly #changed = new Set<string>();
 
   constructor(modules: ReadonlyMap<string, ModuleRecord>, partitions: Partitions, host: KernelHost) {
-    this.#modules = modules;
-    this.#partitions = partitions;
+    this.modules = modules;
+    this.partitions = partitions;
     this.#host = host;
+  }
+
+  /** Sends an order about a module to where it is. What has changed of links goes first; a new cell's come with its load. */
+  order(record: ModuleRecord, order: Order, partition = record.partition): void {
+    if (order.type !== "load") this.tell();
+    this.partitions.order(partition, order);
+  }
+
+  /** Puts the module into that partition: messages for it go there, and what it has left is told of the last one. */
+  place(record: ModuleRecord, partition: number, generation: number, isLeft: boolean): void {
+    const left = isLeft ? this.partitions.departure(record.partition) : undefined;
+    record.partition = partition;
+    record.isMoved = true;
+    this.partitions.broadcast({ type: "place", module: record.id, partition, generation, ...(left && { left }) });
+  }
+
+  /** A new partition knows of no policy and of no place yet. */
+  introduce(index: number): void {
+    for (const record of this.modules.values()) {
+      record.level = -1;
+      this.of(record);
+      const { id: module, isMoved, generation, partition } = record;
+      if (isMoved) this.partitions.order(index, { type: "place", module, partition, generation });
+    }
   }
 
   /** Binds the record's grants of resources where they are not yet. */
@@ -75,9 +99,9 @@ export class Links {
 
   /** Where the slots lead. What their routes ask for is known in every partition before a message can go by them. */
   of(record: ModuleRecord): SlotLink[] {
-    const slots = slotLinks(record, this.#modules, this.#edges);
-    const guards = routeGuards(record, slots, this.#modules);
-    if (guards.length > 0) this.#partitions.broadcast({ type: "policy", levels: [], guards });
+    const slots = slotLinks(record, this.modules, this.#edges);
+    const guards = routeGuards(record, slots, this.modules);
+    if (guards.length > 0) this.partitions.broadcast({ type: "policy", levels: [], guards });
     return slots;
   }
 
@@ -93,14 +117,14 @@ export class Links {
     this.#changed.clear();
     if (names.size === 0) return;
     this.#tellLevels();
-    for (const record of this.#modules.values()) {
+    for (const record of this.modules.values()) {
       if (!names.has(record.spec.name) && !targets(record).some((name) => names.has(name))) continue;
       const slots = this.of(record);
-      this.#partitions.order(record.partition, { type: "link", module: record.id, slots });
+      this.partitions.order(record.partition, { type: "link", module: record.id, slots });
       for (const { edges } of slots) {
         for (const { edge, partition, depth, overflow } of edges) {
           if (partition !== record.partition)
-            this.#partitions.order(partition, { type: "route", edge, depth, overflow });
+            this.partitions.order(partition, { type: "route", edge, depth, overflow });
         }
       }
     }
@@ -108,21 +132,21 @@ export class Links {
 
   /** Tells a partition of every route to a module, before messages may come by them. */
   route(record: ModuleRecord, partition: number): void {
-    for (const from of this.#modules.values()) {
+    for (const from of this.modules.values()) {
       const edges = this.of(from).flatMap((slot) => slot.edges.filter(({ module }) => module === record.id));
       for (const { edge, depth, overflow } of edges)
-        this.#partitions.order(partition, { type: "route", edge, depth, overflow });
+        this.partitions.order(partition, { type: "route", edge, depth, overflow });
     }
   }
 
   #tellLevels(): void {
-    const changed = [...callLevels(this.#modules)].flatMap(([name, level]) => {
-      const record = this.#modules.get(name);
+    const changed = [...callLevels(this.modules)].flatMap(([name, level]) => {
+      const record = this.modules.get(name);
       if (record === undefined || record.level === level) return [];
       record.level = level;
       return [[record.id, level] as const];
     });
-    if (changed.length > 0) this.#partitions.broadcast({ type: "policy", levels: changed, guards: [] });
+    if (changed.length > 0) this.partitions.broadcast({ type: "policy", levels: changed, guards: [] });
   }
 
   /** A slot that is granted anew gets a new binding and new edges, so what was derived before stays revoked. */
@@ -136,16 +160,16 @@ export class Links {
   #revokeEdges(record: ModuleRecord, isGone: (key: string) => boolean): void {
     for (const [key, edge] of record.edges) {
       if (!isGone(key)) continue;
-      this.#partitions.revocations.store(edge, 1);
+      this.partitions.revocations.store(edge, 1);
       record.edges.delete(key);
     }
-    this.#partitions.broadcast({ type: "revoked" });
+    this.partitions.broadcast({ type: "revoked" });
   }
 
   /** The module that an event of a bound resource is for, where it may have events and the binding is in force. */
   listener(id: number): { record: ModuleRecord; slot: string } | undefined {
     const bound = this.#byBinding.get(id);
-    const record = bound === undefined ? undefined : this.#modules.get(bound.module);
+    const record = bound === undefined ? undefined : this.modules.get(bound.module);
     // Of two bindings of a slot that is being swapped, the one in force speaks.
     if (bound === undefined || record?.bindings.get(bound.slot) !== bound) return undefined;
     const right = interfaceDefinition(bound.interface).eventRight ?? "";

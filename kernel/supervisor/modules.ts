@@ -51,11 +51,6 @@ export class ModuleRecord {
   /** True from its failure until it runs again: whoever asked to be told of it has been told. */
   isMissed = false;
 
-  dropState(): void {
-    this.state = undefined;
-    this.droppedAt = performance.now();
-  }
-
   /** A generation that no instance of this module has had, nor will have again. */
   nextGeneration(): number {
     return ++this.#generations;

@@ -2,32 +2,29 @@
 import { MessageChannel, Worker } from "node:worker_threads";
 import type { MessagePort } from "node:worker_threads";
 import { PartitionControl } from "../ipc/shared.ts";
-import type { SharedBuffer } from "../ipc/shared.ts";
 import type { Order, PartitionData, PartitionSeat, Report } from "../partition/protocol.ts";
 import type { PartitionSpec } from "../system.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import { RestartHistory } from "./restart.ts";
 
 /** What distinguishes one worker from another. */
-export interface PartitionBirth {
-  readonly index: number;
-  readonly life: number;
+export interface PartitionBirth extends Omit<PartitionData, "name"> {
   readonly spec: PartitionSpec;
-  readonly sliceFuel: number;
   /** Times as long, in processor time too, before its thread counts as stuck. */
   readonly patience: number;
-  readonly revocations: SharedBuffer;
   /** The failures of its predecessors. */
   readonly history?: RestartHistory | undefined;
   /** A thread that waits; without one of the right heap the partition starts its own. */
   readonly spare?: PartitionThread | undefined;
 }
 
-export interface PartitionCallbacks {
-  readonly onReport: (report: Report) => void;
-  readonly onStuck: (reason: string) => void;
-  /** The worker has ended without being told to. */
-  readonly onLost: (reason: string) => void;
+/** Who is told of partitions, by their places. */
+export interface PartitionOwner {
+  onReport(index: number, report: Report): void;
+  /** One that is stuck is to be ended, and another to take its place. */
+  kill(index: number, reason: string): void;
+  /** The worker has ended without being told to: another is to take its place. */
+  replace(index: number, reason: string): void;
 }
 
 /** Stack of a worker in MiB: the metered allowance of a guest plus headroom for the host's own frames. */
@@ -82,7 +79,7 @@ export class PartitionHandle {
   readonly history: RestartHistory;
   readonly #worker: Worker;
   readonly #port: MessagePort;
-  readonly #callbacks: PartitionCallbacks;
+  readonly #owner: PartitionOwner;
   readonly #up: Promise<void>;
   readonly #born = performance.now();
   readonly #patience: number;
@@ -91,14 +88,14 @@ export class PartitionHandle {
   #isAsked = false;
   #ended = false;
 
-  constructor(birth: PartitionBirth, callbacks: PartitionCallbacks) {
+  constructor(birth: PartitionBirth, owner: PartitionOwner) {
     const { index, life, spec, sliceFuel, revocations, spare } = birth;
     this.history = birth.history ?? new RestartHistory(PARTITION_RULE);
     this.index = index;
     this.life = life;
     this.spec = spec;
     this.#patience = birth.patience;
-    this.#callbacks = callbacks;
+    this.#owner = owner;
     const { worker, port, control } = spare?.heapMiB === spec.heapMiB ? spare : new PartitionThread(spec.heapMiB);
     this.#worker = worker;
     this.#port = port;
@@ -107,7 +104,7 @@ export class PartitionHandle {
       port.on("message", (report: Report) => {
         if (this.#ended) return;
         if (report.type !== "up") {
-          callbacks.onReport(report);
+          owner.onReport(index, report);
           return;
         }
         this.#isUp = true;
@@ -149,13 +146,13 @@ export class PartitionHandle {
     if (this.#ended) return;
     if (!this.#isUp) {
       const limit = START_MS * this.#patience;
-      if (now - this.#born > limit) this.#callbacks.onStuck(`it has not started within ${limit} ms`);
+      if (now - this.#born > limit) this.#owner.kill(this.index, `it has not started within ${limit} ms`);
       return;
     }
     const pulse = this.control.pulse();
     const silence = this.#heartbeat.look(now, lateMs, pulse);
     if (silence >= stuckMs * this.#patience)
-      this.#callbacks.onStuck(`no sign of life for ${stuckMs * this.#patience} ms`);
+      this.#owner.kill(this.index, `no sign of life for ${stuckMs * this.#patience} ms`);
     else if (silence > 0 && !this.#isAsked && !this.control.hasPatience) void this.#ask(pulse);
   }
 
@@ -166,7 +163,7 @@ export class PartitionHandle {
       const { user, system } = await this.#worker.cpuUsage();
       const isStuck = this.control.pulse() === pulse && !this.control.hasPatience;
       if (isStuck && !this.#ended && this.#heartbeat.used(pulse, (user + system) / 1000 / this.#patience)) {
-        this.#callbacks.onStuck("it runs without a sign of life");
+        this.#owner.kill(this.index, "it runs without a sign of life");
       }
     } catch {
       // It has just ended: its exit says so.
@@ -191,6 +188,6 @@ export class PartitionHandle {
     if (this.#ended) return;
     this.#ended = true;
     this.#port.close();
-    this.#callbacks.onLost(reason);
+    this.#owner.replace(this.index, reason);
   }
 }

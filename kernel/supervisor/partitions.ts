@@ -4,8 +4,9 @@ import { LIMITS } from "../limits.ts";
 import type { Freeze, Order, Report } from "../partition/protocol.ts";
 import type { PartitionSpec } from "../system.ts";
 import type { Delays } from "./delays.ts";
-import type { KernelEvent } from "./events.ts";
+import type { KernelOptions } from "./events.ts";
 import { Counter } from "./modules.ts";
+import type { PartitionOwner } from "./partition.ts";
 import { PartitionHandle, PartitionThread } from "./partition.ts";
 import type { RestartHistory } from "./restart.ts";
 
@@ -18,14 +19,6 @@ export interface PartitionsEnvironment {
   readonly onLost: (index: number) => void;
   /** A new one stands in the place of one that was lost at `since`. */
   readonly onReplaced: (index: number, since: number) => void;
-  readonly emit: (event: KernelEvent) => void;
-}
-
-export interface PartitionsOptions {
-  /** See `KernelOptions`. */
-  readonly stuckMs?: number | undefined;
-  readonly patience?: number | undefined;
-  readonly spare?: boolean | undefined;
 }
 
 export type Statistics = Extract<Report, { type: "statistics" }>;
@@ -37,11 +30,11 @@ const DEFAULT_STUCK_MS = 5000;
 const SPARE_DELAY_MS = 300;
 const INSPECT_MS = 1000;
 
-export class Partitions {
+export class Partitions implements PartitionOwner {
   /** One word for each edge: set where it is revoked. */
   readonly revocations = new SharedCounters(LIMITS.edges);
   readonly #environment: PartitionsEnvironment;
-  readonly #options: PartitionsOptions;
+  readonly #options: KernelOptions;
   readonly #delays: Delays;
   readonly #all: PartitionHandle[] = [];
   readonly #lives = new Counter();
@@ -53,7 +46,7 @@ export class Partitions {
   #spare: PartitionThread | undefined = undefined;
   #isStopping = false;
 
-  constructor(environment: PartitionsEnvironment, options: PartitionsOptions, delays: Delays) {
+  constructor(environment: PartitionsEnvironment, options: KernelOptions, delays: Delays) {
     this.#environment = environment;
     this.#options = options;
     this.#delays = delays;
@@ -137,17 +130,22 @@ export class Partitions {
     const partition = this.#all[index];
     if (partition === undefined) return;
     void partition.kill().then((confirmed) => {
-      if (!confirmed) this.#environment.emit({ type: "partition-unkillable", partition: partition.spec.name });
+      if (!confirmed) this.#options.onEvent({ type: "partition-unkillable", partition: partition.spec.name });
     });
-    this.#replace(index, reason);
+    this.replace(index, reason);
+  }
+
+  onReport(index: number, report: Report): void {
+    if (report.type === "statistics") this.#inspections.get(report.request)?.(report);
+    else this.#environment.onReport(index, report);
   }
 
   /** A partition is gone: a new one takes its place. */
-  #replace(index: number, reason: string): void {
+  replace(index: number, reason: string): void {
     const lost = this.#all[index];
     if (this.#isStopping || lost === undefined) return;
     const since = performance.now();
-    this.#environment.emit({ type: "partition-lost", partition: lost.spec.name, reason });
+    this.#options.onEvent({ type: "partition-lost", partition: lost.spec.name, reason });
     this.#environment.onLost(index);
     const verdict = lost.history.failed(since);
     this.#delays.after(verdict.action === "restart" ? verdict.delayMs : 0, () => {
@@ -162,7 +160,7 @@ export class Partitions {
     this.#environment.onReplaced(index, since);
     const tell = (): void => {
       const milliseconds = performance.now() - since;
-      this.#environment.emit({ type: "partition-replaced", partition: spec.name, milliseconds });
+      this.#options.onEvent({ type: "partition-replaced", partition: spec.name, milliseconds });
     };
     replacement.started().then(tell, () => undefined);
   }
@@ -174,18 +172,7 @@ export class Partitions {
     const { patience = 1 } = this.#options;
     const life = this.#lives.next();
     const birth = { index, life, spec, sliceFuel: this.#sliceFuel, patience, revocations, history, spare };
-    return new PartitionHandle(birth, {
-      onReport: (report) => {
-        if (report.type === "statistics") this.#inspections.get(report.request)?.(report);
-        else this.#environment.onReport(index, report);
-      },
-      onStuck: (reason) => {
-        this.kill(index, reason);
-      },
-      onLost: (reason) => {
-        this.#replace(index, reason);
-      },
-    });
+    return new PartitionHandle(birth, this);
   }
 
   /** Makes a thread that waits, with the heap of the first partition: one of another heap starts from nothing. */

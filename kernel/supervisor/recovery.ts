@@ -1,34 +1,35 @@
 /** What becomes of a module that fails: it is restarted or held, and those who asked for news of it are told. */
 import { KERNEL_PORT, NOTICE } from "../abi.ts";
 import { encodeCbor } from "../cbor/index.ts";
-import type { Order, Report, SavedState } from "../partition/protocol.ts";
+import type { Report, SavedState } from "../partition/protocol.ts";
 import type { Delays } from "./delays.ts";
-import type { KernelEvent } from "./events.ts";
+import type { KernelOptions } from "./events.ts";
+import type { Links } from "./links.ts";
 import type { ModuleRecord } from "./modules.ts";
-import type { Partitions } from "./partitions.ts";
-
-export interface RecoveryEnvironment {
-  readonly modules: ReadonlyMap<string, ModuleRecord>;
-  readonly partitions: Partitions;
-  readonly delays: Delays;
-  readonly order: (record: ModuleRecord, order: Order) => void;
-  /** A swap decides what becomes of it. */
-  readonly isChanging: (record: ModuleRecord) => boolean;
-  readonly emit: (event: KernelEvent) => void;
-  /** See `KernelOptions`. */
-  readonly onState: ((module: string, state: SavedState | undefined) => void) | undefined;
-}
 
 export class Recovery {
-  readonly #environment: RecoveryEnvironment;
+  readonly #links: Links;
+  readonly #delays: Delays;
+  readonly #options: KernelOptions;
+  /** True while a swap decides what becomes of it. */
+  readonly #isChanging: (record: ModuleRecord) => boolean;
 
-  constructor(environment: RecoveryEnvironment) {
-    this.#environment = environment;
+  constructor(links: Links, delays: Delays, options: KernelOptions, isChanging: (record: ModuleRecord) => boolean) {
+    this.#links = links;
+    this.#delays = delays;
+    this.#options = options;
+    this.#isChanging = isChanging;
+  }
+
+  /** Keeps a state as the module's last good one, or forgets the one that was. */
+  keep(record: ModuleRecord, state: SavedState | undefined): void {
+    record.state = state;
+    this.#options.onState?.(record.spec.name, state);
   }
 
   loaded(record: ModuleRecord, { generation, restored }: Extract<Report, { type: "loaded" }>): void {
     if (generation !== record.generation || record.status === "held") return;
-    this.#environment.emit({ type: "loaded", module: record.spec.name, generation, restored });
+    this.#options.onEvent({ type: "loaded", module: record.spec.name, generation, restored });
     this.runs(record);
   }
 
@@ -41,7 +42,7 @@ export class Recovery {
     if (record.failedAt === 0) return;
     const milliseconds = performance.now() - record.failedAt;
     record.failedAt = 0;
-    this.#environment.emit({ type: "restarted", module: record.spec.name, generation, cause, milliseconds });
+    this.#options.onEvent({ type: "restarted", module: record.spec.name, generation, cause, milliseconds });
   }
 
   failed(record: ModuleRecord, report: Extract<Report, { type: "fault" }>): void {
@@ -50,11 +51,11 @@ export class Recovery {
     record.status = "failed";
     record.failedAt = performance.now();
     record.failedCause = cause;
-    this.#environment.emit({ type: "fault", module: record.spec.name, generation, cause, text, trace, input });
+    this.#options.onEvent({ type: "fault", module: record.spec.name, generation, cause, text, trace, input });
     this.miss(record);
     const verdict = record.history.failed(record.failedAt);
     // The swap's end decides: the new version takes over, or the old one is restarted.
-    if (this.#environment.isChanging(record)) return;
+    if (this.#isChanging(record)) return;
     // A crash right after a restore says that the state is poisoned: it is dropped once, then the module is held.
     if (report.justRestored && record.failedAt - record.droppedAt < record.spec.restart.windowMs) {
       this.hold(record, "it failed again right after its state had been dropped");
@@ -64,19 +65,16 @@ export class Recovery {
       this.hold(record, `it failed too often; the last time: ${text}`);
       return;
     }
-    this.#environment.delays.after(verdict.delayMs, () => {
+    this.#delays.after(verdict.delayMs, () => {
       // Meanwhile an order, a swap or the loss of its partition may have dealt with it.
       const isWaiting = record.status === "failed" && record.generation === generation;
-      if (!isWaiting || this.#environment.isChanging(record)) return;
+      if (!isWaiting || this.#isChanging(record)) return;
       if (record.spec.restart.policy !== "restart-partition") {
         this.restart(record, report.justRestored);
         return;
       }
       if (report.justRestored) this.#dropState(record);
-      this.#environment.partitions.kill(
-        record.partition,
-        `${record.spec.name} failed: its policy is restart-partition`,
-      );
+      this.#links.partitions.kill(record.partition, `${record.spec.name} failed: its policy is restart-partition`);
     });
   }
 
@@ -86,16 +84,16 @@ export class Recovery {
     record.status = "loading";
     if (dropState) this.#dropState(record);
     const { generation } = record;
-    this.#environment.order(record, { type: "restart", module: record.id, generation, dropState });
+    this.#links.order(record, { type: "restart", module: record.id, generation, dropState });
   }
 
   hold(record: ModuleRecord, reason: string): void {
     record.status = "held";
     record.failedAt = 0;
     this.miss(record);
-    this.#environment.order(record, { type: "hold", module: record.id });
-    this.#environment.partitions.broadcast({ type: "module-dead", module: record.id });
-    this.#environment.emit({ type: "held", module: record.spec.name, reason });
+    this.#links.order(record, { type: "hold", module: record.id });
+    this.#links.partitions.broadcast({ type: "module-dead", module: record.id });
+    this.#options.onEvent({ type: "held", module: record.spec.name, reason });
     if (record.spec.restart.policy === "safe-state") this.#sendFinal(record);
   }
 
@@ -106,30 +104,30 @@ export class Recovery {
   }
 
   #dropState(record: ModuleRecord): void {
-    record.dropState();
-    this.#environment.onState?.(record.spec.name, undefined);
+    record.droppedAt = performance.now();
+    this.keep(record, undefined);
   }
 
   /** The last message of a module that is held, in its name but from the kernel. */
   #sendFinal({ spec: { name, restart } }: ModuleRecord): void {
     if (restart.final === undefined) return;
     const { to, payload } = restart.final;
-    const target = this.#environment.modules.get(to.module);
+    const target = this.#links.modules.get(to.module);
     const port = target?.admitted.manifest.ports.findIndex((candidate) => candidate.name === to.port) ?? -1;
     const isSent = target !== undefined && target.status !== "held" && port >= 0;
-    if (isSent) this.#environment.order(target, { type: "tell", module: target.id, port, payload });
-    this.#environment.emit({ type: "final-message", module: name, to: `${to.module}.${to.port}`, isSent });
+    if (isSent) this.#links.order(target, { type: "tell", module: target.id, port, payload });
+    this.#options.onEvent({ type: "final-message", module: name, to: `${to.module}.${to.port}`, isSent });
   }
 
   /** Tells those who asked, by `notify` in their grant, that the module behind a slot or handle is gone or there again. */
   #tellPeers({ id, spec: { name } }: ModuleRecord, notice: number): void {
-    this.#environment.partitions.broadcast({ type: "peer", module: id, notice });
-    for (const peer of this.#environment.modules.values()) {
+    this.#links.partitions.broadcast({ type: "peer", module: id, notice });
+    for (const peer of this.#links.modules.values()) {
       for (const grant of peer.grants.values()) {
         if (grant.interface !== "endpoint" || grant.notify !== true || peer.revoked.has(grant.slot)) continue;
         if (!grant.to.some(({ module }) => module === name)) continue;
         const payload = encodeCbor([notice, grant.slot]);
-        this.#environment.order(peer, { type: "tell", module: peer.id, port: KERNEL_PORT, payload });
+        this.#links.order(peer, { type: "tell", module: peer.id, port: KERNEL_PORT, payload });
       }
     }
   }

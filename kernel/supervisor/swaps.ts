@@ -1,9 +1,9 @@
 /** Swaps of one or several modules as one set: all are prepared before any is flipped, and all go back together. */
 import type { AdmittedModule } from "../admission.ts";
 import { Refusal } from "../errors.ts";
-import type { Luggage, ModuleOrder, Order, Report, SavedState } from "../partition/protocol.ts";
-import type { Grant, ModuleSpec } from "../system.ts";
-import type { KernelEvent, ResourceBinding } from "./events.ts";
+import type { Luggage, ModuleOrder, Report, SavedState } from "../partition/protocol.ts";
+import type { ModuleSpec } from "../system.ts";
+import type { KernelOptions } from "./events.ts";
 import type { Links } from "./links.ts";
 import type { ModuleRecord, ModuleStatus } from "./modules.ts";
 import { moduleOrder } from "./modules.ts";
@@ -33,12 +33,7 @@ interface Candidate {
 }
 
 /** What a record holds of one version, to be put in force or back. */
-interface Version {
-  readonly admitted: AdmittedModule;
-  readonly spec: ModuleSpec;
-  readonly grants: Map<string, Grant>;
-  readonly bindings: Map<string, ResourceBinding>;
-}
+type Version = Pick<ModuleRecord, "admitted" | "spec" | "grants" | "bindings">;
 
 interface Member {
   readonly record: ModuleRecord;
@@ -59,18 +54,6 @@ interface Member {
   /** What the module has left behind, until the new version is in force with it. */
   luggage: Luggage | undefined;
   returning: Pick<Extract<Report, { type: "swap-returning" }>, "cause" | "text"> | undefined;
-}
-
-/** What the coordinator needs of the kernel. */
-export interface SwapEnvironment {
-  readonly links: Pick<Links, "bind" | "of" | "route" | "release" | "relink" | "trim">;
-  readonly recovery: Pick<Recovery, "restart" | "runs" | "hold">;
-  readonly order: (record: ModuleRecord, order: Order, partition?: number) => void;
-  /** Puts the module into that partition: messages for it go there, and what has left is told of the last one. */
-  readonly place: (record: ModuleRecord, partition: number, generation: number, isLeft: boolean) => void;
-  /** Keeps a state as the module's last good one. */
-  readonly keep: (record: ModuleRecord, state: SavedState) => void;
-  readonly emit: (event: KernelEvent) => void;
 }
 
 /**
@@ -98,17 +81,21 @@ interface SwapSet {
   readonly onEnded: (() => void)[];
 }
 
+/** As much of them as the coordinator uses. */
+export type SwapLinks = Pick<Links, "order" | "place" | "bind" | "of" | "route" | "release" | "relink" | "trim">;
+export type SwapRecovery = Pick<Recovery, "restart" | "runs" | "hold" | "keep">;
+
 export class SwapCoordinator {
-  readonly #environment: SwapEnvironment;
-  readonly #links: SwapEnvironment["links"];
-  readonly #recovery: SwapEnvironment["recovery"];
+  readonly #links: SwapLinks;
+  readonly #recovery: SwapRecovery;
+  readonly #emit: KernelOptions["onEvent"];
   #set: SwapSet | undefined = undefined;
   #cancelProbation: () => void = () => undefined;
 
-  constructor(environment: SwapEnvironment) {
-    this.#environment = environment;
-    this.#links = environment.links;
-    this.#recovery = environment.recovery;
+  constructor(links: SwapLinks, recovery: SwapRecovery, emit: KernelOptions["onEvent"]) {
+    this.#links = links;
+    this.#recovery = recovery;
+    this.#emit = emit;
   }
 
   get isSettling(): boolean {
@@ -131,7 +118,11 @@ export class SwapCoordinator {
   /** True while a module's next version is being prepared or flipped in: nobody else may stop or start it then. */
   isChanging(record: ModuleRecord): boolean {
     if (this.#set?.phase !== "preparing" && this.#set?.phase !== "flipping") return false;
-    return this.#set.members.some((member) => member.record === record);
+    return this.#memberOf(record) !== undefined;
+  }
+
+  #memberOf(record: ModuleRecord): Member | undefined {
+    return this.#set?.members.find((member) => member.record === record);
   }
 
   async probation(names: readonly string[], milliseconds: number): Promise<void> {
@@ -157,11 +148,11 @@ export class SwapCoordinator {
   settle(records: readonly ModuleRecord[], keep: boolean): void {
     const set = this.#set;
     if (set?.phase !== "probation" || set.reverted !== undefined) return;
-    if (!records.some((record) => set.members.some((member) => member.record === record))) return;
+    if (!records.some((record) => this.#memberOf(record) !== undefined)) return;
     set.phase = "settling";
     for (const { record } of set.members) {
       set.waiting.add(record.id);
-      this.#environment.order(record, { type: "settle-swap", module: record.id, keep });
+      this.#links.order(record, { type: "settle-swap", module: record.id, keep });
     }
   }
 
@@ -173,47 +164,38 @@ export class SwapCoordinator {
 
   onReport(record: ModuleRecord, report: Report): void {
     const set = this.#set;
-    const member = set?.members.find((candidate) => candidate.record === record);
+    const member = this.#memberOf(record);
     // Reports of a set before this one, of the same module, may still come in.
     if (set === undefined || member === undefined || !("generation" in report)) return;
     if (report.generation !== member.generation) return;
     switch (report.type) {
       case "swap-saved":
-        this.#arrive(set, member, report);
-        return;
+        return this.#arrive(set, member, report);
       case "swap-prepared":
-        this.#prepared(set, record);
-        return;
+        return this.#prepared(set, record);
       case "swap-refused": {
         const refusal = new Refusal(report.code, `${record.spec.name}: ${report.text}`);
-        if (set.phase === "preparing") this.#refused(set, refusal);
-        else this.#putBack(set, member, refusal);
-        return;
+        return set.phase === "preparing" ? this.#refused(set, refusal) : this.#putBack(set, member, refusal);
       }
       case "swap-luggage":
-        this.#packed(set, member, report.luggage);
-        return;
+        return this.#packed(set, member, report.luggage);
       case "swap-returning":
         member.returning = report;
-        this.#environment.place(record, member.from, member.generation, true);
-        this.#goBack(set, failure(member, report.cause, report.text), member);
-        return;
+        this.#links.place(record, member.from, member.generation, true);
+        return this.#goBack(set, failure(member, report.cause, report.text), member);
       case "swap-flipped":
-        this.#flipped(set, member, report.pauseMs, report.held);
-        return;
+        return this.#flipped(set, member, report.pauseMs, report.held);
       case "swap-settled":
-        this.#settled(set, record);
-        return;
+        return this.#settled(set, record);
       case "swap-reverted":
-        this.#reverted(set, member, report);
-        return;
+        return this.#reverted(set, member, report);
       default:
     }
   }
 
   /** Lets go of what either version of a member has bound to a slot that is revoked. */
   revoke(record: ModuleRecord, slot: string): void {
-    const member = this.#set?.members.find((candidate) => candidate.record === record);
+    const member = this.#memberOf(record);
     for (const { bindings } of member === undefined ? [] : [member.next, member.old]) {
       const binding = bindings.get(slot);
       if (bindings.delete(slot) && binding !== undefined) this.#links.release([binding.id]);
@@ -231,10 +213,10 @@ export class SwapCoordinator {
         this.#refused(set, refusal);
         return;
       }
-      if (from !== to) this.#environment.place(record, from, generation, false);
+      if (from !== to) this.#links.place(record, from, generation, false);
       this.#goBack(set, refusal, member);
       if (from === index) {
-        if (from !== to) this.#environment.order(record, { type: "unload", module: record.id }, to);
+        if (from !== to) this.#links.order(record, { type: "unload", module: record.id }, to);
         this.#putBack(set, member, refusal);
       } else this.#recall(member);
     }
@@ -242,7 +224,7 @@ export class SwapCoordinator {
 
   /** True where the state is of a version that may still go back: it is kept when that version is there to stay. */
   defers(record: ModuleRecord, state: SavedState): boolean {
-    const member = this.#set?.members.find((candidate) => candidate.record === record);
+    const member = this.#memberOf(record);
     if (member?.isFlipped === true) member.latest = state;
     return member?.isFlipped === true;
   }
@@ -261,7 +243,7 @@ export class SwapCoordinator {
     this.#links.bind(next);
     const module = moduleOrder(next, this.#links.of(next), generation);
     const { partition: from, status: oldStatus } = record;
-    this.#environment.order(record, { type: "prepare-swap", module, deadlineMs, role: from === to ? "stay" : "leave" });
+    this.#links.order(record, { type: "prepare-swap", module, deadlineMs, role: from === to ? "stay" : "leave" });
     const versions = { next: version(next), old: version(record), oldStatus, generation, module };
     const progress = { isFlipped: false, latest: undefined, luggage: undefined, returning: undefined };
     return { record, ...versions, deadlineMs, from, to, ...progress };
@@ -273,7 +255,7 @@ export class SwapCoordinator {
     const { record, to, module, deadlineMs } = member;
     this.#links.route(record, to);
     const saved = { state, holdings, heldSince };
-    this.#environment.order(record, { type: "prepare-swap", module, deadlineMs, role: "arrive", ...saved }, to);
+    this.#links.order(record, { type: "prepare-swap", module, deadlineMs, role: "arrive", ...saved }, to);
   }
 
   #prepared(set: SwapSet, record: ModuleRecord): void {
@@ -282,8 +264,8 @@ export class SwapCoordinator {
     set.phase = "flipping";
     for (const { record: member, from, to, generation } of set.members) {
       set.waiting.add(member.id);
-      if (from === to) this.#environment.order(member, { type: "flip-swap", module: member.id });
-      else this.#environment.place(member, to, generation, true);
+      if (from === to) this.#links.order(member, { type: "flip-swap", module: member.id });
+      else this.#links.place(member, to, generation, true);
     }
   }
 
@@ -294,7 +276,7 @@ export class SwapCoordinator {
     if (returning !== undefined) this.#recall(member, [luggage]);
     else if (set.reverted !== undefined && record.partition === member.from) this.#recall(member);
     else if (set.reverted !== undefined) this.#sendBack(record, [luggage]);
-    else this.#environment.order(record, { type: "flip-swap", module: record.id, luggage });
+    else this.#links.order(record, { type: "flip-swap", module: record.id, luggage });
   }
 
   /** The old version goes on, with what came meanwhile. */
@@ -303,17 +285,17 @@ export class SwapCoordinator {
     brought = luggage === undefined || isFlipped ? [] : [luggage],
   ): void {
     const order = { type: "settle-swap", module: record.id, keep: false, luggage: brought } as const;
-    this.#environment.order(record, order, from);
+    this.#links.order(record, order, from);
   }
 
   #sendBack(record: ModuleRecord, luggage: readonly Luggage[] = []): void {
-    this.#environment.order(record, { type: "settle-swap", module: record.id, keep: false, luggage });
+    this.#links.order(record, { type: "settle-swap", module: record.id, keep: false, luggage });
   }
 
   #refused(set: SwapSet, refusal: Refusal): void {
     for (const { record, from, to, next, old } of set.members) {
       for (const place of new Set([from, to]))
-        this.#environment.order(record, { type: "abort-swap", module: record.id }, place);
+        this.#links.order(record, { type: "abort-swap", module: record.id }, place);
       this.#releaseAllBut(next, old);
     }
     this.#end(set);
@@ -337,7 +319,7 @@ export class SwapCoordinator {
     set.phase = "probation";
     this.#links.relink(set.members.map(({ record }) => record));
     const modules = set.members.map(({ record }) => record.spec.name);
-    this.#environment.emit({ type: "swapped", modules, pauseMs: set.pauseMs, held: set.held });
+    this.#emit({ type: "swapped", modules, pauseMs: set.pauseMs, held: set.held });
     set.resolve({ pauseMs: set.pauseMs, held: set.held });
   }
 
@@ -347,13 +329,13 @@ export class SwapCoordinator {
     if (set.waiting.size > 0) return;
     for (const { record: member, from, to, next, old, latest } of set.members) {
       for (const place of new Set([from, to]))
-        this.#environment.order(member, { type: "finish-swap", module: member.id }, place);
-      if (latest !== undefined) this.#environment.keep(member, latest);
+        this.#links.order(member, { type: "finish-swap", module: member.id }, place);
+      if (latest !== undefined) this.#recovery.keep(member, latest);
       this.#releaseAllBut(old, next);
       // A target that the new version is not granted any more is lost to whoever got it from the old one, too.
       this.#links.trim(member);
     }
-    this.#environment.emit({ type: "committed", modules: set.members.map(({ record: { spec } }) => spec.name) });
+    this.#emit({ type: "committed", modules: set.members.map(({ record: { spec } }) => spec.name) });
     this.#end(set);
   }
 
@@ -364,7 +346,7 @@ export class SwapCoordinator {
     this.#putInForce(member, member.old);
     // Unless it has been restarted since: that instance has a later one.
     record.generation = Math.max(record.generation, member.generation);
-    this.#environment.emit({ type: "swap-reverted", module: record.spec.name, cause, text, replayed });
+    this.#emit({ type: "swap-reverted", module: record.spec.name, cause, text, replayed });
     if (!isAlive && member.oldStatus === "held") this.#recovery.hold(record, "it was held before the swap");
     else if (!isAlive) this.#recovery.restart(record);
     this.#putBack(set, member, failure(member, cause, text));
@@ -402,12 +384,10 @@ export class SwapCoordinator {
     for (const tell of set.onEnded) tell();
   }
 
-  #putInForce({ record }: Member, { admitted, spec, grants, bindings }: Version): void {
-    record.admitted = admitted;
-    if (record.spec.restart !== spec.restart) record.history = new RestartHistory(spec.restart);
-    record.spec = spec;
-    record.grants = grants;
-    record.bindings = bindings;
+  #putInForce({ record }: Member, version: Version): void {
+    const { restart } = version.spec;
+    if (record.spec.restart !== restart) record.history = new RestartHistory(restart);
+    Object.assign(record, version);
   }
 
   /** Lets go of what only one of the two versions was bound to. */

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { admitModule } from "../../kernel/index.ts";
 import type { Order, Report } from "../../kernel/partition/protocol.ts";
 import { ModuleRecord } from "../../kernel/supervisor/modules.ts";
-import type { SwapEnvironment } from "../../kernel/supervisor/swaps.ts";
+import type { SwapLinks, SwapRecovery } from "../../kernel/supervisor/swaps.ts";
 import { SwapCoordinator } from "../../kernel/supervisor/swaps.ts";
 import { manifestFields, moduleBinary, moduleSpec, watModule } from "../support/modules.ts";
 
@@ -30,17 +30,22 @@ interface Bench {
 async function bench(): Promise<Bench> {
   const orders: Bench["orders"] = [];
   const nothing = (): undefined => undefined;
-  const environment: SwapEnvironment = {
+  const links: SwapLinks = {
     order: (to, order) => {
       orders.push({ module: to.spec.name, order });
     },
-    links: { bind: nothing, of: () => [], route: nothing, release: nothing, relink: nothing, trim: nothing },
-    recovery: { restart: nothing, runs: nothing, hold: nothing },
-    place: nothing,
-    keep: nothing,
-    emit: nothing,
+    ...{
+      bind: nothing,
+      of: () => [],
+      route: nothing,
+      release: nothing,
+      relink: nothing,
+      trim: nothing,
+      place: nothing,
+    },
   };
-  const swaps = new SwapCoordinator(environment);
+  const recovery: SwapRecovery = { restart: nothing, runs: nothing, hold: nothing, keep: nothing };
+  const swaps = new SwapCoordinator(links, recovery, nothing);
   const members = [await record(1, "first"), await record(2, "second")] as const;
   return {
     swaps,
