@@ -3,10 +3,9 @@ import type { Capability } from "./capability.ts";
 import { MAXIMUM_VIA } from "./capability.ts";
 import type { Ring } from "./shared.ts";
 
-const TYPE = Object.freeze({ message: 1, reply: 2 } as const);
-
-const WORDS = Object.freeze({
-  type: 0,
+/** The words of a head, by their places. Of a reply only `isReply`, `correlation` and `result` say anything. */
+export const HEAD = Object.freeze({
+  isReply: 0,
   module: 1,
   port: 2,
   kind: 3,
@@ -18,94 +17,73 @@ const WORDS = Object.freeze({
   edge: 9,
   result: 10,
   capabilities: 11,
-  head: 12,
-  perCapability: 7 + MAXIMUM_VIA,
 } as const);
 
+const HEAD_WORDS = 12;
+const CAPABILITY_WORDS = 7 + MAXIMUM_VIA;
 const NO_CAPABILITIES: readonly Capability[] = Object.freeze([]);
 
-/** What a packet says. One object serves for all: the payload lies in the ring while the packet is being written or read. */
+/** A packet where it lies in a ring, while it is written or read; no guest can write there. One object serves for all. */
 export class Packet {
-  isReply = false;
-  module = 0;
-  port = 0;
-  kind = 0;
-  senderModule = 0;
-  senderGeneration = 0;
-  senderPartition = 0;
-  badge = 0;
-  correlation = 0;
-  edge = 0;
-  result = 0;
-  capabilities = NO_CAPABILITIES;
+  #words: Int32Array = new Int32Array(0);
+  #first = 0;
+  /** Address of the payload in `ring.bytes`. */
+  payloadAt = 0;
   payloadLength = 0;
 
-  /** Reserves room and writes the head. @returns the payload's address in `ring.bytes`, or -1 where there is no room now. */
-  write(ring: Ring): number {
-    const { capabilities } = this;
-    const headBytes = (WORDS.head + capabilities.length * WORDS.perCapability) * 4;
-    const at = ring.reserve(headBytes + this.payloadLength);
-    if (at < 0) return at;
-    const { words } = ring;
-    const first = at >> 2;
-    words[first + WORDS.type] = this.isReply ? TYPE.reply : TYPE.message;
-    words[first + WORDS.module] = this.module;
-    words[first + WORDS.port] = this.port;
-    words[first + WORDS.kind] = this.kind;
-    words[first + WORDS.senderModule] = this.senderModule;
-    words[first + WORDS.senderGeneration] = this.senderGeneration;
-    words[first + WORDS.senderPartition] = this.senderPartition;
-    words[first + WORDS.badge] = this.badge;
-    words[first + WORDS.correlation] = this.correlation;
-    words[first + WORDS.edge] = this.edge;
-    words[first + WORDS.result] = this.result;
-    words[first + WORDS.capabilities] = capabilities.length;
+  /** Makes room and writes the capabilities; the head's words are the caller's. @returns false where there is no room now. */
+  reserve(ring: Ring, capabilities: readonly Capability[], payloadLength: number): boolean {
+    const length = (HEAD_WORDS + capabilities.length * CAPABILITY_WORDS) * 4 + payloadLength;
+    const at = ring.reserve(length);
+    if (at < 0) return false;
+    this.#words = ring.words;
+    this.#first = at >> 2;
+    this.set(HEAD.capabilities, capabilities.length);
+    this.#findPayload(length);
     for (let index = 0; index < capabilities.length; index++) {
       // SAFETY: index is below the length.
       const { target, rights, badge } = capabilities[index] as Capability;
-      const to = first + WORDS.head + index * WORDS.perCapability;
-      words.set([target.module, target.partition, target.port, target.edge, rights, badge, target.via.length], to);
-      words.set(target.via, to + 7);
+      const to = this.#first + HEAD_WORDS + index * CAPABILITY_WORDS;
+      this.#words.set(
+        [target.module, target.partition, target.port, target.edge, rights, badge, target.via.length],
+        to,
+      );
+      this.#words.set(target.via, to + 7);
     }
-    return at + headBytes;
+    return true;
   }
 
-  /** Reads a head that `write` made; the ring is the kernel's own, no guest can write to it. @returns as `write`. */
-  read({ words }: Ring, at: number, length: number): number {
-    const first = at >> 2;
-    const word = (index: number): number => words[first + index] ?? 0;
-    this.isReply = word(WORDS.type) === TYPE.reply;
-    this.module = word(WORDS.module);
-    this.port = word(WORDS.port);
-    this.kind = word(WORDS.kind);
-    this.senderModule = word(WORDS.senderModule);
-    this.senderGeneration = word(WORDS.senderGeneration);
-    this.senderPartition = word(WORDS.senderPartition);
-    this.badge = word(WORDS.badge) >>> 0;
-    this.correlation = word(WORDS.correlation) >>> 0;
-    this.edge = word(WORDS.edge);
-    this.result = word(WORDS.result);
-    const count = word(WORDS.capabilities);
-    this.capabilities = count === 0 ? NO_CAPABILITIES : readCapabilities(words, first + WORDS.head, count);
-    const headBytes = (WORDS.head + count * WORDS.perCapability) * 4;
+  /** Looks at a record that was made with `reserve`. */
+  read({ words }: Ring, at: number, length: number): void {
+    this.#words = words;
+    this.#first = at >> 2;
+    this.#findPayload(length);
+  }
+
+  #findPayload(length: number): void {
+    const headBytes = (HEAD_WORDS + this.get(HEAD.capabilities) * CAPABILITY_WORDS) * 4;
+    this.payloadAt = this.#first * 4 + headBytes;
     this.payloadLength = length - headBytes;
-    return at + headBytes;
   }
-}
 
-function readCapabilities(words: Int32Array, first: number, count: number): Capability[] {
-  return Array.from({ length: count }, (_, index): Capability => {
-    const word = (number: number): number => words[first + index * WORDS.perCapability + number] ?? 0;
-    return {
-      target: {
-        module: word(0),
-        partition: word(1),
-        port: word(2),
-        edge: word(3),
-        via: Array.from({ length: word(6) }, (_via, step) => word(7 + step)),
-      },
-      rights: word(4),
-      badge: word(5) >>> 0,
-    };
-  });
+  /** A word of the head; one that is unsigned needs `>>> 0`. */
+  get(word: number): number {
+    return this.#words[this.#first + word] ?? 0;
+  }
+
+  set(word: number, value: number): void {
+    this.#words[this.#first + word] = value;
+  }
+
+  get capabilities(): readonly Capability[] {
+    const count = this.get(HEAD.capabilities);
+    return count === 0 ? NO_CAPABILITIES : Array.from({ length: count }, (_, index) => this.#capability(index));
+  }
+
+  #capability(index: number): Capability {
+    const word = (number: number): number => this.get(HEAD_WORDS + index * CAPABILITY_WORDS + number);
+    const via = Array.from({ length: word(6) }, (_, step) => word(7 + step));
+    const target = { module: word(0), partition: word(1), port: word(2), edge: word(3), via };
+    return { target, rights: word(4), badge: word(5) >>> 0 };
+  }
 }

@@ -2,7 +2,7 @@
 import { randomFillSync } from "node:crypto";
 import { ENDPOINT_RIGHT, HANDLE_COPY, HANDLES_SLOT, KIND, MAXIMUM_HANDLES, RESULT } from "../abi.ts";
 import type { Capability } from "../ipc/capability.ts";
-import { MAXIMUM_VIA } from "../ipc/capability.ts";
+import { MAXIMUM_VIA, rightBits } from "../ipc/capability.ts";
 import { makeEdge } from "../ipc/mailbox.ts";
 import { LIMITS } from "../limits.ts";
 import { guestLength, guestPointer } from "../memory.ts";
@@ -11,7 +11,6 @@ import type { Outgoing } from "./post.ts";
 import { chargeBytes, deny, OPERATION_FUEL, pay } from "./link.ts";
 import { arm } from "./luggage.ts";
 import type { SlotLink } from "./protocol.ts";
-import { rightBits } from "../ipc/capability.ts";
 
 type LocalOperation = (context: LinkContext, slot: SlotLink) => GuestFunction;
 
@@ -28,26 +27,141 @@ const NOWHERE: Capability = {
 const OUTGOING: Outgoing = { kind: 0, capability: NOWHERE, correlation: 0, capabilities: NO_CAPABILITIES };
 const utf8 = new TextDecoder("utf-8", { fatal: false });
 
+const OPERATIONS: Readonly<Record<string, LocalOperation>> = {
+  "endpoint.send": (context, slot) => {
+    const current = capabilitiesOf(context, slot);
+    return (address: number, length: number, handles: number, count: number) =>
+      sendAll(context, slot.slot, current(), address, length, handles, count >>> 0);
+  },
+
+  "endpoint.call": (context, slot) => {
+    const current = capabilitiesOf(context, slot);
+    return (address: number, length: number, reply: number, capacity: number, timeoutMs: number) =>
+      call(context, slot.slot, current()[0], address, length, reply, capacity, timeoutMs);
+  },
+
+  "endpoint.request": (context, slot) => {
+    const current = capabilitiesOf(context, slot);
+    const replies = makeEdge(0, LIMITS.pendingRequests, "refuse");
+    return (address: number, length: number, timeoutMs: number) => {
+      const { cell } = context.incarnation;
+      const [capability] = current();
+      if (capability === undefined || (capability.rights & ENDPOINT_RIGHT.call) === 0) {
+        return deny(context, slot.slot, "request");
+      }
+      if (slot.eventPort < 0 || timeoutMs < 1) return RESULT.invalid;
+      // Answers that wait in the mailbox count as well, so that there is always room for one more.
+      if (cell.pendingRequests + cell.asked.size + replies.queued >= LIMITS.pendingRequests) return RESULT.quota;
+      const answer = (result: number, bytes: Uint8Array): void => {
+        cell.pendingRequests--;
+        const checked = result < 0 ? result : checkReply(context, slot.slot, capability, bytes);
+        context.post.deliverAnswer(cell, replies, slot.eventPort, correlation, checked, bytes);
+      };
+      const { incarnation, post } = context;
+      const correlation = post.expect(incarnation, capability.target, timeoutMs, answer, slot.eventPort);
+      cell.pendingRequests++;
+      const sent = send(context, slot.slot, capability, KIND.call, correlation, address, length, NO_CAPABILITIES);
+      if (sent === 0) return correlation;
+      // The caller learns of it by the result; a message about it as well would be one too many.
+      cell.pendingRequests--;
+      context.post.forget(correlation);
+      return sent;
+    };
+  },
+
+  "endpoint.derive": (context, slot) => {
+    const current = capabilitiesOf(context, slot);
+    return (rights: number) => {
+      const [capability, ...others] = current();
+      if (capability === undefined || others.length > 0) return RESULT.invalid;
+      if ((capability.rights & ENDPOINT_RIGHT.pass) === 0) return deny(context, slot.slot, "derive");
+      return addNarrowed(context, slot.slot, capability, rights);
+    };
+  },
+
+  "handles.send":
+    (context, { slot }) =>
+    (handle: number, address: number, length: number, handles: number, count: number) => {
+      const capability = context.incarnation.cell.handles.find(handle);
+      if (capability === undefined) return deny(context, slot, "send", "bad-handle");
+      return sendAll(context, slot, [capability], address, length, handles, count >>> 0);
+    },
+
+  "handles.call":
+    (context, { slot }) =>
+    (handle: number, address: number, length: number, reply: number, capacity: number, timeoutMs: number) => {
+      const capability = context.incarnation.cell.handles.find(handle);
+      if (capability === undefined) return deny(context, slot, "call", "bad-handle");
+      // Calls by slots go upward because they are granted; a handle may have come from anywhere.
+      const isUpward = context.post.policy.mayCall(context.incarnation.cell.id, capability.target.module);
+      if (!isUpward && (capability.rights & ENDPOINT_RIGHT.call) !== 0) return deny(context, slot, "call", "level");
+      return call(context, slot, capability, address, length, reply, capacity, timeoutMs);
+    },
+
+  "handles.narrow":
+    (context, { slot }) =>
+    (handle: number, rights: number) => {
+      const capability = context.incarnation.cell.handles.find(handle);
+      return capability === undefined
+        ? deny(context, slot, "narrow", "bad-handle")
+        : addNarrowed(context, slot, capability, rights);
+    },
+
+  "handles.drop":
+    (context, { slot }) =>
+    (handle: number) =>
+      context.incarnation.cell.handles.close(handle) ? 0 : deny(context, slot, "drop", "bad-handle"),
+
+  "timer.after": (context, slot) => (delayMs: number) => setTimer(context, slot, delayMs, 0),
+  "timer.every": (context, slot) => (periodMs: number) =>
+    periodMs < 1 ? RESULT.invalid : setTimer(context, slot, periodMs, periodMs),
+  "timer.cancel": (context, slot) => () => {
+    context.incarnation.cell.cancelTimer(slot.slot, slot.eventPort);
+    return 0;
+  },
+
+  "timer.sleep": (context) => (delayMs: number) => {
+    if (delayMs < 0) return RESULT.invalid;
+    return context.suspend((complete) => context.timers.at(context.now() + delayMs, () => complete(0)));
+  },
+
+  "clock.monotonic": (context) => () => BigInt(Math.round(context.now() * 1e6)),
+  "clock.wall": () => () => BigInt(Date.now()),
+  "random.fill":
+    (context, { slot }) =>
+    (address: number, length: number) => {
+      const place = guestPointer(address);
+      const count = guestLength(length);
+      const { memory } = context.incarnation.instance;
+      if (count > LIMITS.payloadBytes) return RESULT["too-large"];
+      if (!memory.covers(place, count)) return deny(context, slot, "fill", "bad-address");
+      // A random byte costs about as much as eight copied ones.
+      chargeBytes(context, count * 8);
+      return memory.write(place, randomFillSync(new Uint8Array(count))) ? count : RESULT["bad-address"];
+    },
+
+  "log.write":
+    (context, { slot }) =>
+    (level: number, address: number, length: number) => {
+      const { cell, instance } = context.incarnation;
+      if (level < 0 || level > 3) return RESULT.invalid;
+      const cut = guestLength(Math.min(length >>> 0, LIMITS.logBytes));
+      const bytes = instance.memory.read(guestPointer(address), cut);
+      if (bytes === undefined) return deny(context, slot, "write", "bad-address");
+      // A flood of lines is counted and told once a second, so that it can neither fill a disk nor hide another's.
+      const suppressed = cell.logLines.admit(context.now());
+      if (suppressed === undefined) return 0;
+      if (suppressed > 0) {
+        context.report({ type: "log", module: cell.id, level: 1, text: `${suppressed} log lines suppressed` });
+      }
+      context.report({ type: "log", module: cell.id, level, text: utf8.decode(bytes) });
+      return 0;
+    },
+};
+
 /** Keys are `interface.operation`. A null prototype, because keys come from binaries. */
-export const LOCAL_OPERATIONS: Readonly<Record<string, LocalOperation>> = Object.freeze(
-  Object.assign(Object.create(null) as Record<string, LocalOperation>, {
-    "endpoint.send": endpointSend,
-    "endpoint.call": endpointCall,
-    "endpoint.request": endpointRequest,
-    "endpoint.derive": endpointDerive,
-    "handles.send": handleSend,
-    "handles.call": handleCall,
-    "handles.narrow": handleNarrow,
-    "handles.drop": handleDrop,
-    "timer.after": timerAfter,
-    "timer.every": timerEvery,
-    "timer.cancel": timerCancel,
-    "timer.sleep": timerSleep,
-    "clock.monotonic": clockMonotonic,
-    "clock.wall": clockWall,
-    "random.fill": randomFill,
-    "log.write": logWrite,
-  }),
+export const LOCAL_OPERATIONS: typeof OPERATIONS = Object.freeze(
+  Object.assign(Object.create(null) as object, OPERATIONS),
 );
 
 /** The slot's capabilities, made anew when a link order changes its targets. */
@@ -59,101 +173,6 @@ function slotCapabilities({ edges, rights, badge }: SlotLink): readonly Capabili
     rights: bits,
     badge,
   }));
-}
-
-function endpointSend(context: LinkContext, slot: SlotLink): GuestFunction {
-  const current = capabilitiesOf(context, slot);
-  return (address: number, length: number, handles: number, count: number) => {
-    const passed = count === 0 ? NO_CAPABILITIES : takeHandles(context, handles, count >>> 0);
-    if (typeof passed === "number") return passed;
-    let worst = 0;
-    for (const capability of current())
-      worst = Math.min(worst, send(context, slot.slot, capability, KIND.send, 0, address, length, passed));
-    if (worst === 0) closeMoved(context, handles, count >>> 0);
-    return worst;
-  };
-}
-
-function endpointCall(context: LinkContext, slot: SlotLink): GuestFunction {
-  const current = capabilitiesOf(context, slot);
-  return (address: number, length: number, reply: number, capacity: number, timeoutMs: number) =>
-    call(context, slot.slot, current()[0], address, length, reply, capacity, timeoutMs);
-}
-
-function endpointRequest(context: LinkContext, slot: SlotLink): GuestFunction {
-  const current = capabilitiesOf(context, slot);
-  const replies = makeEdge(0, LIMITS.pendingRequests, "refuse");
-  return (address: number, length: number, timeoutMs: number) => {
-    const { cell } = context.incarnation;
-    const [capability] = current();
-    if (capability === undefined || (capability.rights & ENDPOINT_RIGHT.call) === 0) {
-      return deny(context, slot.slot, "request");
-    }
-    if (slot.eventPort < 0 || timeoutMs < 1) return RESULT.invalid;
-    // Answers that wait in the mailbox count as well, so that there is always room for one more.
-    if (cell.pendingRequests + cell.asked.size + replies.queued >= LIMITS.pendingRequests) return RESULT.quota;
-    const answer = (result: number, bytes: Uint8Array): void => {
-      cell.pendingRequests--;
-      const checked = result < 0 ? result : checkReply(context, slot.slot, capability, bytes);
-      context.post.deliverAnswer(cell, replies, slot.eventPort, correlation, checked, bytes);
-    };
-    const { incarnation, post } = context;
-    const correlation = post.expect(incarnation, capability.target, timeoutMs, answer, slot.eventPort);
-    cell.pendingRequests++;
-    const sent = send(context, slot.slot, capability, KIND.call, correlation, address, length, NO_CAPABILITIES);
-    if (sent === 0) return correlation;
-    // The caller learns of it by the result; a message about it as well would be one too many.
-    cell.pendingRequests--;
-    context.post.forget(correlation);
-    return sent;
-  };
-}
-
-function endpointDerive(context: LinkContext, slot: SlotLink): GuestFunction {
-  const current = capabilitiesOf(context, slot);
-  return (rights: number) => {
-    const [capability, ...others] = current();
-    if (capability === undefined || others.length > 0) return RESULT.invalid;
-    if ((capability.rights & ENDPOINT_RIGHT.pass) === 0) return deny(context, slot.slot, "derive");
-    return addNarrowed(context, slot.slot, capability, rights);
-  };
-}
-
-function handleSend(context: LinkContext, { slot }: SlotLink): GuestFunction {
-  return (handle: number, address: number, length: number, handles: number, count: number) => {
-    const capability = context.incarnation.cell.handles.find(handle);
-    if (capability === undefined) return deny(context, slot, "send", "bad-handle");
-    const passed = takeHandles(context, handles, count >>> 0);
-    if (typeof passed === "number") return passed;
-    const result = send(context, slot, capability, KIND.send, 0, address, length, passed);
-    if (result === 0) closeMoved(context, handles, count >>> 0);
-    return result;
-  };
-}
-
-function handleCall(context: LinkContext, { slot }: SlotLink): GuestFunction {
-  return (handle: number, address: number, length: number, reply: number, capacity: number, timeoutMs: number) => {
-    const capability = context.incarnation.cell.handles.find(handle);
-    if (capability === undefined) return deny(context, slot, "call", "bad-handle");
-    // Calls by slots go upward because they are granted; a handle may have come from anywhere.
-    const isUpward = context.post.policy.mayCall(context.incarnation.cell.id, capability.target.module);
-    if (!isUpward && (capability.rights & ENDPOINT_RIGHT.call) !== 0) return deny(context, slot, "call", "level");
-    return call(context, slot, capability, address, length, reply, capacity, timeoutMs);
-  };
-}
-
-function handleNarrow(context: LinkContext, { slot }: SlotLink): GuestFunction {
-  return (handle: number, rights: number) => {
-    const capability = context.incarnation.cell.handles.find(handle);
-    return capability === undefined
-      ? deny(context, slot, "narrow", "bad-handle")
-      : addNarrowed(context, slot, capability, rights);
-  };
-}
-
-function handleDrop(context: LinkContext, { slot }: SlotLink): GuestFunction {
-  return (handle: number) =>
-    context.incarnation.cell.handles.close(handle) ? 0 : deny(context, slot, "drop", "bad-handle");
 }
 
 /** Reads the slot's targets late, so that a link order takes effect at the next use. */
@@ -168,6 +187,25 @@ function capabilitiesOf(context: LinkContext, slot: SlotLink): () => readonly Ca
     }
     return capabilities;
   };
+}
+
+/** Sends to each, with the handles, which move where all have taken it. @returns the worst result. */
+function sendAll(
+  context: LinkContext,
+  slot: string,
+  capabilities: readonly Capability[],
+  address: number,
+  length: number,
+  handles: number,
+  count: number,
+): number {
+  const passed = takeHandles(context, handles, count);
+  if (typeof passed === "number") return passed;
+  let worst = 0;
+  for (const capability of capabilities)
+    worst = Math.min(worst, send(context, slot, capability, KIND.send, 0, address, length, passed));
+  if (worst === 0) closeMoved(context, handles, count);
+  return worst;
 }
 
 function send(
@@ -228,9 +266,7 @@ function call(
       const checked = result < 0 ? result : checkReply(context, slot, capability, bytes);
       complete(checked < 0 ? checked : takeReply(context, place, guestLength(capacity), bytes));
     };
-    return () => {
-      context.post.forget(correlation);
-    };
+    return () => context.post.forget(correlation);
   });
 }
 
@@ -277,7 +313,7 @@ function takeHandles(context: LinkContext, address: number, count: number): read
   const { cell, instance } = context.incarnation;
   const words = instance.memory.readWords(guestPointer(address), count);
   if (words === undefined) return deny(context, HANDLES_SLOT, "pass", "bad-address");
-  const handles = words.map(plainHandle);
+  const handles = words.map((word) => word & ~HANDLE_COPY);
   if (new Set(handles).size !== handles.length) return RESULT["bad-handle"];
   const capabilities: Capability[] = [];
   for (const handle of handles) {
@@ -307,85 +343,10 @@ function closeMoved(context: LinkContext, address: number, count: number): void 
   }
 }
 
-function plainHandle(word: number): number {
-  return word & ~HANDLE_COPY;
-}
-
-function timerAfter(context: LinkContext, slot: SlotLink): GuestFunction {
-  return (delayMs: number) => setTimer(context, slot, delayMs, 0);
-}
-
-function timerEvery(context: LinkContext, slot: SlotLink): GuestFunction {
-  return (periodMs: number) => (periodMs < 1 ? RESULT.invalid : setTimer(context, slot, periodMs, periodMs));
-}
-
-function timerCancel(context: LinkContext, slot: SlotLink): GuestFunction {
-  return () => {
-    context.incarnation.cell.cancelTimer(slot.slot, slot.eventPort);
-    return 0;
-  };
-}
-
-function timerSleep(context: LinkContext): GuestFunction {
-  return (delayMs: number) => {
-    if (delayMs < 0) return RESULT.invalid;
-    return context.suspend((complete) =>
-      context.timers.at(context.now() + delayMs, () => {
-        complete(0);
-      }),
-    );
-  };
-}
-
 /** Timers are the cell's, so they go on through a swap; a restart cancels them. */
 function setTimer(context: LinkContext, slot: SlotLink, delayMs: number, periodMs: number): number {
   if (slot.eventPort < 0 || delayMs < 0 || delayMs > MAXIMUM_MILLISECONDS) return RESULT.invalid;
   const due = context.now() + delayMs;
   arm(context, context.incarnation.cell, { slot: slot.slot, port: slot.eventPort, due, periodMs });
   return 0;
-}
-
-function clockMonotonic(context: LinkContext): GuestFunction {
-  return () => BigInt(Math.round(context.now() * 1e6));
-}
-
-function clockWall(): GuestFunction {
-  return () => BigInt(Date.now());
-}
-
-function randomFill(context: LinkContext, { slot }: SlotLink): GuestFunction {
-  return (address: number, length: number) => {
-    const place = guestPointer(address);
-    const count = guestLength(length);
-    const { memory } = context.incarnation.instance;
-    if (count > LIMITS.payloadBytes) return RESULT["too-large"];
-    if (!memory.covers(place, count)) return deny(context, slot, "fill", "bad-address");
-    // A random byte costs about as much as eight copied ones.
-    chargeBytes(context, count * 8);
-    return memory.write(place, randomFillSync(new Uint8Array(count))) ? count : RESULT["bad-address"];
-  };
-}
-
-function logWrite(context: LinkContext, { slot }: SlotLink): GuestFunction {
-  return (level: number, address: number, length: number) => {
-    const { cell, instance } = context.incarnation;
-    if (level < 0 || level > 3) return RESULT.invalid;
-    const cut = guestLength(Math.min(length >>> 0, LIMITS.logBytes));
-    const bytes = instance.memory.read(guestPointer(address), cut);
-    if (bytes === undefined) return deny(context, slot, "write", "bad-address");
-    if (!admitLogLine(context)) return 0;
-    context.report({ type: "log", module: cell.id, level, text: utf8.decode(bytes) });
-    return 0;
-  };
-}
-
-/** A flood of lines is counted and told once a second, so that it can neither fill a disk nor hide another's. */
-function admitLogLine(context: LinkContext): boolean {
-  const { cell } = context.incarnation;
-  const suppressed = cell.logLines.admit(context.now());
-  if (suppressed === undefined) return false;
-  if (suppressed > 0) {
-    context.report({ type: "log", module: cell.id, level: 1, text: `${suppressed} log lines suppressed` });
-  }
-  return true;
 }

@@ -4,7 +4,7 @@ import { encodeCbor } from "../cbor/index.ts";
 import type { Capability, Target } from "../ipc/capability.ts";
 import type { Edge, Message } from "../ipc/mailbox.ts";
 import { makeEdge, reviseEdge } from "../ipc/mailbox.ts";
-import { Packet } from "../ipc/packet.ts";
+import { HEAD, Packet } from "../ipc/packet.ts";
 import { Policy } from "../ipc/policy.ts";
 import { PartitionControl, Ring, SharedCounters } from "../ipc/shared.ts";
 import { LIMITS } from "../limits.ts";
@@ -205,7 +205,7 @@ export class PostOffice {
       return;
     }
     const delivered = result < 0 ? result : this.deliver(receiver, edge, port, KIND.reply, correlation, bytes);
-    if (delivered < 0) this.deliver(receiver, edge, port, KIND.notice, correlation, failureNotice(delivered));
+    if (delivered < 0) this.deliver(receiver, edge, port, KIND.notice, correlation, encodeCbor(delivered));
   }
 
   /** Registers somebody who waits for an answer within `timeoutMs`. @returns the correlation, never 0. */
@@ -263,33 +263,33 @@ export class PostOffice {
 
   /** Answers everybody whose call went by a capability that has been revoked meanwhile. */
   failRevokedCalls(): void {
+    this.#fail((target) => this.#isCutOff(target), RESULT.denied);
+  }
+
+  /** Answers everybody who waits for that module: it died. */
+  failCallsTo(module: number): void {
+    this.#fail((target) => target.module === module, RESULT["dead-peer"]);
+  }
+
+  /** What went into the rings of a partition that is gone will never be answered. */
+  #failCallsInto(partition: number): void {
+    this.#fail((target) => this.#placeOf(target) === partition, RESULT["dead-peer"]);
+    for (const cell of this.#cells.values()) {
+      for (const [correlation, asked] of [...cell.asked]) {
+        if (asked.partition === partition) this.answered(cell, correlation, RESULT["dead-peer"], NOTHING);
+      }
+    }
+  }
+
+  #fail(isLost: (target: Target) => boolean, result: number): void {
     for (const [correlation, { target }] of [...this.#pending]) {
-      if (this.#isCutOff(target)) this.settle(correlation, RESULT.denied, NOTHING);
+      if (isLost(target)) this.settle(correlation, result, NOTHING);
     }
   }
 
   /** Revoked is what was granted, or any delegation on the way from there to here. */
   #isCutOff({ edge, via }: Target): boolean {
     return this.isRevoked(edge) || (via.length > 0 && via.some(this.isRevoked));
-  }
-
-  /** Answers everybody who waits for that module: it died. */
-  failCallsTo(module: number): void {
-    for (const [correlation, pending] of [...this.#pending]) {
-      if (pending.target.module === module) this.settle(correlation, RESULT["dead-peer"], NOTHING);
-    }
-  }
-
-  /** What went into the rings of a partition that is gone will never be answered. */
-  #failCallsInto(partition: number): void {
-    for (const [correlation, pending] of [...this.#pending]) {
-      if (this.#placeOf(pending.target) === partition) this.settle(correlation, RESULT["dead-peer"], NOTHING);
-    }
-    for (const cell of this.#cells.values()) {
-      for (const [correlation, asked] of [...cell.asked]) {
-        if (asked.partition === partition) this.answered(cell, correlation, RESULT["dead-peer"], NOTHING);
-      }
-    }
   }
 
   /** Sends the reply of a call back to where it came from. */
@@ -342,60 +342,59 @@ export class PostOffice {
 
   #writeReply(channel: Channel, correlation: number, result: number, bytes: Uint8Array): boolean {
     const packet = this.#outgoing;
-    packet.isReply = true;
-    packet.correlation = correlation;
-    packet.result = result;
-    packet.capabilities = NO_CAPABILITIES;
-    packet.payloadLength = bytes.length;
-    const at = packet.write(channel.outgoing);
-    if (at < 0) return false;
-    channel.outgoing.bytes.set(bytes, at);
-    channel.outgoing.commit();
+    const ring = channel.outgoing;
+    if (!packet.reserve(ring, NO_CAPABILITIES, bytes.length)) return false;
+    packet.set(HEAD.isReply, 1);
+    packet.set(HEAD.correlation, correlation);
+    packet.set(HEAD.result, result);
+    ring.bytes.set(bytes, packet.payloadAt);
+    ring.commit();
     channel.isUntold = true;
     return true;
   }
 
   readonly #accept = (ring: Ring, start: number, length: number): void => {
     const packet = this.#incoming;
-    const at = packet.read(ring, start, length);
-    if (packet.isReply) {
-      this.settle(packet.correlation, packet.result, ring.bytes.subarray(at, at + packet.payloadLength));
+    packet.read(ring, start, length);
+    const { payloadAt: at, payloadLength } = packet;
+    if (packet.get(HEAD.isReply) === 1) {
+      const correlation = packet.get(HEAD.correlation) >>> 0;
+      this.settle(correlation, packet.get(HEAD.result), ring.bytes.subarray(at, at + payloadLength));
       return;
     }
-    const message = this.#admit(packet);
-    if (message === undefined) return;
-    copyBytes(ring.view, at, message.words, 0, ring.bytes, message.payload, packet.payloadLength);
-    message.kind = packet.kind;
-    message.senderModule = packet.senderModule;
-    message.senderGeneration = packet.senderGeneration;
-    message.senderPartition = packet.senderPartition;
-    message.badge = packet.badge;
-    message.correlation = packet.correlation;
+    const receiver = this.#cells.get(packet.get(HEAD.module));
+    const message = this.#admit(packet, receiver);
+    if (receiver === undefined || message === null) return;
+    copyBytes(ring.view, at, message.words, 0, ring.bytes, message.payload, payloadLength);
+    message.kind = packet.get(HEAD.kind);
+    message.senderModule = packet.get(HEAD.senderModule);
+    message.senderGeneration = packet.get(HEAD.senderGeneration);
+    message.senderPartition = packet.get(HEAD.senderPartition);
+    message.badge = packet.get(HEAD.badge) >>> 0;
+    message.correlation = packet.get(HEAD.correlation) >>> 0;
     message.capabilities = packet.capabilities;
-    this.trace?.add(TRACE.arrive, packet.module, packet.edge, at, message.edge.sent);
-    // SAFETY: it was found alive by `#admit`.
-    this.#ready(this.#cells.get(packet.module) as ModuleCell);
+    this.trace?.add(TRACE.arrive, receiver.id, message.edge.id, at, message.edge.sent);
+    this.#ready(receiver);
   };
 
-  /** The receiver's place for a message from another partition, or undefined where it was refused. */
-  #admit(packet: Packet): Message | undefined {
-    const receiver = this.#cells.get(packet.module);
-    const edge = this.#edges.get(packet.edge);
-    if (receiver?.isAlive !== true || edge === undefined) {
-      this.#refuse(packet, RESULT["dead-peer"]);
-      return undefined;
-    }
+  /** The receiver's place for a message from another partition, or null where it was refused. */
+  #admit(packet: Packet, receiver: ModuleCell | undefined): Message | null {
+    const edge = this.#edges.get(packet.get(HEAD.edge));
+    const port = packet.get(HEAD.port);
+    if (receiver?.isAlive !== true || edge === undefined) return this.#refuse(packet, RESULT["dead-peer"]);
     const isTooLarge = packet.payloadLength > roomOf(receiver);
-    const message = isTooLarge ? "full" : receiver.mailbox.offer(edge, packet.port, packet.payloadLength);
+    const message = isTooLarge ? "full" : receiver.mailbox.offer(edge, port, packet.payloadLength);
     if (typeof message !== "string") return message;
     // A sender in another partition cannot be refused any more; what it lost is told to the receiver.
-    if (message === "full") receiver.mailbox.addLost(packet.port, 1);
-    this.#refuse(packet, isTooLarge ? RESULT["too-large"] : RESULT.full);
-    return undefined;
+    if (message === "full") receiver.mailbox.addLost(port, 1);
+    return this.#refuse(packet, isTooLarge ? RESULT["too-large"] : RESULT.full);
   }
 
-  #refuse({ kind, senderPartition, correlation }: Packet, result: number): void {
-    if (kind === KIND.call) this.answer(senderPartition, correlation, result, NOTHING);
+  #refuse(packet: Packet, result: number): null {
+    const correlation = packet.get(HEAD.correlation) >>> 0;
+    if (packet.get(HEAD.kind) === KIND.call)
+      this.answer(packet.get(HEAD.senderPartition), correlation, result, NOTHING);
+    return null;
   }
 
   #sendAcross(
@@ -408,25 +407,22 @@ export class PostOffice {
     const channel = this.#channels.get(this.#placeOf(target));
     if (channel === undefined || target.port < 0) return RESULT["dead-peer"];
     const packet = this.#outgoing;
-    packet.isReply = false;
-    packet.module = target.module;
-    packet.edge = target.edge;
-    packet.port = target.port;
-    packet.kind = kind;
-    packet.senderModule = sender.id;
-    packet.senderGeneration = sender.generation;
-    packet.senderPartition = this.#life;
-    packet.badge = badge;
-    packet.correlation = correlation;
-    packet.capabilities = capabilities;
-    packet.payloadLength = length;
     const ring = channel.outgoing;
-    const at = packet.write(ring);
-    if (at < 0) return RESULT.full;
-    memory.readInto(address, length, ring.bytes, ring.view, at);
+    if (!packet.reserve(ring, capabilities, length)) return RESULT.full;
+    packet.set(HEAD.isReply, 0);
+    packet.set(HEAD.module, target.module);
+    packet.set(HEAD.port, target.port);
+    packet.set(HEAD.kind, kind);
+    packet.set(HEAD.senderModule, sender.id);
+    packet.set(HEAD.senderGeneration, sender.generation);
+    packet.set(HEAD.senderPartition, this.#life);
+    packet.set(HEAD.badge, badge);
+    packet.set(HEAD.correlation, correlation);
+    packet.set(HEAD.edge, target.edge);
+    memory.readInto(address, length, ring.bytes, ring.view, packet.payloadAt);
     ring.commit();
     channel.isUntold = true;
-    this.trace?.add(TRACE.cross, sender.id, target.edge, at);
+    this.trace?.add(TRACE.cross, sender.id, target.edge, packet.payloadAt);
     return 0;
   }
 
@@ -447,9 +443,4 @@ const RECEIVE_BATCH = 256;
 /** Payload that the module's inbox holds. One that is being restarted has its inbox again soon. */
 function roomOf({ order }: ModuleCell): number {
   return order.inboxBytes - HEADER.size;
-}
-
-/** The payload of a notice that a request failed: its result code. */
-function failureNotice(result: number): Uint8Array {
-  return encodeCbor(result);
 }
