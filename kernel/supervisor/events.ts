@@ -1,17 +1,12 @@
 /** What the kernel tells the gateway: events for logs, audit and the console, and requests to the outside. */
 import type { Denial, EdgeStatistics, FaultReport, ModuleStatistics } from "../partition/protocol.ts";
 import type { RecordedFailure, SavedState, Tagged, TraceRecords } from "../partition/protocol.ts";
-import type { Grant, GrantParameter, PartitionSpec } from "../system.ts";
-import type { InterfaceName } from "../interfaces.ts";
+import type { Grant, PartitionSpec, ResourceGrant } from "../system.ts";
 
 /** A slot bound to one resource outside the partitions. Numbers are never used twice. */
-export interface ResourceBinding {
+export interface ResourceBinding extends ResourceGrant {
   readonly id: number;
   readonly module: string;
-  readonly slot: string;
-  readonly interface: InterfaceName;
-  readonly rights: readonly string[];
-  readonly parameters: Readonly<Record<string, GrantParameter>>;
 }
 
 export interface HostReply {

@@ -203,18 +203,17 @@ export class Kernel {
   /** What runs and what goes by its routes, from the partitions that answer within a second. */
   async inspect(trace?: boolean): Promise<Inspection> {
     const answers = await this.#partitions.inspect(trace);
-    const modules = answers
-      .flatMap((answer, index) => (answer?.modules ?? []).map((row) => ({ row, index })))
-      .flatMap(({ row, index }): ModuleRow[] => {
+    const modules = answers.flatMap((answer, index) =>
+      (answer?.modules ?? []).flatMap((row): ModuleRow[] => {
         const record = this.#byId.get(row.module);
         // One that moves has a cell in both.
         if (record?.partition !== index) return [];
-        const { name, partition } = record.spec;
-        const state = record.status === "held" ? "held" : row.state;
-        return [
-          { ...row, state, name, partition, version: record.admitted.manifest.version, restarts: record.restarts },
-        ];
-      });
+        const { spec, admitted, restarts, status } = record;
+        const { name, partition } = spec;
+        const state = status === "held" ? "held" : row.state;
+        return [{ ...row, state, name, partition, version: admitted.manifest.version, restarts }];
+      }),
+    );
     const counts = answers.flatMap((answer) => answer?.edges ?? []);
     const routes = routeRows(this.#modules.values(), counts);
     const { specs } = this.#partitions;

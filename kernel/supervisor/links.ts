@@ -6,7 +6,7 @@ import type { Order, SlotLink } from "../partition/protocol.ts";
 import type { Grant } from "../system.ts";
 import type { KernelHost, ResourceBinding } from "./events.ts";
 import type { ModuleRecord } from "./modules.ts";
-import { Counter, edgeKeys, resourceBindings, slotLinks, targets } from "./modules.ts";
+import { Counter, edgeKeys, slotLinks, targets } from "./modules.ts";
 import type { Partitions } from "./partitions.ts";
 import { callLevels, routeGuards } from "./policy.ts";
 
@@ -50,10 +50,17 @@ export class Links {
     }
   }
 
-  /** Binds the record's grants of resources where they are not yet. */
+  /** Binds the record's grants of what somebody outside the partitions answers, where they are not bound yet. */
   bind(record: ModuleRecord): void {
-    const made = resourceBindings(record, this.#bindings);
-    for (const binding of made) this.#byBinding.set(binding.id, binding);
+    const made: ResourceBinding[] = [];
+    for (const grant of record.grants.values()) {
+      if (grant.interface === "endpoint" || interfaceDefinition(grant.interface).answeredBy === "partition") continue;
+      if (record.bindings.has(grant.slot) || record.revoked.has(grant.slot)) continue;
+      const binding = { ...grant, id: this.#bindings.next(), module: record.spec.name };
+      record.bindings.set(grant.slot, binding);
+      this.#byBinding.set(binding.id, binding);
+      made.push(binding);
+    }
     if (made.length > 0) this.#host.bind(made);
   }
 

@@ -3,7 +3,6 @@ import type { AdmittedModule } from "../admission.ts";
 import { FloodGate } from "../flood.ts";
 import { Refusal } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import { interfaceDefinition } from "../interfaces.ts";
 import type { EdgeLink, EdgeStatistics, ModuleOrder, SavedState, SlotLink } from "../partition/protocol.ts";
 import type { EndpointGrant, Grant, ModuleSpec } from "../system.ts";
 import type { ResourceBinding, RouteRow } from "./events.ts";
@@ -71,11 +70,13 @@ export class ModuleRecord {
   }
 }
 
+export function endpoints({ grants }: Pick<ModuleRecord, "grants">): EndpointGrant[] {
+  return [...grants.values()].filter((grant) => grant.interface === "endpoint");
+}
+
 /** The modules that its endpoints lead to. */
-export function targets({ grants }: ModuleRecord): string[] {
-  return [...grants.values()]
-    .flatMap((grant) => (grant.interface === "endpoint" ? grant.to : []))
-    .map(({ module }) => module);
+export function targets(record: ModuleRecord): string[] {
+  return endpoints(record).flatMap(({ to }) => to.map(({ module }) => module));
 }
 
 /** Who is called before who calls: levels go upward with each call. */
@@ -86,9 +87,10 @@ export function calleesFirst(records: Iterable<ModuleRecord>): ModuleRecord[] {
 /** The routes of these modules with what their two ends have counted. */
 export function routeRows(records: Iterable<ModuleRecord>, counts: readonly EdgeStatistics[]): RouteRow[] {
   const rows = new Map<number, { -readonly [Key in keyof RouteRow]: RouteRow[Key] }>();
-  for (const { spec, edges, grants, revoked } of records) {
-    for (const grant of grants.values()) {
-      if (grant.interface !== "endpoint" || revoked.has(grant.slot)) continue;
+  for (const record of records) {
+    const { spec, edges, revoked } = record;
+    for (const grant of endpoints(record)) {
+      if (revoked.has(grant.slot)) continue;
       edgeKeys(grant).forEach((key, index) => {
         const { module = "", port = "" } = grant.to[index] ?? {};
         const row = { from: spec.name, slot: grant.slot, to: `${module}.${port}` };
@@ -217,18 +219,4 @@ export function moduleOrder(
     canonicalNans: manifest.canonicalNans,
     settings: spec.settings ?? new Uint8Array(0),
   };
-}
-
-/** The grants of a module that somebody outside the partitions answers. */
-export function resourceBindings(record: ModuleRecord, bindings: Counter): ResourceBinding[] {
-  const made: ResourceBinding[] = [];
-  for (const grant of record.grants.values()) {
-    if (grant.interface === "endpoint") continue;
-    if (interfaceDefinition(grant.interface).answeredBy === "partition") continue;
-    if (record.bindings.has(grant.slot) || record.revoked.has(grant.slot)) continue;
-    const binding = { ...grant, id: bindings.next(), module: record.spec.name };
-    record.bindings.set(grant.slot, binding);
-    made.push(binding);
-  }
-  return made;
 }

@@ -1,6 +1,7 @@
 /** The supervisor's side of one partition: its worker, its control words, its orders and reports. */
 import { MessageChannel, Worker } from "node:worker_threads";
 import type { MessagePort } from "node:worker_threads";
+import type { SharedBuffer } from "../ipc/shared.ts";
 import { PartitionControl } from "../ipc/shared.ts";
 import type { Order, PartitionData, PartitionSeat, Report } from "../partition/protocol.ts";
 import type { PartitionSpec } from "../system.ts";
@@ -14,8 +15,6 @@ export interface PartitionBirth extends Omit<PartitionData, "name"> {
   readonly patience: number;
   /** The failures of its predecessors. */
   readonly history?: RestartHistory | undefined;
-  /** A thread that waits; without one of the right heap the partition starts its own. */
-  readonly spare?: PartitionThread | undefined;
 }
 
 /** Who is told of partitions, by their places. */
@@ -88,25 +87,21 @@ export class PartitionHandle {
   #isAsked = false;
   #ended = false;
 
-  constructor(birth: PartitionBirth, owner: PartitionOwner) {
-    const { index, life, spec, sliceFuel, revocations, spare } = birth;
+  constructor(birth: PartitionBirth, { worker, port, control }: PartitionThread, owner: PartitionOwner) {
+    const { index, life, spec, sliceFuel, revocations } = birth;
     this.history = birth.history ?? new RestartHistory(PARTITION_RULE);
     this.index = index;
     this.life = life;
     this.spec = spec;
     this.#patience = birth.patience;
     this.#owner = owner;
-    const { worker, port, control } = spare?.heapMiB === spec.heapMiB ? spare : new PartitionThread(spec.heapMiB);
     this.#worker = worker;
     this.#port = port;
     this.control = control;
     this.#up = new Promise((resolve, reject) => {
       port.on("message", (report: Report) => {
         if (this.#ended) return;
-        if (report.type !== "up") {
-          owner.onReport(index, report);
-          return;
-        }
+        if (report.type !== "up") return owner.onReport(index, report);
         this.#isUp = true;
         resolve();
       });
@@ -115,9 +110,7 @@ export class PartitionHandle {
         reject(failure);
         this.#lost(failure.message);
       });
-      worker.on("exit", (code) => {
-        this.#lost(`its thread ended with code ${code}`);
-      });
+      worker.on("exit", (code) => this.#lost(`its thread ended with code ${code}`));
     });
     // A failure to start reaches the caller through `started`; without one it is a loss like any other.
     this.#up.catch(() => undefined);
@@ -139,6 +132,11 @@ export class PartitionHandle {
     if (this.#ended) return;
     this.#port.postMessage(order);
     this.control.announceOrder();
+  }
+
+  /** Gives it the rings to and from another. */
+  connect({ index: partition, life, control }: PartitionHandle, incoming: SharedBuffer, outgoing: SharedBuffer): void {
+    this.order({ type: "channel", partition, life, control: control.buffer, incoming, outgoing });
   }
 
   /** Looks for a sign of life, `lateMs` later than it should have; its start has a limit of its own. */

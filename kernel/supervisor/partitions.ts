@@ -64,21 +64,14 @@ export class Partitions implements PartitionOwner {
   /** Starts the workers and the watch over them. */
   async start(specs: readonly PartitionSpec[], sliceFuel: number): Promise<void> {
     this.#sliceFuel = sliceFuel;
-    for (const spec of specs) this.#all.push(this.#spawn(this.#all.length, spec));
-    for (const { index } of this.#all) this.#connect(index);
-    await Promise.all(this.#all.map((partition) => partition.started()));
+    await Promise.all(specs.map((spec) => this.add(spec)));
     this.#watchedAt = performance.now();
-    this.#watch = setInterval(() => {
-      this.#watchAll();
-    }, WATCH_MS);
+    this.#watch = setInterval(() => this.#watchAll(), WATCH_MS);
     this.#prepareSpare();
   }
 
   async add(spec: PartitionSpec): Promise<void> {
-    const partition = this.#spawn(this.#all.length, spec);
-    this.#all.push(partition);
-    this.#connect(partition.index);
-    await partition.started();
+    await this.#launch(this.#all.length, spec).started();
   }
 
   /** Nobody is replaced any more, but orders still go out. */
@@ -154,9 +147,7 @@ export class Partitions implements PartitionOwner {
   }
 
   #revive({ index, spec, history }: PartitionHandle, since: number): void {
-    const replacement = this.#spawn(index, spec, history);
-    this.#all[index] = replacement;
-    this.#connect(index);
+    const replacement = this.#launch(index, spec, history);
     this.#environment.onReplaced(index, since);
     const tell = (): void => {
       const milliseconds = performance.now() - since;
@@ -165,14 +156,25 @@ export class Partitions implements PartitionOwner {
     replacement.started().then(tell, () => undefined);
   }
 
-  #spawn(index: number, spec: PartitionSpec, history?: RestartHistory): PartitionHandle {
+  /** Starts a partition in that place, with new rings between it and every other. */
+  #launch(index: number, spec: PartitionSpec, history?: RestartHistory): PartitionHandle {
     const { buffer: revocations } = this.revocations;
     const spare = this.#spare?.heapMiB === spec.heapMiB ? this.#spare : undefined;
     if (spare !== undefined) this.#prepareSpare();
     const { patience = 1 } = this.#options;
     const life = this.#lives.next();
-    const birth = { index, life, spec, sliceFuel: this.#sliceFuel, patience, revocations, history, spare };
-    return new PartitionHandle(birth, this);
+    const birth = { index, life, spec, sliceFuel: this.#sliceFuel, patience, revocations, history };
+    const partition = new PartitionHandle(birth, spare ?? new PartitionThread(spec.heapMiB), this);
+    this.#all[index] = partition;
+    this.#environment.introduce(index);
+    for (const other of this.#all) {
+      if (other === partition) continue;
+      const there = Ring.allocate(LIMITS.channelBytes);
+      const back = Ring.allocate(LIMITS.channelBytes);
+      partition.connect(other, back, there);
+      other.connect(partition, there, back);
+    }
+    return partition;
   }
 
   /** Makes a thread that waits, with the heap of the first partition: one of another heap starts from nothing. */
@@ -187,25 +189,6 @@ export class Partitions implements PartitionOwner {
         if (this.#spare === spare) this.#spare = undefined;
       });
     });
-  }
-
-  /** Lays new rings between one partition and every other. */
-  #connect(index: number): void {
-    const partition = this.#all[index];
-    this.#environment.introduce(index);
-    for (const other of this.#all) {
-      if (partition === undefined || other.index === index || (other.index < index && this.#watch === undefined))
-        continue;
-      const there = Ring.allocate(LIMITS.channelBytes);
-      const back = Ring.allocate(LIMITS.channelBytes);
-      type End = typeof there;
-      const channel = (to: PartitionHandle, from: PartitionHandle, incoming: End, outgoing: End): void => {
-        const { index: other, life, control } = from;
-        to.order({ type: "channel", partition: other, life, control: control.buffer, incoming, outgoing });
-      };
-      channel(partition, other, back, there);
-      channel(other, partition, there, back);
-    }
   }
 
   #watchAll(): void {

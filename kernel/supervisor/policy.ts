@@ -3,19 +3,14 @@ import type { AdmittedModule } from "../admission.ts";
 import { contractConflict } from "../contract.ts";
 import { Refusal } from "../errors.ts";
 import type { PolicyOrder, SlotLink } from "../partition/protocol.ts";
-import type { EndpointGrant, Grant, PortAddress } from "../system.ts";
+import type { PortAddress } from "../system.ts";
+import type { ModuleRecord } from "./modules.ts";
+import { endpoints } from "./modules.ts";
 
 /** As much of a module as these functions look at. */
-export interface Party {
-  readonly admitted: AdmittedModule;
-  readonly grants: ReadonlyMap<string, Grant>;
-}
+export type Party = Pick<ModuleRecord, "admitted" | "grants">;
 
 type Parties = ReadonlyMap<string, Party>;
-
-function endpoints({ grants }: Party): EndpointGrant[] {
-  return [...grants.values()].filter((grant) => grant.interface === "endpoint");
-}
 
 function portOf(
   modules: Parties,

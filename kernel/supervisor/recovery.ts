@@ -6,6 +6,7 @@ import type { Delays } from "./delays.ts";
 import type { KernelOptions } from "./events.ts";
 import type { Links } from "./links.ts";
 import type { ModuleRecord } from "./modules.ts";
+import { endpoints } from "./modules.ts";
 
 export class Recovery {
   readonly #links: Links;
@@ -123,10 +124,9 @@ export class Recovery {
   #tellPeers({ id, spec: { name } }: ModuleRecord, notice: number): void {
     this.#links.partitions.broadcast({ type: "peer", module: id, notice });
     for (const peer of this.#links.modules.values()) {
-      for (const grant of peer.grants.values()) {
-        if (grant.interface !== "endpoint" || grant.notify !== true || peer.revoked.has(grant.slot)) continue;
-        if (!grant.to.some(({ module }) => module === name)) continue;
-        const payload = encodeCbor([notice, grant.slot]);
+      for (const { slot, to, notify } of endpoints(peer)) {
+        if (notify !== true || peer.revoked.has(slot) || !to.some(({ module }) => module === name)) continue;
+        const payload = encodeCbor([notice, slot]);
         this.#links.order(peer, { type: "tell", module: peer.id, port: KERNEL_PORT, payload });
       }
     }

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { useNote } from "../../gateway/core/audited.ts";
 import { Hosts } from "../../gateway/core/hosts.ts";
 import type { AuditNote } from "../../gateway/wire/trust-protocol.ts";
-import type { InterfaceName, ResourceBinding } from "../../kernel/index.ts";
+import type { ResourceBinding } from "../../kernel/index.ts";
 import { RESULT } from "../../kernel/index.ts";
 import type { HostProcess } from "../../gateway/wire/child.ts";
 
@@ -23,12 +23,12 @@ const hosts = new Hosts(
   },
 );
 
-async function ask(name: InterfaceName, operation: string, rights: readonly string[]): Promise<number> {
+async function ask(name: ResourceBinding["interface"], operation: string, rights: readonly string[]): Promise<number> {
   const binding: ResourceBinding = { id: 1, module: "probe", slot: "s", interface: name, rights, parameters: {} };
   return (await hosts.request(binding, operation, [], [], 0)).result;
 }
 
-test.each<[InterfaceName, string, readonly string[]]>([
+test.each<[ResourceBinding["interface"], string, readonly string[]]>([
   ["store", "set", ["read"]],
   ["store", "constructor", ["read", "write"]],
   ["store", "__proto__", ["read", "write"]],
