@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { ABI_EXPORTS, HEADER, MANIFEST_SECTION, STATE_EXPORTS } from "./abi.ts";
 import { Refusal } from "./errors.ts";
 import type { InterfaceName } from "./interfaces.ts";
-import { argumentCount, findOperation, operationType } from "./interfaces.ts";
+import { argumentCount, findOperation, interfaceDefinition, operationType } from "./interfaces.ts";
 import { LIMITS } from "./limits.ts";
 import type { Manifest } from "./manifest.ts";
 import { parseManifest } from "./manifest.ts";
@@ -147,24 +147,20 @@ export function checkGrants(spec: ModuleSpec, { manifest, imports }: ModuleInspe
 
 function checkGranted(module: string, item: ImportedOperation, grant: Grant | undefined): void {
   const what = `${module}.${item.slot}.${item.operation}`;
-  const line = `add under modules.${module}.grants in gateway.yaml:  ${item.slot}: { ${item.interface}: { ... } }`;
-  if (grant === undefined) throw new Refusal("E_CAP", `${what} is imported but not granted`, { hint: line });
+  const hint = `add under modules.${module}.grants in gateway.yaml:  ${item.slot}: { ${item.interface}: { ... } }`;
+  if (grant === undefined) throw new Refusal("E_CAP", `${what} is imported but not granted`, { hint });
   if (grant.interface !== item.interface) {
-    throw new Refusal("E_CAP", `${what} is granted as another interface`, {
-      expected: item.interface,
-      found: grant.interface,
-      hint: line,
-    });
+    const interfaces = { expected: item.interface, found: grant.interface };
+    throw new Refusal("E_CAP", `${what} is granted as another interface`, { ...interfaces, hint });
   }
-  const right = findOperation(item.interface, item.operation)?.right ?? "";
+  const expected = findOperation(item.interface, item.operation)?.right ?? "";
   const rights: readonly string[] = grant.rights;
-  if (!rights.includes(right)) {
-    throw new Refusal("E_CAP", `${what} needs a right that the grant lacks`, {
-      expected: right,
-      found: rights.join(", ") || "no right",
-      hint: `add ${right} to the rights of modules.${module}.grants.${item.slot}`,
-    });
-  }
+  if (rights.includes(expected)) return;
+  throw new Refusal("E_CAP", `${what} needs a right that the grant lacks`, {
+    expected,
+    found: rights.join(", ") || "no right",
+    hint: `add ${expected} to the rights of modules.${module}.grants.${item.slot}`,
+  });
 }
 
 function readManifestSection(shape: Parameters<typeof findCustomSections>[0]): Manifest {
@@ -180,17 +176,14 @@ function readManifestSection(shape: Parameters<typeof findCustomSections>[0]): M
   return parseManifest(section.bytes);
 }
 
-function checkExports(found: readonly ExportDescription[]): string[] {
+function checkExports(exports: readonly ExportDescription[]): string[] {
   const present: string[] = [];
   for (const wanted of ABI_EXPORTS) {
-    const item = found.find(({ name }) => name === wanted.name);
+    const item = exports.find(({ name }) => name === wanted.name);
     if (item === undefined && !wanted.required) continue;
-    const type = item === undefined ? "no such export" : (item.type ?? item.kind);
-    if (type !== wanted.type) {
-      throw new Refusal("E_ABI", `the export ${wanted.name} does not fit the ABI`, {
-        expected: wanted.type,
-        found: type,
-      });
+    const [expected, found] = [wanted.type, item === undefined ? "no such export" : (item.type ?? item.kind)];
+    if (found !== expected) {
+      throw new Refusal("E_ABI", `the export ${wanted.name} does not fit the ABI`, { expected, found });
     }
     present.push(wanted.name);
   }
@@ -206,34 +199,25 @@ function checkExports(found: readonly ExportDescription[]): string[] {
 
 function checkImport(item: ImportDescription, manifest: Manifest): ImportedOperation {
   const what = `${item.slot}.${item.operation}`;
-  if (item.kind !== "function") {
-    throw new Refusal("E_CAP", `the import ${what} is a ${item.kind}`, { expected: "a function", at: item.at });
+  function refuse(message: string, expected: string, found = what): never {
+    throw new Refusal("E_CAP", message, { expected, found, at: item.at });
   }
+  if (item.kind !== "function") refuse(`the import ${what} is a ${item.kind}`, "a function", item.kind);
   const slot = manifest.slots.get(item.slot);
   if (slot === undefined) {
-    throw new Refusal("E_CAP", `the binary imports ${what}, a slot that its manifest does not name`, {
-      expected: [...manifest.slots.keys()].join(", ") || "no imports at all",
-      found: item.slot,
-      at: item.at,
-    });
+    const slots = [...manifest.slots.keys()].join(", ") || "no imports at all";
+    return refuse(`the binary imports ${what}, a slot that its manifest does not name`, slots, item.slot);
   }
   const operation = findOperation(slot.interface, item.operation);
   if (operation === undefined) {
-    throw new Refusal("E_CAP", `${slot.interface} has no operation ${item.operation}`, { found: what, at: item.at });
+    const known = Object.keys(interfaceDefinition(slot.interface).operations).join(", ");
+    return refuse(`${slot.interface} has no operation ${item.operation}`, known);
   }
-  if (operationType(operation) !== item.type) {
-    throw new Refusal("E_CAP", `the import ${what} has another signature`, {
-      expected: operationType(operation),
-      found: item.type ?? "",
-      at: item.at,
-    });
-  }
+  const type = operationType(operation);
+  if (item.type !== type) refuse(`the import ${what} has another signature`, type, item.type);
   if (!slot.rights.includes(operation.right)) {
-    throw new Refusal("E_CAP", `the binary imports ${what}, a right that its manifest does not ask for`, {
-      expected: slot.rights.join(", ") || "no right",
-      found: operation.right,
-      at: item.at,
-    });
+    const rights = slot.rights.join(", ") || "no right";
+    refuse(`the binary imports ${what}, a right that its manifest does not ask for`, rights, operation.right);
   }
   return { slot: item.slot, operation: item.operation, interface: slot.interface };
 }

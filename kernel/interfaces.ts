@@ -29,10 +29,10 @@ export interface InterfaceDefinition {
   readonly answeredBy: AnsweredBy;
   readonly operations: Readonly<Record<string, Operation>>;
   readonly rights: readonly string[];
-  /** The right without which the slot's port gets no events; null where there are none. */
-  readonly eventRight: string | null;
-  /** The keys of the grant that bind the slot to one resource. */
-  readonly binding: readonly string[];
+  /** The right without which the slot's port gets no events; absent where there are none. */
+  readonly eventRight?: string;
+  /** The keys of the grant that bind the slot to one resource; absent where there is only one. */
+  readonly binding?: readonly string[];
 }
 
 const bytes = (name: string): Parameter => ({ name, kind: "bytes" });
@@ -71,8 +71,6 @@ export const INTERFACES = Object.freeze({
   handles: {
     answeredBy: "partition",
     rights: ["use"],
-    eventRight: null,
-    binding: [],
     operations: {
       send: atOnce("use", handle, ...message),
       call: waits("use", handle, ...call),
@@ -84,7 +82,6 @@ export const INTERFACES = Object.freeze({
     answeredBy: "partition",
     rights: ["use"],
     eventRight: "use",
-    binding: [],
     operations: {
       after: atOnce("use", i32("delayMs")),
       every: atOnce("use", i32("periodMs")),
@@ -95,8 +92,6 @@ export const INTERFACES = Object.freeze({
   clock: {
     answeredBy: "partition",
     rights: ["use"],
-    eventRight: null,
-    binding: [],
     operations: {
       monotonic: { ...atOnce("use"), result: "i64" },
       wall: { ...atOnce("use"), result: "i64" },
@@ -105,8 +100,6 @@ export const INTERFACES = Object.freeze({
   random: {
     answeredBy: "partition",
     rights: ["use"],
-    eventRight: null,
-    binding: [],
     operations: {
       fill: atOnce("use", secret(buffer("bytes"))),
     },
@@ -114,8 +107,6 @@ export const INTERFACES = Object.freeze({
   log: {
     answeredBy: "partition",
     rights: ["write"],
-    eventRight: null,
-    binding: [],
     operations: {
       write: atOnce("write", i32("level"), bytes("text")),
     },
@@ -123,7 +114,6 @@ export const INTERFACES = Object.freeze({
   store: {
     answeredBy: "trust",
     rights: ["read", "write"],
-    eventRight: null,
     binding: ["prefix", "quota"],
     operations: {
       get: waits("read", bytes("key"), secret(buffer("value"))),
@@ -134,7 +124,6 @@ export const INTERFACES = Object.freeze({
   file: {
     answeredBy: "device",
     rights: ["read", "write"],
-    eventRight: null,
     binding: ["path"],
     operations: {
       read: waits("read", i32("offset"), secret(buffer("bytes"))),
@@ -144,7 +133,6 @@ export const INTERFACES = Object.freeze({
   "i2c-device": {
     answeredBy: "device",
     rights: ["read", "write"],
-    eventRight: null,
     binding: ["bus", "address"],
     operations: {
       read: waits("read", buffer("bytes")),
@@ -155,7 +143,6 @@ export const INTERFACES = Object.freeze({
   "spi-device": {
     answeredBy: "device",
     rights: ["read", "write"],
-    eventRight: null,
     binding: ["bus", "chip", "mode", "frequency"],
     operations: {
       read: waits("read", buffer("bytes")),
@@ -185,7 +172,6 @@ export const INTERFACES = Object.freeze({
   onewire: {
     answeredBy: "device",
     rights: ["read"],
-    eventRight: null,
     binding: ["device"],
     operations: {
       read: waits("read", buffer("bytes")),
@@ -203,7 +189,6 @@ export const INTERFACES = Object.freeze({
   http: {
     answeredBy: "link",
     rights: ["request"],
-    eventRight: null,
     binding: ["origin"],
     operations: {
       request: waits("request", secret(bytes("request")), secret(buffer("response")), i32("timeoutMs")),

@@ -1,5 +1,6 @@
 /** The only file that touches guest memory: every access is checked against the memory as it is at that moment. */
 import { HEADER } from "./abi.ts";
+import type { Message } from "./ipc/mailbox.ts";
 import type { LinearMemory } from "./wasm/engine.ts";
 
 declare const allegation: unique symbol;
@@ -9,14 +10,10 @@ export type GuestPointer = number & { readonly [allegation]: "pointer" };
 export type GuestLength = number & { readonly [allegation]: "length" };
 
 /** What the header says of one message; handles and losses are added. */
-export interface MessageHeader {
-  kind: number;
-  length: number;
-  senderModule: number;
-  senderGeneration: number;
-  badge: number;
-  correlation: number;
-}
+export type MessageHeader = Pick<
+  Message,
+  "kind" | "length" | "senderModule" | "senderGeneration" | "badge" | "correlation"
+>;
 
 /** Wasm passes i32 as signed; addresses and lengths are unsigned. */
 export function guestPointer(value: number): GuestPointer {

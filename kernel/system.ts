@@ -88,8 +88,3 @@ export interface ModuleSpec {
   readonly settings?: Uint8Array;
   readonly grants: readonly Grant[];
 }
-
-export interface SystemSpec {
-  readonly partitions: readonly PartitionSpec[];
-  readonly modules: readonly ModuleSpec[];
-}

@@ -1,5 +1,5 @@
 /** What a valid configuration is, once it is read: the kernel's part, and what the processes around the kernel need. */
-import type { SystemSpec } from "../../kernel/index.ts";
+import type { ModuleSpec, PartitionSpec } from "../../kernel/index.ts";
 import type { ConfigurationNode } from "./document.ts";
 import type { Position, Problem } from "./problem.ts";
 import type { PlainData } from "./shape.ts";
@@ -89,7 +89,7 @@ export interface GatewayConfiguration {
   readonly limits: { readonly memoryBytes: number; readonly cores: number; readonly spare: boolean };
   /** The X25519 public key, hexadecimal, that capsules are sealed to. */
   readonly capsules: { readonly recipient: string | null };
-  readonly system: SystemSpec;
+  readonly system: { readonly partitions: readonly PartitionSpec[]; readonly modules: readonly ModuleSpec[] };
   /** Absolute path of the envelope that a module starts from; a module that comes with an update has none. */
   readonly envelopes: ReadonlyMap<string, string>;
   readonly rules: readonly PolicyStatement[];

@@ -1,5 +1,7 @@
 /** The strict CBOR pre-validator: nothing from outside is decoded before this file has bounded and accepted it. */
 
+import { compareBytes } from "./encode.ts";
+
 /** Bounds on one CBOR item. Depth counts open arrays, maps and tags; items counts every head, keys and tags included. */
 export interface CborLimits {
   readonly maxBytes: number;
@@ -59,8 +61,7 @@ interface Frame {
   readonly isMap: boolean;
   readonly keys: Set<string>;
   integerKeys: number;
-  keyStart: number;
-  keyEnd: number;
+  lastKey: Uint8Array | undefined;
 }
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -166,7 +167,7 @@ class Check {
   #open(left: number, isMap: boolean): CborReason | undefined {
     if (this.#frames.length >= this.#limits.maxDepth) return "too-deep";
     if (left > this.#limits.maxItems - this.#items) return "too-many-items";
-    this.#frames.push({ left, isMap, keys: new Set(), integerKeys: 0, keyStart: 0, keyEnd: 0 });
+    this.#frames.push({ left, isMap, keys: new Set(), integerKeys: 0, lastKey: undefined });
     this.#depth = Math.max(this.#depth, this.#frames.length);
     return undefined;
   }
@@ -210,21 +211,11 @@ class Check {
   }
 
   #orderedKey(frame: Frame): CborReason | undefined {
-    const order = frame.keyEnd === 0 ? 1 : this.#compare(this.#itemStart, this.#position, frame.keyStart, frame.keyEnd);
-    frame.keyStart = this.#itemStart;
-    frame.keyEnd = this.#position;
+    const key = this.#bytes.subarray(this.#itemStart, this.#position);
+    const order = frame.lastKey === undefined ? 1 : compareBytes(key, frame.lastKey);
+    frame.lastKey = key;
     if (order > 0) return undefined;
     return order === 0 ? "duplicate-key" : "unsorted-keys";
-  }
-
-  /** Bytewise lexicographic order of two stretches of the input. */
-  #compare(start: number, end: number, otherStart: number, otherEnd: number): number {
-    const common = Math.min(end - start, otherEnd - otherStart);
-    for (let i = 0; i < common; i++) {
-      const difference = (this.#bytes[start + i] ?? 0) - (this.#bytes[otherStart + i] ?? 0);
-      if (difference !== 0) return difference;
-    }
-    return end - start - (otherEnd - otherStart);
   }
 }
 

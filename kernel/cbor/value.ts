@@ -6,25 +6,13 @@ export type CborKey = number | bigint | string;
 export type CborMap = ReadonlyMap<CborKey, CborValue>;
 
 /** Integers beyond 2^53 are bigints; `undefined` and other simple values do not occur. */
-export type CborValue =
-  | number
-  | bigint
-  | string
-  | boolean
-  | null
-  | Uint8Array
-  | readonly CborValue[]
-  | CborMap
-  | CborTag;
+type CborScalar = number | bigint | string | boolean | null | Uint8Array;
+
+export type CborValue = CborScalar | readonly CborValue[] | CborMap | CborTag;
 
 /** What can be encoded: decoded values, and plain objects as maps with text keys. */
 export type CborInput =
-  | number
-  | bigint
-  | string
-  | boolean
-  | null
-  | Uint8Array
+  | CborScalar
   | readonly CborInput[]
   | ReadonlyMap<CborKey, CborInput>
   | CborTag<CborInput>

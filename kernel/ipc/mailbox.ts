@@ -46,6 +46,8 @@ export interface Message {
   words: DataView;
   length: number;
   capabilities: readonly Capability[];
+  /** The one that came after it, while both wait. */
+  next: Message | undefined;
 }
 
 const NO_CAPABILITIES: readonly Capability[] = Object.freeze([]);
@@ -68,6 +70,7 @@ function makeMessage(edge: Edge): Message {
     words: new DataView(payload.buffer),
     length: 0,
     capabilities: NO_CAPABILITIES,
+    next: undefined,
   };
 }
 
@@ -75,9 +78,8 @@ function makeMessage(edge: Edge): Message {
 export type Offer = Message | "full" | "dropped";
 
 export class Mailbox {
-  #ring: Message[] = [];
-  #mask = -1;
-  #head = 0;
+  #first: Message | undefined = undefined;
+  #last: Message | undefined = undefined;
   #count = 0;
   /** Bytes of the buffers in `spare`. */
   #spareBytes = 0;
@@ -115,33 +117,22 @@ export class Mailbox {
     message.port = port;
     message.length = length;
     message.capabilities = NO_CAPABILITIES;
-    this.#append(message);
-    edge.queued++;
+    this.#link(this.#last, message);
     edge.sent++;
     this.counts.accepted++;
-    edge.queuedBytes += length;
     return message;
   }
 
   /** Takes the oldest message; give it back with `recycle` when it has been delivered. */
   take(): Message | undefined {
-    if (this.#count === 0) return undefined;
-    const message = this.#ring[this.#head];
-    this.#head = (this.#head + 1) & this.#mask;
-    this.#count--;
-    if (message !== undefined) this.#forget(message);
+    const message = this.#first;
+    if (message !== undefined) this.#unlink(undefined, message);
     return message;
   }
 
   /** Puts messages back before everything that waits, in their order; they have been accepted once and count again. */
   putBack(messages: readonly Message[]): void {
-    const waiting: Message[] = [];
-    for (let message = this.take(); message !== undefined; message = this.take()) waiting.push(message);
-    for (const message of [...messages, ...waiting]) {
-      this.#append(message);
-      message.edge.queued++;
-      message.edge.queuedBytes += message.length;
-    }
+    for (const message of messages.toReversed()) this.#link(undefined, message);
   }
 
   recycle(message: Message): void {
@@ -199,46 +190,41 @@ export class Mailbox {
   }
 
   #dropOldest(edge: Edge): void {
-    for (let index = 0; index < this.#count; index++) {
-      const message = this.#ring[(this.#head + index) & this.#mask];
-      if (message?.edge !== edge) continue;
-      for (let after = index; after < this.#count - 1; after++) {
-        const next = this.#ring[(this.#head + after + 1) & this.#mask];
-        // SAFETY: every place between head and head + count holds a message.
-        this.#ring[(this.#head + after) & this.#mask] = next as Message;
-      }
-      this.#count--;
-      this.#forget(message);
-      edge.dropped++;
-      this.counts.dropped++;
-      // A tick or level that is replaced is not lost: the newer one says all that it said.
-      if (edge.overflow !== "latest") this.addLost(message.port, 1);
-      this.#discard(message);
-      this.recycle(message);
-      return;
+    let before: Message | undefined;
+    let message = this.#first;
+    while (message !== undefined && message.edge !== edge) {
+      before = message;
+      message = message.next;
     }
+    if (message === undefined) return;
+    this.#unlink(before, message);
+    edge.dropped++;
+    this.counts.dropped++;
+    // A tick or level that is replaced is not lost: the newer one says all that it said.
+    if (edge.overflow !== "latest") this.addLost(message.port, 1);
+    this.#discard(message);
+    this.recycle(message);
   }
 
-  #forget(message: Message): void {
+  /** Puts the message behind that one, or before all. */
+  #link(before: Message | undefined, message: Message): void {
+    message.next = before === undefined ? this.#first : before.next;
+    if (before === undefined) this.#first = message;
+    else before.next = message;
+    if (message.next === undefined) this.#last = message;
+    this.#count++;
+    message.edge.queued++;
+    message.edge.queuedBytes += message.length;
+  }
+
+  /** Takes out the message behind that one, or the first. */
+  #unlink(before: Message | undefined, message: Message): void {
+    if (before === undefined) this.#first = message.next;
+    else before.next = message.next;
+    if (message.next === undefined) this.#last = before;
+    message.next = undefined;
+    this.#count--;
     message.edge.queued--;
     message.edge.queuedBytes -= message.length;
-  }
-
-  #append(message: Message): void {
-    if (this.#count > this.#mask) this.#grow();
-    this.#ring[(this.#head + this.#count) & this.#mask] = message;
-    this.#count++;
-  }
-
-  #grow(): void {
-    const capacity = Math.max(8, (this.#mask + 1) * 2);
-    const ordered: Message[] = [];
-    for (let index = 0; index < this.#count; index++) {
-      const message = this.#ring[(this.#head + index) & this.#mask];
-      if (message !== undefined) ordered.push(message);
-    }
-    this.#ring = ordered;
-    this.#mask = capacity - 1;
-    this.#head = 0;
   }
 }

@@ -50,7 +50,7 @@ export function pack(cell: ModuleCell, post: PostOffice, first: readonly Message
   const messages = [...first];
   for (let message = cell.mailbox.take(); message !== undefined; message = cell.mailbox.take()) messages.push(message);
   return {
-    messages: messages.map(({ edge, words: _, ...message }): PackedMessage => {
+    messages: messages.map(({ edge, words: _, next: _next, ...message }): PackedMessage => {
       return { ...message, edge: edge.id, payload: message.payload.slice(0, message.length) };
     }),
     lost: cell.mailbox.takeAllLost(),
@@ -65,7 +65,8 @@ export function unpack(cell: ModuleCell, post: PostOffice, { messages, lost, not
   const unknown = makeEdge(0, LIMITS.mailboxDepth, "drop-oldest");
   cell.mailbox.putBack(
     messages.map(({ edge, payload, ...message }) => {
-      return { ...message, edge: post.edge(edge) ?? unknown, payload, words: new DataView(payload.buffer) };
+      const words = new DataView(payload.buffer);
+      return { ...message, edge: post.edge(edge) ?? unknown, payload, words, next: undefined };
     }),
   );
   for (const [port, count] of lost) cell.mailbox.addLost(port, count);

@@ -115,7 +115,7 @@ export interface Holdings {
   readonly ticks: readonly (readonly [port: number, expirations: number])[];
 }
 
-export type PackedMessage = Omit<Message, "edge" | "words"> & { readonly edge: number };
+export type PackedMessage = Omit<Message, "edge" | "words" | "next"> & { readonly edge: number };
 
 /** What goes after a module that moves to another partition. */
 export interface Luggage {
