@@ -4,81 +4,14 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { Refusal } from "../../kernel/errors.ts";
 import { DEFAULT_METER_OPTIONS, meter } from "../../kernel/wasm/meter.ts";
 import { makeFloatProgram } from "./float-programs.ts";
+import { computeAt, NANS, NUMBERS, type Operation, OPERATIONS, WIDTHS } from "./float-operations.ts";
 import { compileWat, startMetered } from "./support.ts";
 
 const CANONICAL = { ...DEFAULT_METER_OPTIONS, canonicalNans: true };
 
-const WIDTHS = [
-  {
-    scalar: "f32",
-    vector: "f32x4",
-    bytes: 4,
-    nan: 0x7fc0_0000n,
-    convert: "f32.demote_f64",
-    narrow: "f32x4.demote_f64x2_zero",
-  },
-  {
-    scalar: "f64",
-    vector: "f64x2",
-    bytes: 8,
-    nan: 0x7ff8_0000_0000_0000n,
-    convert: "f64.promote_f32",
-    narrow: "f64x2.promote_low_f32x4",
-  },
-] as const;
-const UNARY = ["ceil", "floor", "trunc", "nearest", "sqrt"];
-const BINARY = ["add", "sub", "mul", "div", "min", "max"];
-
-interface Operation {
-  readonly name: string;
-  /** Bytes of a lane of the operands, and of the result; of how many bytes the result is. */
-  readonly from: 4 | 8;
-  readonly to: 4 | 8;
-  readonly size: 4 | 8 | 16;
-  readonly operands: number;
-}
-
-/** All 48. */
-const OPERATIONS: readonly Operation[] = WIDTHS.flatMap(({ scalar, vector, bytes, convert, narrow }) => [
-  ...[scalar, vector].flatMap((type) => {
-    const size = type === scalar ? bytes : 16;
-    return [
-      ...UNARY.map((name) => ({ name: `${type}.${name}`, from: bytes, to: bytes, size, operands: 1 }) as const),
-      ...BINARY.map((name) => ({ name: `${type}.${name}`, from: bytes, to: bytes, size, operands: 2 }) as const),
-    ];
-  }),
-  { name: convert, from: bytes === 4 ? 8 : 4, to: bytes, size: bytes, operands: 1 },
-  { name: narrow, from: bytes === 4 ? 8 : 4, to: bytes, size: 16, operands: 1 },
-]);
-
-/** NaNs of both signs: canonical, with payloads, signalling; and what makes a NaN where there was none. */
-const NANS = {
-  4: [0x7fc0_0000n, 0xffc0_0000n, 0x7fc0_0001n, 0xffff_ffffn, 0x7f80_0001n, 0xffa1_2345n],
-  8: [
-    0x7ff8_0000_0000_0000n,
-    0xfff8_0000_0000_0000n,
-    0x7ff8_0000_0000_0001n,
-    0xffff_ffff_ffff_ffffn,
-    0x7ff0_0000_0000_0001n,
-    0xfff4_1234_5678_9abcn,
-  ],
-} as const;
-const NUMBERS = {
-  4: [0n, 0x8000_0000n, 0x3fc0_0000n, 0xc020_0000n, 0x7f80_0000n, 0xff80_0000n],
-  8: [0n, 1n << 63n, 0x3ff8n << 48n, 0xc004n << 48n, 0x7ff0n << 48n, 0xfff0n << 48n],
-} as const;
-
 /** `<name>`: operands from 0 and 16, the result to 32; each of the other instructions leaves bits alone. */
 function module(names: readonly { readonly name: string; readonly operands: number }[]): string {
-  const functions = names.map(({ name, operands }) => {
-    const of = (type: string): string => (type.includes("x") ? "v128" : type);
-    const [result = "", instruction = ""] = name.split(".");
-    const operand = of(
-      /_(f\d\d)/.exec(instruction)?.[1] !== undefined && !result.includes("x") ? instruction.slice(-3) : result,
-    );
-    const loads = Array.from({ length: operands }, (_, at) => `(${operand}.load (i32.const ${16 * at}))`).join(" ");
-    return `(func (export "${name}") (${of(result)}.store (i32.const 32) (${name} ${loads})))`;
-  });
+  const functions = names.map((each) => `(func (export "${each.name}") ${computeAt(each, 0, 16, 32)})`);
   return `(module (memory (export "memory") 1) ${functions.join("\n")})`;
 }
 
