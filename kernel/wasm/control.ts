@@ -109,8 +109,7 @@ export class ControlFlow {
   constructor(reader: ByteReader, type: FunctionType) {
     this.reader = reader;
     const region = this.#region(NO_PARENT, COST.functionEntry);
-    const outside = { outerLoop: Number.POSITIVE_INFINITY, loop: undefined, region };
-    this.frame = this.#push({ kind: "function", parameters: 0, results: type.results.length, ...outside });
+    this.frame = this.#push("function", { parameters: 0, results: type.results.length }, Infinity, undefined, region);
   }
 
   /** The part begins where a region does, so that one check does for fuel and depth; a level without one is widened. */
@@ -121,33 +120,34 @@ export class ControlFlow {
     this.callPart = { level, at: part.head, end: part.frame.closedAt, region: part.region };
   }
 
-  protected enterBlock(kind: "block" | "loop" | "if", at: number, { parameters, results }: BlockType): void {
-    this.take(kind === "if" ? parameters + 1 : parameters);
+  protected enterBlock(kind: "block" | "loop" | "if", at: number, type: BlockType): void {
+    this.take(kind === "if" ? type.parameters + 1 : type.parameters);
     this.controls += 1;
     if (kind === "if") this.charge(COST.branch);
     const { region, loop, outerLoop } = this.frame;
-    if (kind === "loop") return this.#enterLoop(at, { parameters, results });
-    this.frame = this.#push({ kind, parameters, results, outerLoop, loop, region });
-    this.give(parameters);
+    if (kind === "loop") return this.#enterLoop(at, type);
+    this.frame = this.#push(kind, type, outerLoop, loop, region);
+    this.give(type.parameters);
     if (kind === "if") this.open(region);
   }
 
   #enterLoop(at: number, type: BlockType): void {
-    const { loop: outer } = this.frame;
-    if (outer !== undefined) outer.tight = false;
+    const { loop, outerLoop } = this.frame;
+    if (loop !== undefined) loop.tight = false;
     this.loops += 1;
-    const outerLoop = Math.min(this.frame.outerLoop, this.frames.length);
     const region = this.#region(NO_PARENT, COST.loopHead);
-    this.frame = this.#push({ kind: "loop", ...type, outerLoop, loop: { tight: true }, region });
+    this.frame = this.#push("loop", type, Math.min(outerLoop, this.frames.length), { tight: true }, region);
     this.give(type.parameters);
     this.edit("loop", at, this.reader.at, region);
   }
 
-  #push(frame: Pick<Frame, "kind" | "parameters" | "results" | "outerLoop" | "loop" | "region">): Frame {
-    const fresh = { base: this.#operands, head: -1, reach: "falls", armJumped: false, closedAt: 0 } as const;
-    const pushed: Frame = { ...frame, ...fresh };
-    this.frames.push(pushed);
-    return pushed;
+  #push(kind: Frame["kind"], type: BlockType, outerLoop: number, loop: Frame["loop"], region: number): Frame {
+    const { parameters, results } = type;
+    const [base, head, armJumped, closedAt] = [this.#operands, -1, false, 0];
+    const reach: Reach = "falls";
+    const frame = { kind, base, parameters, results, outerLoop, loop, region, head, reach, armJumped, closedAt };
+    this.frames.push(frame);
+    return frame;
   }
 
   /** Starts a region that is reached only if its parent was, and not always then. */

@@ -233,8 +233,8 @@ export class BodyRewriter {
     this.#cached = scan.loops > 0;
     this.#fuel = scan.locals;
     this.#depth = scan.locals + 1;
-    const types = scan.edits.flatMap(({ kind, value }) => (kind === "nan" ? (LANES[value]?.type ?? []) : []));
-    this.#scratch = [...new Set(types)];
+    const nans = scan.edits.filter(({ kind }) => kind === "nan");
+    this.#scratch = [...new Set(nans.flatMap(({ value }) => LANES[value]?.type ?? []))];
     this.#copied = scan.instructionsAt;
   }
 

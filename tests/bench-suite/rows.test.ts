@@ -25,6 +25,7 @@ const PROMISED = [
   "sched.neighbour-delay",
   "meter.overhead.crc32",
   "meter.overhead.geomean",
+  "meter.overhead.nans.matrix",
   "recover.trap",
   "recover.loop",
   "recover.partition",

@@ -1,9 +1,9 @@
-/** Benchmarks the cost of metering: eight compute kernels, each as it is and metered, measured in turns. */
+/** Benchmarks the cost of metering: eight compute kernels as they are, metered, and with canonical NaNs, measured in turns. */
 
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { meter } from "../../kernel/wasm/meter.ts";
+import { DEFAULT_METER_OPTIONS, meter } from "../../kernel/wasm/meter.ts";
 
 /** One line of the benchmark suite. `ratio` is value over the first baseline's value. */
 export interface Row {
@@ -93,11 +93,11 @@ interface MeteredRun {
 /** Fuel for one sample: far more than any needs, so that no slice ends while it is measured. */
 const PLENTY = 2_000_000_000;
 
-function startMetered(binary: Uint8Array<ArrayBuffer>): MeteredRun {
+function startMetered(binary: Uint8Array<ArrayBuffer>, canonicalNans = false): MeteredRun {
   const stop = (): never => {
     throw new Error("the meter stopped a benchmark");
   };
-  const module = new WebAssembly.Module(meter(binary));
+  const module = new WebAssembly.Module(meter(binary, { ...DEFAULT_METER_OPTIONS, canonicalNans }));
   const instance = new WebAssembly.Instance(module, { "bulkhead:meter": { exhausted: stop, overflow: stop } });
   const exports = instance.exports as unknown as Record<string, (...values: number[]) => number>;
   const pick = (name: string): ((...values: number[]) => number) => {
@@ -130,11 +130,24 @@ export interface KernelResult {
   readonly fuelPerMicrosecond: number;
 }
 
-/** Samples come in pairs, plain and metered in alternating order, so that drift and neighbours meet both alike. */
 export async function measureKernel(name: string, pairs: number): Promise<KernelResult> {
   const binary = await compileKernel(name);
-  const plain = startPlain(binary);
-  const metered = startMetered(binary);
+  return compare(name, startPlain(binary), startMetered(binary), pairs);
+}
+
+/** The same against the binary metered as any other: what canonical NaNs cost. */
+async function measureNans(name: string, pairs: number): Promise<KernelResult> {
+  const binary = await compileKernel(name);
+  const other = startMetered(binary);
+  const plain = (work: number): number => {
+    other.arm();
+    return other.run(work);
+  };
+  return compare(name, plain, startMetered(binary, true), pairs);
+}
+
+/** Samples come in pairs, plain and metered in alternating order, so that drift and neighbours meet both alike. */
+function compare(name: string, plain: Run, metered: MeteredRun, pairs: number): KernelResult {
   const work = WORK[name] ?? 1;
   const time = (run: Run): number => {
     metered.arm();
@@ -166,28 +179,36 @@ export async function measureKernel(name: string, pairs: number): Promise<Kernel
   };
 }
 
-function toRow(result: KernelResult): Row {
+/** Kernels that compute with floats. */
+const FLOATING = ["filters", "matrix"];
+
+function toRow(result: KernelResult, kind = "", baseline = "the same binary unmetered"): Row {
   const p50 = percentile(result.metered, 0.5);
   return {
-    name: `meter.overhead.${result.name}`,
+    name: `meter.overhead.${kind}${result.name}`,
     value: p50,
     unit: "ms",
     p50,
     p99: percentile(result.metered, 0.99),
-    baseline: [{ name: "the same binary unmetered", value: percentile(result.plain, 0.5) }],
+    baseline: [{ name: baseline, value: percentile(result.plain, 0.5) }],
     ratio: result.ratio,
   };
 }
 
-/** The rows `meter.overhead.<kernel>` and `meter.overhead.geomean`. */
+/** The rows `meter.overhead.<kernel>`, `meter.overhead.geomean` of them, and `meter.overhead.nans.<kernel>`. */
 export async function benchMeter(quick: boolean): Promise<Row[]> {
   const rows: Row[] = [];
-  for (const name of kernelNames()) rows.push(toRow(await measureKernel(name, quick ? 100 : 600)));
+  const pairs = quick ? 100 : 600;
+  for (const name of kernelNames()) rows.push(toRow(await measureKernel(name, pairs)));
+  const nans: Row[] = [];
+  for (const name of FLOATING)
+    nans.push(toRow(await measureNans(name, pairs), "nans.", "metered without canonical NaNs"));
   const ratio = Math.exp(rows.reduce((sum, row) => sum + Math.log(row.ratio), 0) / rows.length);
   const worst = Math.max(...rows.map((row) => row.ratio));
   const unmetered = [{ name: "unmetered", value: 1 }];
   return [
     ...rows,
     { name: "meter.overhead.geomean", value: ratio, unit: "x", p50: ratio, p99: worst, baseline: unmetered, ratio },
+    ...nans,
   ];
 }

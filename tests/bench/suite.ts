@@ -52,7 +52,7 @@ export const SUITE: Readonly<Record<string, Group>> = Object.freeze({
     load: async () => (await import("./rows/neighbour.ts")).measureNeighbourDelay,
   },
   meter: {
-    rows: ["meter.overhead.*"],
+    rows: ["meter.overhead.*", "meter.overhead.nans.*"],
     placement: "pinned",
     load: async () => (await import("./rows/meter.ts")).measureMeter,
   },
