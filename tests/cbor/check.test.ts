@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { CBOR_REASONS, checkCbor, decodeCbor, encodeCbor } from "../../kernel/index.ts";
 import type { CborInput, CborLimits, CborReason } from "../../kernel/index.ts";
+import { repeatedly } from "../support/patience.ts";
 
 const strict: CborLimits = { maxBytes: 1 << 20, maxDepth: 16, maxItems: 4096, tags: [107], deterministic: true };
 const relaxed: CborLimits = { ...strict, deterministic: false };
@@ -317,7 +318,7 @@ describe("decodeCbor", () => {
           });
         }
       }),
-      { numRuns: 20_000 },
+      { numRuns: repeatedly(20_000) },
     );
   });
 
@@ -357,7 +358,7 @@ describe("encodeCbor", () => {
         expect(checkCbor(encoded, strict)).toMatchObject({ ok: true });
         expect(encodeCbor(decodeCbor(encoded, strict))).toStrictEqual(encoded);
       }),
-      { numRuns: 3000 },
+      { numRuns: repeatedly(3000) },
     );
   });
 

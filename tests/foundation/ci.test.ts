@@ -17,10 +17,11 @@ const GOOD_DEMO = {
 };
 
 interface Pretended {
-  /** Exit codes of `npm ci`, `npm run check`, `npm test`, the demo, the faults and the soak. */
+  /** Exit codes of `npm ci`, `npm run check`, `npm test`, the tests on arm64, the demo, the faults and the soak. */
   readonly ci?: number;
   readonly check?: number;
   readonly test?: number;
+  readonly arm64?: number;
   readonly demo?: number;
   readonly faults?: number;
   readonly soak?: number;
@@ -33,6 +34,7 @@ function pretendedNpm({
   ci = 0,
   check = 0,
   test: tests = 0,
+  arm64 = 0,
   demo = 0,
   faults = 0,
   soak = 0,
@@ -41,16 +43,19 @@ function pretendedNpm({
 }: Pretended): string {
   const { passed, failed, pending } = counts === undefined || counts === "no report" ? DEFAULT_COUNTS : counts;
   const report = { numPassedTests: passed, numFailedTests: failed, numPendingTests: pending };
+  const find = `for word in "$@"; do file=\${word#--outputFile.json=}; done`;
   const write = counts === "no report" ? ":" : `echo '${JSON.stringify(report)}' >"$file"`;
+  const emulated = { numPassedTests: 7 - arm64, numFailedTests: arm64, numPendingTests: 0 };
   return `#!/bin/bash
 case "$*" in
   "run --silent faults "*) exit ${faults} ;;
   "run --silent soak "*) exit ${soak} ;;
+  "run --silent arm64 "*) ${find}; echo '${JSON.stringify(emulated)}' >"$file"; exit ${arm64} ;;
 esac
 case "$1 $2" in
   "ci ") exit ${ci} ;;
   "run check") exit ${check} ;;
-  "test --") for word in "$@"; do file=\${word#--outputFile.json=}; done; ${write}; exit ${tests} ;;
+  "test --") ${find}; ${write}; exit ${tests} ;;
   "run --silent") echo '${JSON.stringify(observed)}'; exit ${demo} ;;
 esac
 exit 99
@@ -84,23 +89,27 @@ function runCi(pretended: Pretended): { status: number | null; last: string | un
   return { status: outcome.status, last: outcome.stdout.trimEnd().split("\n").at(-1), output };
 }
 
-test("everything passed: the tests of vitest, and one each for npm ci, the check, the demo, the faults and the soak", () => {
-  expect(runCi({})).toMatchObject({ status: 0, last: "45 passed, 0 failed" });
+test("everything passed: the tests of vitest, here and on arm64, and one each for npm ci, the check, the demo, the faults and the soak", () => {
+  expect(runCi({})).toMatchObject({ status: 0, last: "52 passed, 0 failed" });
+});
+
+test("a failure on arm64 is one", () => {
+  expect(runCi({ arm64: 1 })).toMatchObject({ status: 1, last: "51 passed, 1 failed" });
 });
 
 test("vitest's failures are counted one by one", () => {
   const counts = { passed: 38, failed: 2, pending: 0 };
-  expect(runCi({ test: 1, counts })).toMatchObject({ status: 1, last: "43 passed, 2 failed" });
+  expect(runCi({ test: 1, counts })).toMatchObject({ status: 1, last: "50 passed, 2 failed" });
 });
 
 test.each<[string, Pretended, string]>([
-  ["the check fails", { check: 1 }, "44 passed, 1 failed"],
-  ["a test file could not be loaded, so that no test failed", { test: 1 }, "45 passed, 1 failed"],
-  ["vitest wrote no report", { test: 1, counts: "no report" }, "5 passed, 1 failed"],
-  ["vitest ran no test", { counts: { passed: 0, failed: 0, pending: 0 } }, "5 passed, 1 failed"],
-  ["the demo fails", { demo: 1 }, "44 passed, 1 failed"],
-  ["a fault reached the kernel", { faults: 1 }, "44 passed, 1 failed"],
-  ["the soak did not end as it began", { soak: 1 }, "44 passed, 1 failed"],
+  ["the check fails", { check: 1 }, "51 passed, 1 failed"],
+  ["a test file could not be loaded, so that no test failed", { test: 1 }, "52 passed, 1 failed"],
+  ["vitest wrote no report", { test: 1, counts: "no report" }, "12 passed, 1 failed"],
+  ["vitest ran no test", { counts: { passed: 0, failed: 0, pending: 0 } }, "12 passed, 1 failed"],
+  ["the demo fails", { demo: 1 }, "51 passed, 1 failed"],
+  ["a fault reached the kernel", { faults: 1 }, "51 passed, 1 failed"],
+  ["the soak did not end as it began", { soak: 1 }, "51 passed, 1 failed"],
   ["nothing could be installed", { ci: 1 }, "0 passed, 1 failed"],
 ])("%s: not a pass", (_what, pretended, last) => {
   expect(runCi(pretended)).toMatchObject({ status: 1, last });
@@ -120,6 +129,6 @@ test.each<[string, object]>([
   ["it took half a minute", { seconds: 30.5 }],
 ])("a demo that ends well although %s: not a pass", (_what, change) => {
   const outcome = runCi({ observed: { ...GOOD_DEMO, ...change } });
-  expect(outcome).toMatchObject({ status: 1, last: "44 passed, 1 failed" });
+  expect(outcome).toMatchObject({ status: 1, last: "51 passed, 1 failed" });
   expect(outcome.output).toContain("AssertionError");
 });

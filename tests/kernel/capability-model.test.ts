@@ -15,7 +15,7 @@ import { LOCAL_OPERATIONS } from "../../kernel/partition/local-operations.ts";
 import { PostOffice } from "../../kernel/partition/post.ts";
 import type { PartitionData, SlotLink } from "../../kernel/partition/protocol.ts";
 import { Timers } from "../../kernel/partition/timers.ts";
-import { patiently } from "../support/patience.ts";
+import { patiently, repeatedly } from "../support/patience.ts";
 
 const { send: S, call: C, pass: P } = ENDPOINT_RIGHT;
 const MODULES = 4;
@@ -401,7 +401,7 @@ test(
           for (let which = 0; which < MODULES; which++) expect(real.held(which)).toBe(model.handles[which]?.size);
         }
       }),
-      { numRuns: 3000 },
+      { numRuns: repeatedly(3000) },
     );
   },
   patiently(240_000),

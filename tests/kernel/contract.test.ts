@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import type { CborInput, Contract, ContractField } from "../../kernel/index.ts";
 import { compileFields, contractConflict, encodeCbor } from "../../kernel/index.ts";
 import { CHECKS } from "../../tools/testkit/contracts.ts";
+import { repeatedly } from "../support/patience.ts";
 
 function field(name: string, kind: ContractField["kind"], ...args: (number | string)[]): ContractField {
   return { name, isOptional: false, kind, arguments: args };
@@ -78,7 +79,7 @@ describe("a compiled check", () => {
       fc.property(fc.uint8Array({ maxLength: 64 }), (bytes) => {
         expect(["string", "undefined"]).toContain(typeof CHECKS.reading(bytes));
       }),
-      { numRuns: 5000 },
+      { numRuns: repeatedly(5000) },
     );
   });
 });
@@ -154,7 +155,7 @@ describe("two contracts", () => {
         const bytes = encodeCbor({ f });
         if (compileFields([sends])(bytes) === undefined) expect(compileFields([takes])(bytes)).toBeUndefined();
       }),
-      { numRuns: 20_000 },
+      { numRuns: repeatedly(20_000) },
     );
   });
 });

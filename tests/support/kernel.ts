@@ -1,6 +1,6 @@
 /** A kernel with a host that records: what tests of the kernel need around it. */
 import { Kernel } from "../../kernel/index.ts";
-import { patiently, PATIENCE } from "./patience.ts";
+import { KERNEL_PATIENCE, patiently } from "./patience.ts";
 import type { HostReply, KernelEvent, KernelOptions, ResourceBinding } from "../../kernel/index.ts";
 
 export interface HostCall {
@@ -40,7 +40,7 @@ export async function startKernel(
   const bindings: ResourceBinding[] = [];
   const listeners = new Set<() => void>();
   const kernel = new Kernel({
-    patience: PATIENCE,
+    patience: KERNEL_PATIENCE,
     ...options,
     host: {
       bind: (made) => bindings.push(...made),

@@ -6,6 +6,7 @@ import { ABI_VERSION, FIRST_MODULE_ERROR, HEADER, KIND, RESULT } from "../../ker
 import { type GateShape, gateShape, makeGate, makeLink } from "../../kernel/wasm/gate.ts";
 import { meter } from "../../kernel/wasm/meter.ts";
 import { compileWat, type MeteredExports, startMetered } from "./support.ts";
+import { repeatedly } from "../support/patience.ts";
 
 const SHAPE: GateShape = {
   inbox: 1024,
@@ -352,7 +353,7 @@ describe("a gate", () => {
           expect(Buffer.compare(before, serverBytes())).toBe(0);
         },
       ),
-      { numRuns: 3000 },
+      { numRuns: repeatedly(3000) },
     );
     expect(faults).toEqual([]);
   });
@@ -384,7 +385,7 @@ describe("a gate", () => {
         if (value < 0n) expect(result).toBe(Math.max(Number(value), -(2 ** 31)));
         else expect(result).toBe(length > 64 ? RESULT["too-large"] : length);
       }),
-      { numRuns: 3000 },
+      { numRuns: repeatedly(3000) },
     );
   });
 });

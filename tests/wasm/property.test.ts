@@ -5,6 +5,7 @@ import { describe, expect, it } from "vitest";
 import { DEFAULT_METER_OPTIONS, meter } from "../../kernel/wasm/meter.ts";
 import { makeProgram } from "./programs.ts";
 import { compileWat, type MeteredExports, promising, suspending } from "./support.ts";
+import { patiently, repeatedly } from "../support/patience.ts";
 
 const DEPTH = 600_000;
 const PLENTY = 1_000_000_000;
@@ -128,7 +129,7 @@ function chooser(seed: number): (bound: number) => number {
 
 describe("random programs", () => {
   it("come to the same results, traps, memory and fuel, metered, recorded or not, and in whatever slices", {
-    timeout: 120_000,
+    timeout: patiently(120_000),
   }, async () => {
     const runs = Number(process.env["BULKHEAD_PROGRAMS"] ?? 150);
     await fc.assert(
@@ -143,7 +144,7 @@ describe("random programs", () => {
           expect(sliced.used).toBe(whole.used);
         }
       }),
-      { numRuns: runs, seed: 20_261_121, endOnFailure: true },
+      { numRuns: repeatedly(runs), seed: 20_261_121, endOnFailure: true },
     );
   });
 });
