@@ -16,7 +16,7 @@ export type { RestartVerdict } from "./supervisor/restart.ts";
 export type { SwapRequest, SwapResult } from "./supervisor/swaps.ts";
 export { describeFault, GuestStopped } from "./partition/fault.ts";
 export { ModuleInstance } from "./partition/instance.ts";
-export type { FaultCause, ModuleOrder, RecordedFailure, SavedState } from "./partition/protocol.ts";
+export type { FaultCause, HostReply, ModuleOrder, RecordedFailure, SavedState } from "./partition/protocol.ts";
 export { ENTRY } from "./partition/recording.ts";
 export type { RecordedBase, RecordedEvents } from "./partition/recording.ts";
 export type * from "./system.ts";

@@ -192,7 +192,7 @@ function recordSize(length: number): number {
   return (4 + length + ALIGNMENT - 1) & -ALIGNMENT;
 }
 
-/** Counters that every partition sees, indexed by number: messages of an edge that wait at its receiver. */
+/** A table of words that every thread sees, indexed by number. */
 export class SharedCounters {
   readonly buffer: SharedBuffer;
   readonly #words: Int32Array<SharedArrayBuffer>;

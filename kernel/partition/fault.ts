@@ -3,7 +3,7 @@ import { Refusal } from "../errors.ts";
 import { isTrap } from "../wasm/engine.ts";
 import type { Incarnation } from "./cell.ts";
 import type { ModuleInstance } from "./instance.ts";
-import type { FaultCause, RecordedFailure } from "./protocol.ts";
+import type { FaultCause, FaultReport, RecordedFailure } from "./protocol.ts";
 
 /** Thrown into a guest to stop it; the cause is the kernel's own verdict. */
 export class GuestStopped extends Error {
@@ -16,12 +16,7 @@ export class GuestStopped extends Error {
   }
 }
 
-export interface FaultDescription {
-  readonly cause: FaultCause;
-  readonly text: string;
-  /** V8's frames of a trap, the innermost first: `tools/source-map` finds lines for them. */
-  readonly trace?: string;
-}
+export type FaultDescription = Readonly<Omit<FaultReport, "input">>;
 
 const FRAME = /wasm:\/\/wasm\/[^:\s]*:wasm-function\[\d+\]:0x[0-9a-f]+/g;
 const MAXIMUM_FRAMES = 16;

@@ -22,10 +22,9 @@ export function resourceFunction(
   operation: Operation,
 ): GuestFunction {
   return (...parameters: never[]) => {
-    const { incarnation } = context;
-    // Looked up at each use, so that a revocation or a new binding takes effect at once.
-    const link = incarnation.cell.links.get(slot.slot);
-    if (link?.rights.includes(operation.right) !== true) return deny(context, slot.slot, name);
+    // Looked up at each use, as its rights have just been, so that a new binding takes effect at once.
+    const link = context.incarnation.cell.links.get(slot.slot);
+    if (link === undefined) return deny(context, slot.slot, name);
     const call = marshal(context, operation, parameters);
     if (call === RESULT["bad-address"]) return deny(context, slot.slot, name, "bad-address");
     if (typeof call === "number") return call;

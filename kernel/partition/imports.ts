@@ -42,10 +42,8 @@ function linkOperation(context: LinkContext, slot: SlotLink, name: string): WebA
   const operation = findOperation(slot.interface, name);
   if (operation === undefined) throw new Refusal("E_CAP", `${slot.interface} has no operation ${name}`);
   const local = LOCAL_OPERATIONS[`${slot.interface}.${name}`];
-  const target =
-    local === undefined
-      ? paid(context, OPERATION_FUEL.resource, resourceFunction(context, slot, name, operation))
-      : guarded(context, slot, name, operation, local(context, slot));
+  const own = local?.(context, slot) ?? resourceFunction(context, slot, name, operation);
+  const target = guarded(context, slot, name, operation, own);
   if (slot.interface === "endpoint" && name === "call") {
     return context.gates.importCall(context.incarnation, slot, target, context.nextSlice);
   }

@@ -6,14 +6,10 @@ import { LIMITS } from "../limits.ts";
 import type { ModuleCell } from "./cell.ts";
 import type { HeldTimer, Holdings, Luggage, PackedMessage } from "./protocol.ts";
 import type { PostOffice } from "./post.ts";
-import type { Timers } from "./timers.ts";
+import type { Environment } from "./runner.ts";
 
 /** As much of a partition as timers need: its heap of them, its clock, and how a cell is woken. */
-interface Clockwork {
-  readonly timers: Timers;
-  readonly now: () => number;
-  readonly ready: (cell: ModuleCell) => void;
-}
+type Clockwork = Pick<Environment, "timers" | "now" | "ready">;
 
 /** Sets a slot's one timer, in the place of any before it. `due` is of performance.now(), which all threads share. */
 export function arm(clockwork: Clockwork, cell: ModuleCell, timer: HeldTimer): void {

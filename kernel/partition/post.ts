@@ -214,9 +214,8 @@ export class PostOffice {
     do this.#correlation = (this.#correlation + 1) & 0x7fff_ffff;
     while (this.#correlation === 0 || this.#pending.has(this.#correlation) || asked.has(this.#correlation));
     const correlation = this.#correlation;
-    const cancelDeadline = this.#timers.at(this.#now() + timeoutMs, () => {
-      this.settle(correlation, RESULT.timeout, NOTHING);
-    });
+    const due = this.#now() + timeoutMs;
+    const cancelDeadline = this.#timers.at(due, () => this.settle(correlation, RESULT.timeout, NOTHING));
     this.#pending.set(correlation, { owner, target, port, settle, cancelDeadline });
     return correlation;
   }

@@ -22,7 +22,6 @@ export interface PartitionData {
   readonly life: number;
   /** One word for each edge: 1 where its capabilities were revoked, wherever they are held. */
   readonly revocations: SharedBuffer;
-  readonly name: string;
   readonly sliceFuel: number;
 }
 
@@ -162,7 +161,7 @@ interface OrdersToPartition {
   load: { module: ModuleOrder; state: SavedState | undefined; isHeld: boolean };
   /** The table of revocations has changed: calls in flight are looked at. */
   revoked: unknown;
-  "host-reply": { request: number; result: number; bytes: Uint8Array };
+  "host-reply": HostReply & { request: number };
   /** `trace` begins a trace, or goes on with it, and gives what it has; false ends it; without it none is touched. */
   inspect: { request: number; trace?: boolean | undefined };
   stop: unknown;
@@ -288,15 +287,17 @@ export interface EdgeStatistics {
   readonly queued: number;
 }
 
-interface Answer {
-  correlation: number;
-  result: number;
-  bytes: Uint8Array;
+/** An answer of a host, or of a module. */
+export interface HostReply {
+  /** 0 and above success, else a result code. */
+  readonly result: number;
+  readonly bytes: Uint8Array;
 }
+
+type Answer = HostReply & { correlation: number };
 
 interface ReportsOfPartition {
   up: unknown;
-  "host-cancel": { request: number };
   statistics: {
     request: number;
     modules: readonly ModuleStatistics[];

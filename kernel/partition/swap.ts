@@ -123,9 +123,7 @@ export const SWAP_STEPS: readonly SwapStep[] = [
       const next = made(swap);
       // A version that declares no state takes over without any; that is its author's decision.
       if (state === undefined || swap.order.stateBytes === 0) return;
-      runner.synchronously(next, () => {
-        next.instance.restore(state);
-      });
+      runner.synchronously(next, () => next.instance.restore(state));
     },
     report: (_, cell, swap) => ({ type: "swap-prepared", ...named(cell, swap) }),
   },
@@ -235,9 +233,7 @@ export class Swapper {
   constructor(runner: Runner, environment: Environment) {
     this.#place = { runner, environment };
     this.#environment = environment;
-    runner.onIdle = (cell) => {
-      this.#advance(cell, "idle");
-    };
+    runner.onIdle = (cell) => this.#advance(cell, "idle");
     runner.onInput = (cell, message) => {
       if (cell.swap?.phase === "probation" || cell.swap?.phase === "settled") record(cell.swap, message);
     };

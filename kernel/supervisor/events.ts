@@ -1,5 +1,5 @@
 /** What the kernel tells the gateway: events for logs, audit and the console, and requests to the outside. */
-import type { Denial, EdgeStatistics, FaultReport, ModuleStatistics } from "../partition/protocol.ts";
+import type { Denial, EdgeStatistics, FaultReport, HostReply, ModuleStatistics } from "../partition/protocol.ts";
 import type { RecordedFailure, SavedState, Tagged, TraceRecords } from "../partition/protocol.ts";
 import type { Grant, PartitionSpec, ResourceGrant } from "../system.ts";
 
@@ -7,12 +7,6 @@ import type { Grant, PartitionSpec, ResourceGrant } from "../system.ts";
 export interface ResourceBinding extends ResourceGrant {
   readonly id: number;
   readonly module: string;
-}
-
-export interface HostReply {
-  /** 0 and above success, else a kernel result code. */
-  readonly result: number;
-  readonly bytes: Uint8Array;
 }
 
 /** What stands outside the partitions: devices, network, stores. */

@@ -4,11 +4,11 @@ import { checkGrants, excessGrants } from "../admission.ts";
 import { RESULT, RESULT_CODES, resultName } from "../abi.ts";
 import { Refusal } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import type { Freeze, Report, SavedState } from "../partition/protocol.ts";
+import type { Freeze, HostReply, Report, SavedState } from "../partition/protocol.ts";
 import type { Grant, ModuleSpec, PartitionSpec } from "../system.ts";
 import { measureFuel, sliceFuel } from "../wasm/calibrate.ts";
 import { Delays } from "./delays.ts";
-import type { HostReply, Inspection, KernelOptions, ModuleRow } from "./events.ts";
+import type { Inspection, KernelOptions, ModuleRow } from "./events.ts";
 import { Links } from "./links.ts";
 import { calleesFirst, Counter, moduleOrder, ModuleRecord, routeRows } from "./modules.ts";
 import { Partitions } from "./partitions.ts";
@@ -280,7 +280,7 @@ export class Kernel {
   }
 
   #onReport(index: number, report: Report): void {
-    if (report.type === "up" || report.type === "host-cancel" || report.type === "statistics") return;
+    if (report.type === "up" || report.type === "statistics") return;
     const record = this.#byId.get(report.module);
     if (record === undefined) return;
     // A report from the partition that a module has left is late news, but for those of its leaving.

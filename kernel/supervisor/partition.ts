@@ -9,7 +9,7 @@ import { Heartbeat } from "./heartbeat.ts";
 import { RestartHistory } from "./restart.ts";
 
 /** What distinguishes one worker from another. */
-export interface PartitionBirth extends Omit<PartitionData, "name"> {
+export interface PartitionBirth extends PartitionData {
   readonly spec: PartitionSpec;
   /** Times as long, in processor time too, before its thread counts as stuck. */
   readonly patience: number;
@@ -114,7 +114,7 @@ export class PartitionHandle {
     });
     // A failure to start reaches the caller through `started`; without one it is a loss like any other.
     this.#up.catch(() => undefined);
-    const data: PartitionData = { index, life, name: spec.name, revocations, sliceFuel };
+    const data: PartitionData = { index, life, revocations, sliceFuel };
     port.postMessage(data);
     control.announceOrder();
   }

@@ -2,6 +2,7 @@
 import type { AdmittedModule } from "../admission.ts";
 import { contractConflict } from "../contract.ts";
 import { Refusal } from "../errors.ts";
+import type { ManifestPort } from "../manifest.ts";
 import type { PolicyOrder, SlotLink } from "../partition/protocol.ts";
 import type { PortAddress } from "../system.ts";
 import type { ModuleRecord } from "./modules.ts";
@@ -12,10 +13,7 @@ export type Party = Pick<ModuleRecord, "admitted" | "grants">;
 
 type Parties = ReadonlyMap<string, Party>;
 
-function portOf(
-  modules: Parties,
-  { module, port }: PortAddress,
-): AdmittedModule["manifest"]["ports"][number] | undefined {
+function portOf(modules: Parties, { module, port }: PortAddress): ManifestPort | undefined {
   return modules.get(module)?.admitted.manifest.ports.find(({ name }) => name === port);
 }
 
