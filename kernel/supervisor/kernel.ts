@@ -10,7 +10,7 @@ import { measureFuel, sliceFuel } from "../wasm/calibrate.ts";
 import { Delays } from "./delays.ts";
 import type { Inspection, KernelOptions, ModuleRow } from "./events.ts";
 import { Links } from "./links.ts";
-import { calleesFirst, Counter, moduleOrder, ModuleRecord, routeRows } from "./modules.ts";
+import { calleesFirst, moduleOrder, ModuleRecord, routeRows } from "./modules.ts";
 import { Partitions } from "./partitions.ts";
 import type { Party } from "./policy.ts";
 import { checkContracts, checkPorts } from "./policy.ts";
@@ -26,7 +26,7 @@ export class Kernel {
   readonly #options: KernelOptions;
   readonly #modules = new Map<string, ModuleRecord>();
   readonly #byId = new Map<number, ModuleRecord>();
-  readonly #ids = new Counter();
+  #ids = 0;
   readonly #delays = new Delays();
   readonly #partitions: Partitions;
   readonly #links: Links;
@@ -67,7 +67,7 @@ export class Kernel {
     if (this.#modules.has(spec.name)) throw new Refusal("E_BUSY", `there is a module ${spec.name} already`);
     const partition = this.#partitionOf(spec);
     checkGrants(spec, admitted);
-    const record = new ModuleRecord(this.#ids.next(), spec, admitted, partition);
+    const record = new ModuleRecord(++this.#ids, spec, admitted, partition);
     record.state = state;
     checkContracts(new Map(this.#modules).set(spec.name, record), new Set([spec.name]));
     this.#emitAdmitted(admitted);

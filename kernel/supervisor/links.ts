@@ -6,7 +6,7 @@ import type { Order, SlotLink } from "../partition/protocol.ts";
 import type { Grant } from "../system.ts";
 import type { KernelHost, ResourceBinding } from "./events.ts";
 import type { ModuleRecord } from "./modules.ts";
-import { Counter, edgeKeys, slotLinks, targets } from "./modules.ts";
+import { edgeKeys, slotLinks, targets } from "./modules.ts";
 import type { Partitions } from "./partitions.ts";
 import { callLevels, routeGuards } from "./policy.ts";
 
@@ -15,8 +15,9 @@ export class Links {
   readonly partitions: Partitions;
   readonly #host: KernelHost;
   readonly #byBinding = new Map<number, ResourceBinding>();
-  readonly #edges = new Counter(LIMITS.edges - 1);
-  readonly #bindings = new Counter();
+  /** Numbers are given once. */
+  #edges = 0;
+  #bindings = 0;
   /** Names of modules whose links are to be told anew. */
   readonly #changed = new Set<string>();
 
@@ -56,7 +57,7 @@ export class Links {
     for (const grant of record.grants.values()) {
       if (grant.interface === "endpoint" || interfaceDefinition(grant.interface).answeredBy === "partition") continue;
       if (record.bindings.has(grant.slot) || record.revoked.has(grant.slot)) continue;
-      const binding = { ...grant, id: this.#bindings.next(), module: record.spec.name };
+      const binding = { ...grant, id: ++this.#bindings, module: record.spec.name };
       record.bindings.set(grant.slot, binding);
       this.#byBinding.set(binding.id, binding);
       made.push(binding);
@@ -106,10 +107,15 @@ export class Links {
 
   /** Where the slots lead. What their routes ask for is known in every partition before a message can go by them. */
   of(record: ModuleRecord): SlotLink[] {
-    const slots = slotLinks(record, this.modules, this.#edges);
+    const slots = slotLinks(record, this.modules, () => this.#nextEdge());
     const guards = routeGuards(record, slots, this.modules);
     if (guards.length > 0) this.partitions.broadcast({ type: "policy", levels: [], guards });
     return slots;
+  }
+
+  #nextEdge(): number {
+    if (this.#edges < LIMITS.edges - 1) return ++this.#edges;
+    throw new Refusal("E_SIZE", "all numbers of routes have been given", { hint: "restart the gateway" });
   }
 
   /** What these modules' slots lead to, and what leads to them, has changed: told once for many, before the next order. */

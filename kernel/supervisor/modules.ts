@@ -1,7 +1,6 @@
 /** The supervisor's record of each module, and the orders that are made from it. */
 import type { AdmittedModule } from "../admission.ts";
 import { FloodGate } from "../flood.ts";
-import { Refusal } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { EdgeLink, EdgeStatistics, ModuleOrder, SavedState, SlotLink } from "../partition/protocol.ts";
 import type { EndpointGrant, Grant, ModuleSpec } from "../system.ts";
@@ -86,45 +85,19 @@ export function calleesFirst(records: Iterable<ModuleRecord>): ModuleRecord[] {
 
 /** The routes of these modules with what their two ends have counted. */
 export function routeRows(records: Iterable<ModuleRecord>, counts: readonly EdgeStatistics[]): RouteRow[] {
-  const rows = new Map<number, { -readonly [Key in keyof RouteRow]: RouteRow[Key] }>();
-  for (const record of records) {
-    const { spec, edges, revoked } = record;
-    for (const grant of endpoints(record)) {
-      if (revoked.has(grant.slot)) continue;
-      edgeKeys(grant).forEach((key, index) => {
+  const byEdge = Map.groupBy(counts, ({ edge }) => edge);
+  return [...records].flatMap((record) => {
+    const inForce = endpoints(record).filter(({ slot }) => !record.revoked.has(slot));
+    return inForce.flatMap((grant) =>
+      edgeKeys(grant).map((key, index): RouteRow => {
+        const ends = byEdge.get(record.edges.get(key) ?? 0) ?? [];
+        const sum = (count: keyof EdgeStatistics): number => ends.reduce((total, end) => total + end[count], 0);
         const { module = "", port = "" } = grant.to[index] ?? {};
-        const row = { from: spec.name, slot: grant.slot, to: `${module}.${port}` };
-        rows.set(edges.get(key) ?? 0, { ...row, sent: 0, refused: 0, dropped: 0, queued: 0 });
-      });
-    }
-  }
-  for (const { edge, sent, refused, dropped, queued } of counts) {
-    const row = rows.get(edge);
-    if (row === undefined) continue;
-    row.sent += sent;
-    row.refused += refused;
-    row.dropped += dropped;
-    row.queued += queued;
-  }
-  return [...rows.values()];
-}
-
-/** Numbers that are given once: edges, bindings, lives. */
-export class Counter {
-  readonly #most: number;
-  #last = 0;
-
-  constructor(most = Number.MAX_SAFE_INTEGER) {
-    this.#most = most;
-  }
-
-  /** @throws Refusal E_SIZE where all have been given. */
-  next(): number {
-    if (this.#last >= this.#most) {
-      throw new Refusal("E_SIZE", "all numbers of this kind have been given", { hint: "restart the gateway" });
-    }
-    return ++this.#last;
-  }
+        const row = { from: record.spec.name, slot: grant.slot, to: `${module}.${port}` };
+        return { ...row, sent: sum("sent"), refused: sum("refused"), dropped: sum("dropped"), queued: sum("queued") };
+      }),
+    );
+  });
 }
 
 /** What is passed on by handles leads nowhere itself. */
@@ -134,7 +107,7 @@ const NO_ENDPOINT: Pick<EndpointGrant, "to" | "depth" | "overflow"> = { to: [], 
 export function slotLinks(
   record: ModuleRecord,
   modules: ReadonlyMap<string, ModuleRecord>,
-  edges: Counter,
+  nextEdge: () => number,
 ): SlotLink[] {
   const { manifest } = record.admitted;
   const links: SlotLink[] = [];
@@ -147,7 +120,7 @@ export function slotLinks(
       rights: record.revoked.has(slot) ? [] : grant.rights,
       eventPort: port === null ? -1 : manifest.ports.findIndex(({ name }) => name === port),
       binding: record.bindings.get(slot)?.id ?? 0,
-      edges: edgeLinks(record, grant, modules, edges),
+      edges: edgeLinks(record, grant, modules, nextEdge),
       badge: grant.interface === "endpoint" ? grant.badge : 0,
       notify: grant.interface === "handles" && grant.parameters["notify"] === true,
     });
@@ -168,11 +141,11 @@ function edgeLinks(
   record: ModuleRecord,
   grant: Grant,
   modules: ReadonlyMap<string, ModuleRecord>,
-  edges: Counter,
+  nextEdge: () => number,
 ): EdgeLink[] {
   const { to, depth, overflow } = grant.interface === "endpoint" ? grant : NO_ENDPOINT;
   return edgeKeys(grant).map((key, index) => {
-    const edge = record.edges.get(key) ?? edges.next();
+    const edge = record.edges.get(key) ?? nextEdge();
     record.edges.set(key, edge);
     const address = to[index];
     const target = modules.get(address?.module ?? "");

@@ -5,7 +5,6 @@ import type { Freeze, Order, Report } from "../partition/protocol.ts";
 import type { PartitionSpec } from "../system.ts";
 import type { Delays } from "./delays.ts";
 import type { KernelOptions } from "./events.ts";
-import { Counter } from "./modules.ts";
 import type { PartitionOwner } from "./partition.ts";
 import { PartitionHandle, PartitionThread } from "./partition.ts";
 import type { RestartHistory } from "./restart.ts";
@@ -37,8 +36,9 @@ export class Partitions implements PartitionOwner {
   readonly #options: KernelOptions;
   readonly #delays: Delays;
   readonly #all: PartitionHandle[] = [];
-  readonly #lives = new Counter();
-  readonly #requests = new Counter();
+  /** Numbers of workers and of inspections, given once. */
+  #lives = 0;
+  #requests = 0;
   readonly #inspections = new Map<number, (answer: Statistics) => void>();
   #sliceFuel = 0;
   #watch: NodeJS.Timeout | undefined = undefined;
@@ -162,7 +162,7 @@ export class Partitions implements PartitionOwner {
     const spare = this.#spare?.heapMiB === spec.heapMiB ? this.#spare : undefined;
     if (spare !== undefined) this.#prepareSpare();
     const { patience = 1 } = this.#options;
-    const life = this.#lives.next();
+    const life = ++this.#lives;
     const birth = { index, life, spec, sliceFuel: this.#sliceFuel, patience, revocations, history };
     const partition = new PartitionHandle(birth, spare ?? new PartitionThread(spec.heapMiB), this);
     this.#all[index] = partition;
@@ -201,7 +201,7 @@ export class Partitions implements PartitionOwner {
 
   #inspect(partition: PartitionHandle, trace: boolean | undefined): Promise<Statistics | undefined> {
     return new Promise((resolve) => {
-      const request = this.#requests.next();
+      const request = ++this.#requests;
       const finish = (answer?: Statistics): void => {
         clearTimeout(timer);
         this.#inspections.delete(request);
