@@ -27,12 +27,13 @@ export type AnsweredBy = "partition" | "trust" | "device" | "link";
 
 export interface InterfaceDefinition {
   readonly answeredBy: AnsweredBy;
+  /** The keys of the grant that bind the slot to one resource; none where there is only one. */
+  readonly binding: readonly string[];
+  /** The right without which the slot's port gets no events; null where there are none. */
+  readonly eventRight: string | null;
   readonly operations: Readonly<Record<string, Operation>>;
+  /** Those of the operations and of the events. */
   readonly rights: readonly string[];
-  /** The right without which the slot's port gets no events; absent where there are none. */
-  readonly eventRight?: string;
-  /** The keys of the grant that bind the slot to one resource; absent where there is only one. */
-  readonly binding?: readonly string[];
 }
 
 const bytes = (name: string): Parameter => ({ name, kind: "bytes" });
@@ -51,150 +52,86 @@ function waits(right: string, ...parameters: readonly Parameter[]): Operation {
   return { ...atOnce(right, ...parameters), blocking: true };
 }
 
+function define<Operations extends Record<string, Operation>>(
+  answeredBy: AnsweredBy,
+  binding: readonly string[],
+  eventRight: string | null,
+  operations: Operations,
+): InterfaceDefinition & { readonly operations: Operations } {
+  const used = Object.values(operations).map(({ right }) => right);
+  const rights = [...new Set(eventRight === null ? used : [...used, eventRight])];
+  return { answeredBy, binding, eventRight, operations, rights };
+}
+
 /**
  * The base interfaces of ABI 1. Names follow the WASI proposals where one exists, embedded-hal elsewhere. What an operation
  * does and gives stands in docs/abi.md.
  */
 export const INTERFACES = Object.freeze({
-  endpoint: {
-    answeredBy: "partition",
-    rights: ["send", "call", "pass"],
-    eventRight: "call",
-    binding: ["to"],
-    operations: {
-      send: atOnce("send", ...message),
-      call: waits("call", ...call),
-      request: atOnce("call", bytes("message"), i32("timeoutMs")),
-      derive: atOnce("pass", i32("rights")),
-    },
-  },
-  handles: {
-    answeredBy: "partition",
-    rights: ["use"],
-    operations: {
-      send: atOnce("use", handle, ...message),
-      call: waits("use", handle, ...call),
-      narrow: atOnce("use", handle, i32("rights")),
-      drop: atOnce("use", handle),
-    },
-  },
-  timer: {
-    answeredBy: "partition",
-    rights: ["use"],
-    eventRight: "use",
-    operations: {
-      after: atOnce("use", i32("delayMs")),
-      every: atOnce("use", i32("periodMs")),
-      cancel: atOnce("use"),
-      sleep: waits("use", i32("delayMs")),
-    },
-  },
-  clock: {
-    answeredBy: "partition",
-    rights: ["use"],
-    operations: {
-      monotonic: { ...atOnce("use"), result: "i64" },
-      wall: { ...atOnce("use"), result: "i64" },
-    },
-  },
-  random: {
-    answeredBy: "partition",
-    rights: ["use"],
-    operations: {
-      fill: atOnce("use", secret(buffer("bytes"))),
-    },
-  },
-  log: {
-    answeredBy: "partition",
-    rights: ["write"],
-    operations: {
-      write: atOnce("write", i32("level"), bytes("text")),
-    },
-  },
-  store: {
-    answeredBy: "trust",
-    rights: ["read", "write"],
-    binding: ["prefix", "quota"],
-    operations: {
-      get: waits("read", bytes("key"), secret(buffer("value"))),
-      set: waits("write", bytes("key"), secret(bytes("value"))),
-      delete: waits("write", bytes("key")),
-    },
-  },
-  file: {
-    answeredBy: "device",
-    rights: ["read", "write"],
-    binding: ["path"],
-    operations: {
-      read: waits("read", i32("offset"), secret(buffer("bytes"))),
-      write: waits("write", secret(bytes("bytes"))),
-    },
-  },
-  "i2c-device": {
-    answeredBy: "device",
-    rights: ["read", "write"],
-    binding: ["bus", "address"],
-    operations: {
-      read: waits("read", buffer("bytes")),
-      write: waits("write", bytes("bytes")),
-      "write-read": waits("read", bytes("bytes"), buffer("answer")),
-    },
-  },
-  "spi-device": {
-    answeredBy: "device",
-    rights: ["read", "write"],
-    binding: ["bus", "chip", "mode", "frequency"],
-    operations: {
-      read: waits("read", buffer("bytes")),
-      write: waits("write", bytes("bytes")),
-      transfer: waits("write", bytes("bytes"), buffer("answer")),
-    },
-  },
-  "gpio-line": {
-    answeredBy: "device",
-    rights: ["read", "write", "edges"],
-    eventRight: "edges",
-    binding: ["chip", "line", "direction", "edges"],
-    operations: {
-      get: waits("read"),
-      set: waits("write", i32("level")),
-    },
-  },
-  uart: {
-    answeredBy: "device",
-    rights: ["read", "write"],
-    eventRight: "read",
-    binding: ["device", "baud", "format"],
-    operations: {
-      write: waits("write", bytes("bytes")),
-    },
-  },
-  onewire: {
-    answeredBy: "device",
-    rights: ["read"],
-    binding: ["device"],
-    operations: {
-      read: waits("read", buffer("bytes")),
-    },
-  },
-  mqtt: {
-    answeredBy: "link",
-    rights: ["publish", "subscribe"],
-    eventRight: "subscribe",
-    binding: ["publish", "subscribe"],
-    operations: {
-      publish: waits("publish", bytes("topic"), bytes("payload"), i32("flags")),
-    },
-  },
-  http: {
-    answeredBy: "link",
-    rights: ["request"],
-    binding: ["origin"],
-    operations: {
-      request: waits("request", secret(bytes("request")), secret(buffer("response")), i32("timeoutMs")),
-    },
-  },
-} as const satisfies Record<string, InterfaceDefinition>);
+  endpoint: define("partition", ["to"], "call", {
+    send: atOnce("send", ...message),
+    call: waits("call", ...call),
+    request: atOnce("call", bytes("message"), i32("timeoutMs")),
+    derive: atOnce("pass", i32("rights")),
+  }),
+  handles: define("partition", [], null, {
+    send: atOnce("use", handle, ...message),
+    call: waits("use", handle, ...call),
+    narrow: atOnce("use", handle, i32("rights")),
+    drop: atOnce("use", handle),
+  }),
+  timer: define("partition", [], "use", {
+    after: atOnce("use", i32("delayMs")),
+    every: atOnce("use", i32("periodMs")),
+    cancel: atOnce("use"),
+    sleep: waits("use", i32("delayMs")),
+  }),
+  clock: define("partition", [], null, {
+    monotonic: { ...atOnce("use"), result: "i64" },
+    wall: { ...atOnce("use"), result: "i64" },
+  }),
+  random: define("partition", [], null, {
+    fill: atOnce("use", secret(buffer("bytes"))),
+  }),
+  log: define("partition", [], null, {
+    write: atOnce("write", i32("level"), bytes("text")),
+  }),
+  store: define("trust", ["prefix", "quota"], null, {
+    get: waits("read", bytes("key"), secret(buffer("value"))),
+    set: waits("write", bytes("key"), secret(bytes("value"))),
+    delete: waits("write", bytes("key")),
+  }),
+  file: define("device", ["path"], null, {
+    read: waits("read", i32("offset"), secret(buffer("bytes"))),
+    write: waits("write", secret(bytes("bytes"))),
+  }),
+  "i2c-device": define("device", ["bus", "address"], null, {
+    read: waits("read", buffer("bytes")),
+    write: waits("write", bytes("bytes")),
+    "write-read": waits("read", bytes("bytes"), buffer("answer")),
+  }),
+  "spi-device": define("device", ["bus", "chip", "mode", "frequency"], null, {
+    read: waits("read", buffer("bytes")),
+    write: waits("write", bytes("bytes")),
+    transfer: waits("write", bytes("bytes"), buffer("answer")),
+  }),
+  "gpio-line": define("device", ["chip", "line", "direction", "edges"], "edges", {
+    get: waits("read"),
+    set: waits("write", i32("level")),
+  }),
+  uart: define("device", ["device", "baud", "format"], "read", {
+    write: waits("write", bytes("bytes")),
+  }),
+  onewire: define("device", ["device"], null, {
+    read: waits("read", buffer("bytes")),
+  }),
+  mqtt: define("link", ["publish", "subscribe"], "subscribe", {
+    publish: waits("publish", bytes("topic"), bytes("payload"), i32("flags")),
+  }),
+  http: define("link", ["origin"], null, {
+    request: waits("request", secret(bytes("request")), secret(buffer("response")), i32("timeoutMs")),
+  }),
+} satisfies Record<string, InterfaceDefinition>);
 
 export type InterfaceName = keyof typeof INTERFACES;
 

@@ -171,7 +171,7 @@ function readSlot(name: string, value: CborValue, ports: readonly ManifestPort[]
   if (port === null) return { interface: interfaceName, rights, port, ...sent };
   const portName = expectText(port, `${field}.port`, LIMITS.nameLength);
   const { eventRight: right } = definition;
-  if (right === undefined) throw invalid(field, `${interfaceName} has no events, so it needs no port`);
+  if (right === null) throw invalid(field, `${interfaceName} has no events, so it needs no port`);
   if (!rights.includes(right)) throw invalid(field, `events of ${interfaceName} need the right ${right}`);
   if (!ports.some((candidate) => candidate.name === portName)) throw invalid(field, `there is no port ${portName}`);
   return { interface: interfaceName, rights, port: portName, ...sent };

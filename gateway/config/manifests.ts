@@ -56,7 +56,7 @@ export interface ManifestFindings {
 
 /** The line that grants the slot, as one would write it in `gateway.yaml`. */
 export function grantLine(slot: string, { interface: name, rights }: SlotView): string {
-  const keys = (interfaceDefinition(name).binding ?? []).map((key) => `${key}: …`);
+  const keys = interfaceDefinition(name).binding.map((key) => `${key}: …`);
   const written =
     name === "endpoint" && rights.some((right) => right !== "send") ? [`rights: [${rights.join(", ")}]`] : [];
   const all = [...keys, ...written];

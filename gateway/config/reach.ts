@@ -36,7 +36,7 @@ const FORMS: Readonly<Partial<Record<InterfaceName, Form>>> = {
 /** Why `interface:resource` matches nothing that a grant can bind, or undefined where it may. */
 export function refuseResource(name: InterfaceName, resource: string): string | undefined {
   if (resource === "*") return undefined;
-  if (interfaceDefinition(name).binding === undefined) return `${name} has no resources: write '${name}'`;
+  if (interfaceDefinition(name).binding.length === 0) return `${name} has no resources: write '${name}'`;
   if (name === "mqtt") return resource.endsWith("*") ? "the rest of a topic is '#'" : malformedFilter(resource);
   const isOpen = resource.endsWith("*");
   const text = isOpen ? resource.slice(0, -1) : resource;

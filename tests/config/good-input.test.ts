@@ -110,7 +110,7 @@ describe("a valid gateway.yaml", () => {
   it("knows every interface, and binds each by the keys of the interface table", () => {
     expect([...GRANT_SHAPES.keys()].toSorted()).toEqual(Object.keys(INTERFACES).toSorted());
     for (const name of Object.keys(INTERFACES) as InterfaceName[]) {
-      const { binding = [] } = interfaceDefinition(name);
+      const { binding } = interfaceDefinition(name);
       const { properties } = GRANT_SHAPES.get(name)?.schema() as { properties: Record<string, unknown> };
       expect(Object.keys(properties)).toEqual(expect.arrayContaining([...binding]));
     }

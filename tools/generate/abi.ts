@@ -92,7 +92,7 @@ function operationRow(name: string, operation: Operation, meaning: string): stri
 function interfaceSection(name: InterfaceName): string {
   const definition: InterfaceDefinition = interfaceDefinition(name);
   const texts: InterfaceTexts = INTERFACE_TEXTS[name];
-  const binding = (definition.binding ?? []).map((key) => `${code(key)} (${texts.binding[key]})`);
+  const binding = definition.binding.map((key) => `${code(key)} (${texts.binding[key]})`);
   const operations = Object.entries(definition.operations).map(([operation, rules]) =>
     operationRow(operation, rules, texts.operations[operation] ?? ""),
   );

@@ -46,7 +46,7 @@ function overview(): string {
 }
 
 function section(name: InterfaceName): string {
-  const { rights, binding = [], eventRight, answeredBy } = interfaceDefinition(name);
+  const { rights, binding, eventRight, answeredBy } = interfaceDefinition(name);
   const texts: InterfaceTexts = INTERFACE_TEXTS[name];
   const audited = EVERY_USE_AUDITED.has(name) ? "every use, and denials" : DENIALS;
   const keys = binding.map((key) => `- ${code(key)}: ${texts.binding[key]}`);
@@ -67,7 +67,7 @@ function section(name: InterfaceName): string {
       : `A grant names the rights (${rights.map(code).join(", ")}) and binds the slot to one resource:\n\n${keys.join("\n")}`,
     "",
     table(["operation", "Wasm type", "right", "blocks", "meaning and result"], operations),
-    ...(eventRight === undefined
+    ...(eventRight === null
       ? []
       : ["", `Events come to the slot's port, with the right ${code(eventRight)}. Payload: ${texts.event}.`]),
   ].join("\n");

@@ -98,7 +98,7 @@ test("every host operation of every interface, with every argument at every edge
     slots[name] = {
       interface: name,
       rights: [...definition.rights],
-      port: definition.eventRight === undefined ? null : "in",
+      port: definition.eventRight === null ? null : "in",
     };
     list.push(
       name === "endpoint"
