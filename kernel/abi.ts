@@ -106,13 +106,6 @@ export const HANDLE_COPY = 0x8000_0000;
 export const ENDPOINT_RIGHT = Object.freeze({ send: 1, call: 2, pass: 4 } as const);
 export type EndpointRight = keyof typeof ENDPOINT_RIGHT;
 
-/** One result code of the kernel. 0 and above are success; -1 to -999 come from the kernel only. */
-export interface ResultCode {
-  readonly code: number;
-  readonly name: string;
-  readonly meaning: string;
-}
-
 const RESULT_LIST = [
   ["denied", "the capability lacks the right, or was revoked"],
   ["dead-peer", "the other module died or was replaced before it answered, or the handle is stale"],
@@ -137,8 +130,8 @@ const RESULT_LIST = [
 
 export type ResultName = (typeof RESULT_LIST)[number][0];
 
-/** The kernel's result codes, from -1 downward in this order. */
-export const RESULT_CODES: readonly ResultCode[] = Object.freeze(
+/** The kernel's result codes, from -1 downward in this order: -1 to -999 come from the kernel only, 0 and above are success. */
+export const RESULT_CODES = Object.freeze(
   RESULT_LIST.map(([name, meaning], index) => Object.freeze({ code: -1 - index, name, meaning })),
 );
 

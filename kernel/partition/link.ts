@@ -3,11 +3,8 @@ import { RESULT } from "../abi.ts";
 import type { ResultName } from "../abi.ts";
 import { LIMITS } from "../limits.ts";
 import { GuestStopped } from "./fault.ts";
-import type { Gates } from "./gates.ts";
-import type { PostOffice } from "./post.ts";
-import type { Incarnation, ModuleCell } from "./cell.ts";
-import type { Report } from "./protocol.ts";
-import type { Timers } from "./timers.ts";
+import type { Incarnation } from "./cell.ts";
+import type { Environment } from "./runner.ts";
 
 /** An import as Wasm calls it. A promise suspends the caller; only blocking operations may return one. */
 export type GuestFunction = (...parameters: never[]) => number | bigint | undefined | Promise<number>;
@@ -15,20 +12,14 @@ export type GuestFunction = (...parameters: never[]) => number | bigint | undefi
 /** Suspends the running handler until `complete` is called; what `start` returns undoes it where the handler is killed. */
 export type Suspend = (start: (complete: (result: number) => void) => (() => void) | undefined) => Promise<number>;
 
-export interface LinkContext {
-  readonly gates: Gates;
+export interface LinkContext extends Pick<Environment, "gates" | "post" | "timers" | "now" | "ready" | "report"> {
   readonly incarnation: Incarnation;
   readonly isDirect: boolean;
-  readonly post: PostOffice;
-  readonly timers: Timers;
   readonly exhausted: () => undefined | Promise<number>;
   /** Ends the slice before it is used up: 0 with a new one, 1 where the activation has no fuel left for one. */
   readonly nextSlice: () => number | Promise<number>;
   readonly overflow: () => never;
-  readonly now: () => number;
   readonly suspend: Suspend;
-  readonly ready: (cell: ModuleCell) => void;
-  readonly report: (report: Report) => void;
   /** Asks the host; `complete` gets its answer once. @returns what forgets the request. */
   readonly request: (
     binding: number,
