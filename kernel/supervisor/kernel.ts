@@ -143,7 +143,8 @@ export class Kernel {
       const record = this.#find(name);
       checkGrants(spec ?? record.spec, admitted);
       const to = spec === undefined ? record.partition : this.#partitionOf(spec);
-      if (![record.partition, to].every((index) => this.#partitions.isAlive(index)))
+      // One that is dead answers no order, and tells its end no second time.
+      if (![record.partition, to].every((index) => this.#partitions.at(index)?.isAlive === true))
         throw new Refusal("E_BUSY", `the partition of ${name} is being replaced`);
       checkPorts(record.admitted, admitted);
       return { record, admitted, spec: spec ?? record.spec, to };
@@ -246,7 +247,7 @@ export class Kernel {
 
   /** Makes a partition stop answering, as a fault of the kernel would: for tests of the watch. */
   freezePartition(name: string, where: Freeze = "loop"): void {
-    this.#partitions.freeze(name, where);
+    this.#partitions.order(this.#partitionOf({ partition: name }), { type: "freeze", where });
   }
 
   /** True while a thread waits to take the place of a partition that is lost. */
@@ -254,7 +255,7 @@ export class Kernel {
     return this.#partitions.hasSpare;
   }
 
-  #partitionOf({ partition }: ModuleSpec): number {
+  #partitionOf({ partition }: Pick<ModuleSpec, "partition">): number {
     const index = this.#partitions.specs.findIndex(({ name }) => name === partition);
     if (index < 0) throw new Refusal("E_UNKNOWN", `there is no partition ${partition}`);
     return index;
