@@ -132,6 +132,11 @@ export function copyBytes(
   }
   // Exact for every bit pattern, as doubles would not be; optimised code makes no BigInt of it.
   const whole = length & ~7;
-  for (let at = 0; at < whole; at += 8) to.setBigUint64(toAt + at, from.getBigUint64(fromAt + at, true), true);
+  const pairs = length & ~15;
+  for (let at = 0; at < pairs; at += 16) {
+    to.setBigUint64(toAt + at, from.getBigUint64(fromAt + at, true), true);
+    to.setBigUint64(toAt + at + 8, from.getBigUint64(fromAt + at + 8, true), true);
+  }
+  if (pairs < whole) to.setBigUint64(toAt + pairs, from.getBigUint64(fromAt + pairs, true), true);
   for (let at = whole; at < length; at++) toBytes[toAt + at] = fromBytes[fromAt + at] ?? 0;
 }
