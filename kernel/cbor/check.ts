@@ -37,7 +37,7 @@ export type CborReason = keyof typeof CBOR_REASONS;
 
 /** `at` is the offset of the item that was refused, in bytes. */
 export type CborVerdict =
-  | { readonly ok: true }
+  | { readonly ok: true; readonly items: number; readonly depth: number }
   | { readonly ok: false; readonly code: "E_CBOR" | "E_SIZE"; readonly reason: CborReason; readonly at: number };
 
 /**
@@ -83,6 +83,7 @@ class Check {
   #position = 0;
   #itemStart = 0;
   #items = 0;
+  #depth = 0;
   #high = 0;
   #low = 0;
 
@@ -100,7 +101,7 @@ class Check {
     if (this.#position < this.#bytes.length) {
       return { ok: false, code: "E_CBOR", reason: "trailing-bytes", at: this.#position };
     }
-    return { ok: true };
+    return { ok: true, items: this.#items, depth: this.#depth };
   }
 
   #item(): CborReason | undefined {
@@ -167,6 +168,7 @@ class Check {
     if (this.#frames.length >= this.#limits.maxDepth) return "too-deep";
     if (left > this.#limits.maxItems - this.#items) return "too-many-items";
     this.#frames.push({ left, isMap, keys: new Set(), integerKeys: 0, lastKey: undefined });
+    this.#depth = Math.max(this.#depth, this.#frames.length);
     return undefined;
   }
 

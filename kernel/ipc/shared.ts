@@ -8,10 +8,13 @@
 const CONTROL = Object.freeze({ bell: 0, orders: 16, sleeping: 32, heartbeat: 48, patience: 64, words: 80 } as const);
 
 /** How long a partition looks at its bell before it sleeps: about what a wake-up between two processors costs. */
-const SPIN_MS = 0.05;
+const SPIN_MS = 0.02;
 /** Looks at the bell between two at the clock. */
 const SPIN_LOOKS = 64;
-/** After spinning in vain, so many sleeps come without: twice as many each time, up to this. */
+/**
+ * Between two spins so many sleeps come without, at most: each one in vain doubles them, each that was not takes 6 % off. So it is
+ * done only where nine in ten pay, as one in vain costs more than several wake-ups: where both threads have one processor it is not.
+ */
 const MAXIMUM_RESTRAINT = 256;
 /** On one processor nobody else can run while this one spins. It respects the process's affinity. */
 const CAN_SPIN = navigator.hardwareConcurrency > 1;
@@ -67,16 +70,15 @@ export class PartitionControl {
       return false;
     }
     const end = performance.now() + SPIN_MS;
+    let isRung = false;
     do {
-      for (let look = 0; look < SPIN_LOOKS; look++) {
-        if (Atomics.load(this.#words, CONTROL.bell) === heard) continue;
-        this.#restraint = 0;
-        return true;
-      }
-    } while (performance.now() < end);
-    this.#restraint = Math.min(this.#restraint * 2 + 1, MAXIMUM_RESTRAINT);
+      for (let look = 0; look < SPIN_LOOKS && !isRung; look++) isRung = this.listen() !== heard;
+    } while (!isRung && performance.now() < end);
+    this.#restraint = isRung
+      ? Math.floor(this.#restraint * 0.94)
+      : Math.min(this.#restraint * 2 + 1, MAXIMUM_RESTRAINT);
     this.#sleepsWithout = this.#restraint;
-    return false;
+    return isRung;
   }
 
   beat(): void {
@@ -202,8 +204,9 @@ export class SharedCounters {
     this.#words = new Int32Array(this.buffer);
   }
 
+  /** SAFETY: a plain read, for nothing that is read after it hangs on it: what another thread has stored is seen at the next one. */
   load(index: number): number {
-    return Atomics.load(this.#words, index);
+    return this.#words[index] ?? 0;
   }
 
   store(index: number, value: number): void {

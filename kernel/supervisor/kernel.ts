@@ -143,8 +143,7 @@ export class Kernel {
       const record = this.#find(name);
       checkGrants(spec ?? record.spec, admitted);
       const to = spec === undefined ? record.partition : this.#partitionOf(spec);
-      // One that is dead answers no order, and tells its end no second time.
-      if (![record.partition, to].every((index) => this.#partitions.at(index)?.isAlive === true))
+      if (![record.partition, to].every((index) => this.#partitions.isAlive(index)))
         throw new Refusal("E_BUSY", `the partition of ${name} is being replaced`);
       checkPorts(record.admitted, admitted);
       return { record, admitted, spec: spec ?? record.spec, to };
@@ -247,7 +246,7 @@ export class Kernel {
 
   /** Makes a partition stop answering, as a fault of the kernel would: for tests of the watch. */
   freezePartition(name: string, where: Freeze = "loop"): void {
-    this.#partitions.order(this.#partitionOf({ partition: name }), { type: "freeze", where });
+    this.#partitions.freeze(name, where);
   }
 
   /** True while a thread waits to take the place of a partition that is lost. */
@@ -255,7 +254,7 @@ export class Kernel {
     return this.#partitions.hasSpare;
   }
 
-  #partitionOf({ partition }: Pick<ModuleSpec, "partition">): number {
+  #partitionOf({ partition }: ModuleSpec): number {
     const index = this.#partitions.specs.findIndex(({ name }) => name === partition);
     if (index < 0) throw new Refusal("E_UNKNOWN", `there is no partition ${partition}`);
     return index;

@@ -1,7 +1,7 @@
 /** The partitions of a kernel: started, wired to each other, watched, and replaced when they are lost. */
 import { Ring, SharedCounters } from "../ipc/shared.ts";
 import { LIMITS } from "../limits.ts";
-import type { Order, Report } from "../partition/protocol.ts";
+import type { Freeze, Order, Report } from "../partition/protocol.ts";
 import type { PartitionSpec } from "../system.ts";
 import type { Delays } from "./delays.ts";
 import type { KernelOptions } from "./events.ts";
@@ -84,6 +84,11 @@ export class Partitions implements PartitionOwner {
     await Promise.all([this.#spare?.worker.terminate(), ...this.#all.map((partition) => partition.kill())]);
   }
 
+  /** False also where there is none. One that is dead answers no order, and tells its end no second time. */
+  isAlive(index: number): boolean {
+    return this.#all[index]?.isAlive === true;
+  }
+
   /** The partition that is in this place now; one that replaces it is another. */
   at(index: number): PartitionHandle | undefined {
     return this.#all[index];
@@ -102,6 +107,11 @@ export class Partitions implements PartitionOwner {
     const from = this.#all[index];
     const alive = this.#all.filter((other) => other !== from && other.isAlive);
     return from && { partition: index, life: from.life, others: alive.map((other) => other.index) };
+  }
+
+  /** Makes a partition stop answering, as a fault of the kernel would: for tests of the watch. */
+  freeze(name: string, where: Freeze): void {
+    this.#all.find(({ spec }) => spec.name === name)?.order({ type: "freeze", where });
   }
 
   /** What each partition counts, in their order; undefined for one that does not answer within a second. */
