@@ -184,6 +184,25 @@ describe("what the kernel decides", () => {
     expect(replayed.endings[0]).toMatchObject({ cause, fuel: failure.fuel });
   });
 
+  it("replays a call that never came back to its end there: a deadline", async () => {
+    const sleeper = watModule(
+      `(import "timer" "sleep" (func $sleep (param i32) (result i32)))`,
+      `(func (export "bulkhead_handle") (param $port i32) (param i32) (result i64)
+         (drop (call $sleep (select (i32.const 600000) (i32.const 1) (i32.eqz (local.get $port)))))
+         (i64.const 0))`,
+    );
+    const slots = { timer: { interface: "timer", rights: ["use"], port: null } };
+    const grants = [{ slot: "timer", interface: "timer", rights: ["use"], parameters: {} }] as const;
+    const module = victim(sleeper, { slots }, { grants, activationMs: 100 });
+    const failure = await failureOf(module, numbers(1));
+    expect(failure.cause).toBe("timeout");
+    const kinds = readEvents(failure.events.words, failure.imports).map(({ kind }) => kind);
+    expect(kinds).toEqual(["entered", "message", "called", "message", "called"]);
+    const replayed = await replay(capsuleOf(failure), found(module.binary));
+    expect(replayed).toMatchObject({ outcome: "reproduced", divergence: undefined });
+    expect(replayed.endings[0]).toMatchObject({ cause: "timeout", fuel: failure.fuel });
+  });
+
   it("and a module that was not recorded leaves no capsule", async () => {
     const module = victim(handler("unreachable"), {}, { record: false });
     await expect(failureOf(module, numbers(3))).rejects.toThrow("no failure");

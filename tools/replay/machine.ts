@@ -275,8 +275,11 @@ class Machine {
 
   #return({ operation, returned }: Extract<CapsuleEvent, { kind: "called" }>): number | bigint {
     const { capsule } = this.#program;
-    // It never came back: the failure struck while it waited.
-    if (returned === undefined) throw new GuestStopped(capsule.cause, capsule.text);
+    // It never came back: the failure struck in it, or while it waited; what it had cost by then is what is missing.
+    if (returned === undefined) {
+      this.#instance.charge(Math.max(0, this.#instance.remaining() - capsule.fuel));
+      throw new GuestStopped(capsule.cause, capsule.text);
+    }
     const { result, cost } = returned;
     this.#instance.charge(cost);
     const isLong = findOperation(operation.interface, operation.operation)?.result === "i64";
