@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { nodeFileSystem } from "../../gateway/trust/file-system.ts";
+import { encodeCapsule } from "../../gateway/wire/capsule.ts";
 import { CapsuleStore } from "../../gateway/trust/capsules.ts";
 import type { RecordedFailure } from "../../kernel/index.ts";
 import { LIMITS, Refusal } from "../../kernel/index.ts";
@@ -111,6 +112,21 @@ describe("bulkhead replay", () => {
     expect(stopped.text).toContain("stopped before message 3");
     const inspected = await run(path, "--inspect");
     expect(inspected.text).not.toContain("try 1");
+  });
+
+  it("warns of a capsule from another processor unless its module asked for canonical NaNs", async () => {
+    const architecture = process.arch === "arm64" ? "x64" : "arm64";
+    const path = join(folder, "foreign.capsule");
+    const warning = async (from: string, canonicalNans: boolean): Promise<unknown> => {
+      const capsule = { ...failure, time: 1, architecture: from, isRedacted: false, canonicalNans };
+      await writeFile(path, encodeCapsule(capsule, undefined));
+      return (JSON.parse((await run(path, "--inspect", "--json")).text) as Record<string, unknown>)["warning"];
+    };
+    expect(await warning(architecture, false)).toMatch(
+      new RegExp(`^recorded on ${architecture}, run on ${process.arch}: `),
+    );
+    expect(await warning(architecture, true)).toBeNull();
+    expect(await warning(process.arch, false)).toBeNull();
   });
 
   it("refuses what is not there, or no capsule, with a code", async () => {

@@ -5,7 +5,7 @@ import { Refusal } from "../../kernel/errors.ts";
 import { DEFAULT_METER_OPTIONS, meter } from "../../kernel/wasm/meter.ts";
 import { makeFloatProgram } from "./float-programs.ts";
 import { computeAt, NANS, NUMBERS, type Operation, OPERATIONS, WIDTHS } from "./float-operations.ts";
-import { compileWat, startMetered } from "./support.ts";
+import { chooser, compileWat, startMetered } from "./support.ts";
 
 const CANONICAL = { ...DEFAULT_METER_OPTIONS, canonicalNans: true };
 
@@ -144,14 +144,6 @@ describe("with canonical NaNs", () => {
     expect(added(one)).toBeGreaterThan(10);
   });
 });
-
-function chooser(seed: number): (bound: number) => number {
-  let state = seed >>> 0;
-  return (bound) => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return Math.floor((state / 4_294_967_296) * bound);
-  };
-}
 
 interface Left {
   readonly memory: string;

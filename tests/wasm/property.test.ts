@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { DEFAULT_METER_OPTIONS, meter } from "../../kernel/wasm/meter.ts";
 import { makeProgram } from "./programs.ts";
-import { compileWat, type MeteredExports, promising, suspending } from "./support.ts";
+import { chooser, compileWat, type MeteredExports, promising, suspending } from "./support.ts";
 import { patiently, repeatedly } from "../support/patience.ts";
 
 const DEPTH = 600_000;
@@ -117,14 +117,6 @@ async function runMetered(binary: Uint8Array<ArrayBuffer>, slice: number, isReco
   );
   expect(unbalanced).toEqual([]);
   return { outcome, used };
-}
-
-function chooser(seed: number): (bound: number) => number {
-  let state = seed >>> 0;
-  return (bound) => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return Math.floor((state / 4_294_967_296) * bound);
-  };
 }
 
 describe("random programs", () => {

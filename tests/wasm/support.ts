@@ -78,6 +78,15 @@ export function promising(target: unknown): (...values: unknown[]) => Promise<un
   return integration.promising(target);
 }
 
+/** Seeded choices for programs made at random. */
+export function chooser(seed: number): (bound: number) => number {
+  let state = seed >>> 0;
+  return (bound) => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor((state / 4_294_967_296) * bound);
+  };
+}
+
 /** What is used of the AssemblyScript compiler's API. */
 interface Compiler {
   readonly main: (
