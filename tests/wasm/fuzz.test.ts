@@ -4,14 +4,16 @@ import { expect, it } from "vitest";
 import { fuzzWasm } from "../../tools/fuzz/wasm.ts";
 import { patiently, repeatedly } from "../support/patience.ts";
 
-it("20,000 mutated binaries do no harm", { timeout: patiently(120_000) }, async () => {
+const COUNT = repeatedly(20_000);
+
+it(`${COUNT} mutated binaries do no harm`, { timeout: patiently(120_000) }, async () => {
   const result = await fuzzWasm({
-    count: repeatedly(20_000),
+    count: COUNT,
     seed: 20_261_121,
     validate: (binary) => WebAssembly.validate(binary),
   });
   expect(result.failures).toEqual([]);
-  expect(result.count).toBe(repeatedly(20_000));
+  expect(result.count).toBe(COUNT);
   expect(result.accepted).toBeGreaterThan(repeatedly(1000));
   expect(result.refused).toBeGreaterThan(repeatedly(1000));
 });
