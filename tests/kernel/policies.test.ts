@@ -110,6 +110,8 @@ describe("who asks for it", () => {
     });
     await strike("bad");
     await running.waitFor("restarted", ({ module }) => module === "bad");
+    // A start notice may overtake news that is still on its way.
+    await seen(running, "watcher", notify ? 3 : 1);
     await strike("watcher", "second");
     const all = await seen(running, "watcher", notify ? 4 : 2);
     return all
