@@ -164,7 +164,10 @@ interface OrdersToPartition {
   "host-reply": HostReply & { request: number };
   /** `trace` begins a trace, or goes on with it, and gives what it has; false ends it; without it none is touched. */
   inspect: { request: number; trace?: boolean | undefined };
-  stop: unknown;
+  /** The module is gone: calls to it fail. */
+  "module-dead": { module: number };
+  /** For who holds handles to the module: it is gone, or there again. */
+  peer: { module: number; notice: number };
   /** For tests of the watch only: the partition stops answering, as a fault in the kernel would make it. */
   freeze: { where: Freeze };
 }
@@ -183,22 +186,15 @@ interface OrdersToModule {
   "abort-swap": unknown;
   "settle-swap": { keep: boolean; luggage?: readonly Luggage[] };
   "finish-swap": unknown;
-  "module-dead": unknown;
-  /** For who holds handles to the module: it is gone, or there again. */
-  peer: { notice: number };
   /** An answer to what a module has asked before it came here. */
   answered: Answer;
   "host-event": { slot: string; payload: Uint8Array };
 }
 
-export type Order =
-  | ChannelOrder
-  | RouteOrder
-  | PolicyOrder
-  | PlaceOrder
-  | SwapOrder
-  | Tagged<OrdersToPartition>
-  | Tagged<OrdersToModule, { module: number }>;
+/** An order to one module of a partition, which is passed over where the module is not there any more. */
+export type OrderToModule = SwapOrder | Tagged<OrdersToModule, { module: number }>;
+
+export type Order = ChannelOrder | RouteOrder | PolicyOrder | PlaceOrder | Tagged<OrdersToPartition> | OrderToModule;
 
 /** An endless loop, which can be interrupted, or a native call that ends hours later, which cannot. */
 export type Freeze = "loop" | "native";

@@ -14,7 +14,7 @@ import { describeFault } from "./fault.ts";
 import { Gates } from "./gates.ts";
 import type { LinkContext } from "./link.ts";
 import { PostOffice } from "./post.ts";
-import type { ModuleOrder, Order, PartitionData, Report, SavedState, SlotLink } from "./protocol.ts";
+import type { ModuleOrder, Order, OrderToModule, PartitionData, Report, SavedState, SlotLink } from "./protocol.ts";
 import { Runner } from "./runner.ts";
 import { Swapper } from "./swap.ts";
 import { Timers } from "./timers.ts";
@@ -46,7 +46,6 @@ export class PartitionRuntime {
   #hostRequest = 0;
   #ordersTaken = 0;
   #now = performance.now();
-  #stopped = false;
 
   constructor(data: PartitionData, port: MessagePort, control: PartitionControl) {
     this.#port = port;
@@ -105,12 +104,12 @@ export class PartitionRuntime {
     };
   }
 
-  /** Runs until it is told to stop. The loop is the thread: nothing else of its event loop ever runs. */
-  async run(): Promise<void> {
+  /** Runs until the thread is ended. The loop is the thread: nothing else of its event loop ever runs. */
+  async run(): Promise<never> {
     this.#report({ type: "up" });
     this.#timers.at(performance.now() + SWEEP_MS, this.#sweep);
     let heard = this.#control.listen() - 1;
-    while (!this.#stopped) {
+    for (;;) {
       this.#control.beat();
       const bell = this.#control.listen();
       if (bell !== heard && this.#control.orders() !== this.#ordersTaken) this.#takeOrders();
@@ -206,9 +205,6 @@ export class PartitionRuntime {
           trace: this.#trace(order.trace),
         });
         return;
-      case "stop":
-        this.#stopped = true;
-        return;
       case "freeze":
         if (order.where === "native") pbkdf2Sync("", "", 0x7fff_ffff, 64, "sha512");
         for (;;);
@@ -217,25 +213,7 @@ export class PartitionRuntime {
     }
   }
 
-  #obeyForModule(
-    order: Exclude<
-      Order,
-      {
-        type:
-          | "channel"
-          | "place"
-          | "route"
-          | "policy"
-          | "load"
-          | "host-reply"
-          | "peer"
-          | "revoked"
-          | "inspect"
-          | "stop"
-          | "freeze";
-      }
-    >,
-  ): void {
+  #obeyForModule(order: OrderToModule): void {
     const id = typeof order.module === "number" ? order.module : order.module.id;
     const cell =
       order.type === "prepare-swap" && order.role === "arrive" ? this.#makeCell(order.module) : this.#cells.get(id);
@@ -283,8 +261,6 @@ export class PartitionRuntime {
         return;
       case "host-event":
         this.#hostEvent(cell, order.slot, order.payload);
-        return;
-      case "module-dead":
         return;
     }
   }
