@@ -144,6 +144,8 @@ export class ModuleCell {
   /** Messages handled since the last checkpoint, and when that was. */
   sinceCheckpoint = 0;
   savedAt = 0;
+  /** The process is about to stop: whatever is handled now is saved. */
+  isStopping = false;
   /** True until the first message after a restore has been handled: a crash before that means poisoned state. */
   justRestored = false;
   swap: Swap | undefined = undefined;
@@ -195,6 +197,7 @@ export class ModuleCell {
   /** True where a module that has handled so many messages since its last checkpoint is due for the next one. */
   isDue(handled: number, now: number): boolean {
     const { checkpointMessages, checkpointMs } = this.order;
+    if (this.isStopping) return handled > 0;
     if (checkpointMessages > 0 && handled >= checkpointMessages) return true;
     return checkpointMs > 0 && handled > 0 && now - this.savedAt >= checkpointMs;
   }

@@ -178,7 +178,7 @@ interface OrdersToModule {
   restart: { generation: number; dropState: boolean };
   hold: unknown;
   unload: unknown;
-  /** Save the state now where the module is idle: the process is about to stop. */
+  /** Save the state now, and where the module is at work when that has ended: the process is about to stop. */
   save: unknown;
   /** A notice of the kernel's, or on another port its message. */
   tell: { port: number; payload: Uint8Array };

@@ -226,6 +226,7 @@ export class PartitionRuntime {
         this.#runner.begin(cell, cell.justRestored);
         return;
       case "save":
+        cell.isStopping = true;
         this.#runner.save(cell);
         return;
       case "restart":

@@ -1,4 +1,5 @@
 /** The supervisor: starts, links, watches, restarts and replaces modules and partitions. It waits for nothing. */
+import { setTimeout as pause } from "node:timers/promises";
 import type { AdmittedModule } from "../admission.ts";
 import { checkGrants, excessGrants } from "../admission.ts";
 import { RESULT, RESULT_CODES, resultName } from "../abi.ts";
@@ -20,6 +21,9 @@ import { SwapCoordinator } from "./swaps.ts";
 
 const NO_TRACE = Object.freeze({ records: new Float64Array(0), lost: 0 });
 const NOTHING = new Uint8Array(0);
+/** What a module that is at work has at a stop; a handler that waits for longer is not waited for. */
+const SAVE_MS = 500;
+const SAVE_LOOK_MS = 10;
 const MAXIMUM_RESULT = 0x7fff_ffff;
 
 export class Kernel {
@@ -238,10 +242,13 @@ export class Kernel {
     await this.#partitions.stop();
   }
 
-  /** Asks every idle module for its state, and waits until each partition has answered, for a second at most. */
+  /** Asks every module for its state. One that is at work has a moment to end what it does, and saves it then. */
   async #saveStates(): Promise<void> {
     for (const record of this.#modules.values()) this.#links.order(record, { type: "save", module: record.id });
-    await this.top();
+    const end = performance.now() + SAVE_MS;
+    const isAtWork = async (): Promise<boolean> =>
+      (await this.top()).some(({ state }) => state === "running" || state === "suspended");
+    while ((await isAtWork()) && performance.now() < end) await pause(SAVE_LOOK_MS);
   }
 
   /** Makes a partition stop answering, as a fault of the kernel would: for tests of the watch. */

@@ -1,6 +1,6 @@
 /** States that outlive the process: told when they change, handed to the first instance, forgotten where they are bad. */
 import { afterEach, expect, test } from "vitest";
-import type { SavedState } from "../../kernel/index.ts";
+import type { HostReply, SavedState } from "../../kernel/index.ts";
 import { admitModule, KERNEL_PORT } from "../../kernel/index.ts";
 import type { TestKernel } from "../support/kernel.ts";
 import { startKernel } from "../support/kernel.ts";
@@ -39,9 +39,15 @@ function counter(onRestore = "(i32.const 0)"): string {
   );
 }
 
-async function start(wat: string, state?: SavedState, checkpointMessages = 0, checkpointMs = 0): Promise<Told> {
+async function start(
+  wat: string,
+  state?: SavedState,
+  checkpointMessages = 0,
+  checkpointMs = 0,
+  reply: () => HostReply | Promise<HostReply> = () => ({ result: 0, bytes: new Uint8Array(0) }),
+): Promise<Told> {
   const told: Told = [];
-  running = await startKernel({ onState: (module, kept) => told.push({ module, state: kept }) });
+  running = await startKernel({ onState: (module, kept) => told.push({ module, state: kept }), reply });
   const fields = manifestFields("counter", { slots: { report: REPORT_SLOT }, state: 64 });
   const restart = { policy: "restart", intensity: 5, windowMs: 60_000, backoffMs: 1, maximumBackoffMs: 10 } as const;
   const spec = moduleSpec("counter", [REPORT], { checkpointMessages, checkpointMs, restart });
@@ -109,6 +115,24 @@ test("a stop asks for the state that no checkpoint has told yet", async () => {
   expect(told).toEqual([]);
   await running.stop();
   expect(told).toEqual([{ module: "counter", state: state(2) }]);
+});
+
+test("one that is at work at a stop saves when it has ended, and what waited for it then", async () => {
+  const later = async (): Promise<HostReply> => {
+    await new Promise((resolve) => setTimeout(resolve, 40));
+    return { result: 0, bytes: new Uint8Array(0) };
+  };
+  const told = await start(counter(), undefined, 0, 0, later);
+  await counts(1);
+  await running.stop();
+  expect(told.map(({ state: kept }) => kept?.bytes[0])).toEqual([1, 2]);
+});
+
+test("one that never ends what it does is not waited for", async () => {
+  const told = await start(counter(), undefined, 0, 0, () => new Promise(() => undefined));
+  await counts(1);
+  await running.stop();
+  expect(told).toEqual([]);
 });
 
 test.each([
