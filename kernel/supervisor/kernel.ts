@@ -1,5 +1,4 @@
 /** The supervisor: starts, links, watches, restarts and replaces modules and partitions. It waits for nothing. */
-import { setTimeout as pause } from "node:timers/promises";
 import type { AdmittedModule } from "../admission.ts";
 import { checkGrants, excessGrants } from "../admission.ts";
 import { RESULT, RESULT_CODES, resultName } from "../abi.ts";
@@ -248,7 +247,8 @@ export class Kernel {
     const end = performance.now() + SAVE_MS;
     const isAtWork = async (): Promise<boolean> =>
       (await this.top()).some(({ state }) => state === "running" || state === "suspended");
-    while ((await isAtWork()) && performance.now() < end) await pause(SAVE_LOOK_MS);
+    while ((await isAtWork()) && performance.now() < end)
+      await new Promise((resolve) => setTimeout(resolve, SAVE_LOOK_MS));
   }
 
   /** Makes a partition stop answering, as a fault of the kernel would: for tests of the watch. */
