@@ -135,12 +135,19 @@ const untilAnswers = async (running: TestKernel, more: number): Promise<Answer[]
   return await running.until(() => (good() >= target ? answers(running) : undefined), "answers", 30_000);
 };
 
-/** What the counter held at its last checkpoint outside a swap. */
+/** Times that three answers more are waited for: the news of a swap's end may be on its way. */
+const PATIENT_LOOKS = 5;
+
+/** What the counter held at its last checkpoint outside a swap; in one, where it is still in one after many answers. */
 async function held(running: TestKernel): Promise<string> {
-  const last = (): string | undefined =>
-    running.events.flatMap((event) => (event.type === "log" && event.level === 3 ? [event.text] : [])).at(-1);
-  await untilAnswers(running, 3);
-  return last() ?? "";
+  let last = "";
+  for (let look = 0; look < PATIENT_LOOKS; look++) {
+    await untilAnswers(running, 3);
+    last =
+      running.events.flatMap((event) => (event.type === "log" && event.level === 3 ? [event.text] : [])).at(-1) ?? "";
+    if (last.includes('"isSwapped":false')) break;
+  }
+  return last;
 }
 
 async function swapTo(running: TestKernel, version: number, to: string): Promise<string> {
