@@ -31,6 +31,22 @@ export type GatewayEvent =
       readonly reason: string;
     };
 
+const WARNINGS: ReadonlySet<GatewayEvent["type"]> = new Set([
+  "fault",
+  "held",
+  "denied",
+  "refused",
+  "finding",
+  "warning",
+  "partition-lost",
+  "swap-reverted",
+]);
+
+/** What somebody should look at. */
+export function isWarning(event: GatewayEvent): boolean {
+  return WARNINGS.has(event.type) || (event.type === "log" && event.level <= LEVELS.indexOf("warning"));
+}
+
 /** One line without its end. Control characters of modules and brokers are shown, never obeyed. */
 export function eventText(event: GatewayEvent): string {
   return escapeControls(describe(event));

@@ -1,3 +1,3 @@
 /** The core as tools enter it: a gateway, and the events that it tells. */
-export { type GatewayEvent, eventText } from "./events.ts";
+export { type GatewayEvent, eventText, isWarning } from "./events.ts";
 export { Gateway } from "./gateway.ts";

@@ -6,11 +6,13 @@ import type { Duplex } from "node:stream";
 import { LIMITS, Refusal, RESULT } from "../../kernel/index.ts";
 import type { CborInput } from "../../kernel/index.ts";
 import { FrameReader, isEventPayload, writeFrame } from "./frames.ts";
-import { parseHostToCore, printable } from "./parse.ts";
+import { parseHostToCore } from "./parse.ts";
 import type { HostPermissions } from "./permissions.ts";
 import { permissionFlags } from "./permissions.ts";
 import type { OperatorRequest } from "./operator.ts";
 import type { HostBinding, HostToCore } from "./protocol.ts";
+import type { Listener } from "./telling.ts";
+import { Telling } from "./telling.ts";
 import { toRefusal } from "./trust-protocol.ts";
 
 /** No frame for so long, and the process is taken for dead. */
@@ -27,10 +29,6 @@ const MAXIMUM_BACKOFF_MILLISECONDS = 30_000;
 const GOOD_LIFE_MILLISECONDS = 30_000;
 /** Requests that wait in the socket because the process does not read; more are refused with `busy`. */
 const BACKLOG_BYTES = 4 * LIMITS.frameBytes;
-/** Log lines a second that the process may write; more are counted. */
-const LOG_LINES = LIMITS.logLinesPerSecond;
-/** Changes of status a second; of more, the last one is reported when the second is over. */
-const STATUSES = 20;
 /** Questions of an operator that are being answered. */
 const ASKS_AT_ONCE = 8;
 /** Of these a second, several times what all who may look at once ask for: each costs the core's thread some time. */
@@ -42,8 +40,7 @@ const WINDOW_MILLISECONDS = 100;
 /** A young generation of Node's own size (16 MiB) would keep 5 to 10 MiB of garbage; a small one costs nothing measurable. */
 const YOUNG_MIB = 1;
 
-export interface HostProcessOptions {
-  readonly name: string;
+export interface HostProcessOptions extends Listener {
   /** Times as long before the process is taken for dead, or made to stop: 1 where absent, more on an emulated machine. */
   readonly patience?: number;
   /** Absolute path of the entry script. */
@@ -57,9 +54,6 @@ export interface HostProcessOptions {
   /** The process's whole environment; empty by default, so that nothing of the core's (NODE_OPTIONS, tokens) reaches it. */
   readonly environment?: Readonly<Record<string, string>>;
   readonly onEvent: (binding: number, payload: Uint8Array) => void;
-  readonly onStatus: (state: string, text: string) => void;
-  /** Level 0 error, 1 warning, 2 information, 3 debug; the text is printable and may be believed no further. */
-  readonly onLog: (level: number, text: string) => void;
   /** Answers what an operator asks through the process; without it, asking breaks the protocol. @throws Refusal as the answer */
   readonly onAsk?: (request: OperatorRequest) => Promise<unknown>;
   /** True when the process has become ready, false when it died: its callers learn of the outage and its end. */
@@ -91,6 +85,7 @@ type State = "stopped" | "starting" | "ready" | "waiting" | "stopping";
 
 export class HostProcess {
   #options: HostProcessOptions;
+  readonly #telling: Telling;
   readonly #bindings = new Map<number, HostBinding>();
   readonly #pending = new Map<number, Pending>();
   #state: State = "stopped";
@@ -102,19 +97,16 @@ export class HostProcess {
   #heardAt = 0;
   #watchedAt = 0;
   #restarts = 0;
-  #statuses = 0;
-  #heldStatus: readonly [state: string, text: string] | undefined;
-  #logLines = 0;
-  #logLost = 0;
   #asks = 0;
   #asksOfSecond = 0;
   #watch: NodeJS.Timeout | undefined;
   #retry: NodeJS.Timeout | undefined;
-  #logWindow: NodeJS.Timeout | undefined;
+  #second: NodeJS.Timeout | undefined;
   #started: { resolve: () => void; reject: (error: Refusal) => void } | undefined;
 
   constructor(options: HostProcessOptions) {
     this.#options = options;
+    this.#telling = new Telling(options);
   }
 
   get pid(): number | undefined {
@@ -143,8 +135,9 @@ export class HostProcess {
     this.#watch = setInterval(() => {
       this.#look();
     }, WATCH_MILLISECONDS);
-    this.#logWindow = setInterval(() => {
-      this.#openLogWindow();
+    this.#second = setInterval(() => {
+      this.#asksOfSecond = 0;
+      this.#telling.nextSecond();
     }, 1000);
     this.#spawn();
     return ready;
@@ -237,7 +230,7 @@ export class HostProcess {
     const wasStarted = this.#state !== "stopped";
     this.#state = "stopping";
     clearInterval(this.#watch);
-    clearInterval(this.#logWindow);
+    clearInterval(this.#second);
     clearTimeout(this.#retry);
     this.#failPending("cancelled");
     this.#started?.reject(new Refusal("E_ABORTED", `the ${this.#options.name} process was stopped while it started`));
@@ -308,9 +301,7 @@ export class HostProcess {
     });
     stream.on("error", () => undefined);
     child.stderr?.on("data", (chunk: Uint8Array) => {
-      for (const line of Buffer.from(chunk).toString("utf8").split("\n", LOG_LINES)) {
-        if (line.trim() !== "") this.#log(1, line);
-      }
+      this.#telling.stderr(chunk);
     });
     child.on("error", (error) => {
       this.#gone(child, `could not be started: ${error.message}`);
@@ -333,10 +324,10 @@ export class HostProcess {
         if (this.#bindings.has(message.binding)) this.#options.onEvent(message.binding, message.payload);
         return;
       case "status":
-        this.#status(message.state, message.text);
+        this.#telling.status(message.state, message.text);
         return;
       case "log":
-        this.#log(message.level, message.text);
+        this.#telling.log(message.level, message.text);
         return;
       case "ask":
         if (this.#options.onAsk === undefined) throw new Refusal("E_CBOR", "this process has nothing to ask");
@@ -401,7 +392,7 @@ export class HostProcess {
 
   /** A process that breaks the protocol is not reasoned with. */
   #breach(child: ChildProcess, reason: string): void {
-    this.#log(0, `the ${this.#options.name} process broke the protocol: ${reason}`);
+    this.#telling.log(0, `the ${this.#options.name} process broke the protocol: ${reason}`);
     child.kill("SIGKILL");
     this.#gone(child, "broke the protocol");
   }
@@ -417,7 +408,7 @@ export class HostProcess {
     this.#failPending("dead-peer");
     if (wasReady) this.#options.onAvailable?.(false);
     if (this.#started !== undefined) return this.#giveUp(reason);
-    this.#log(0, `the ${this.#options.name} process ${reason}; it is started again`);
+    this.#telling.log(0, `the ${this.#options.name} process ${reason}; it is started again`);
     this.#scheduleRestart();
   }
 
@@ -425,7 +416,7 @@ export class HostProcess {
     this.#started?.reject(new Refusal("E_ABORTED", `the ${this.#options.name} process ${reason} while it started`));
     this.#started = undefined;
     clearInterval(this.#watch);
-    clearInterval(this.#logWindow);
+    clearInterval(this.#second);
     this.#state = "stopped";
   }
 
@@ -477,27 +468,6 @@ export class HostProcess {
   #send(message: CborInput): void {
     const stream = this.#stream;
     if (stream?.writable === true) writeFrame(stream, message);
-  }
-
-  #status(state: string, text: string): void {
-    if (this.#statuses++ < STATUSES) this.#options.onStatus(state, text);
-    else this.#heldStatus = [state, text];
-  }
-
-  #log(level: number, text: string): void {
-    if (this.#logLines++ < LOG_LINES) this.#options.onLog(level, printable(text));
-    else this.#logLost++;
-  }
-
-  #openLogWindow(): void {
-    const lost = this.#logLost;
-    const held = this.#heldStatus;
-    this.#statuses = this.#asksOfSecond = 0;
-    this.#heldStatus = undefined;
-    if (held !== undefined) this.#status(...held);
-    this.#logLines = 0;
-    this.#logLost = 0;
-    if (lost > 0) this.#log(1, `${lost} log lines of the ${this.#options.name} process were left out`);
   }
 }
 

@@ -117,6 +117,21 @@ describe("a configuration that is not valid starts nothing", () => {
     60_000,
   );
 
+  test.each([
+    ["--patience", "0"],
+    ["--patience", "many"],
+    ["--patience", "Infinity"],
+    ["--patience", "1e9"],
+    ["--probation-ms", ""],
+    ["--probation-ms", "-1"],
+    ["--probation-ms", "1e12"],
+    ["--probation-messages", "NaN"],
+  ])("a number that is none of use: %s %j", async (flag, value) => {
+    const { code, stdout, stderr } = await run([join(folder, "absent.yaml"), `${flag}=${value}`]);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toMatch(new RegExp(`^bulkhead run: ${flag} takes a number from \\d+ to \\d+$`, "m"));
+  });
+
   test("a file that is not there", async () => {
     const { code, stderr } = await run([join(folder, "absent.yaml")]);
     expect(stderr).toMatch(/absent\.yaml/);

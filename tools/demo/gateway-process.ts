@@ -3,22 +3,12 @@ import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { eventText } from "../../gateway/core/index.ts";
+import { eventText, isWarning } from "../../gateway/core/index.ts";
 import type { GatewayEvent } from "../../gateway/core/index.ts";
 
 const CLI = fileURLToPath(new URL(`../cli${import.meta.url.slice(import.meta.url.lastIndexOf("."))}`, import.meta.url));
 const STOP_MS = 10_000;
-const TROUBLES: ReadonlySet<GatewayEvent["type"]> = new Set([
-  "fault",
-  "held",
-  "denied",
-  "refused",
-  "warning",
-  "host",
-  "partition-lost",
-]);
 const TROUBLES_SHOWN = 30;
-const WARNING_LEVEL = 1;
 
 type EventOf<Type extends GatewayEvent["type"]> = Extract<GatewayEvent, { type: Type }>;
 
@@ -70,7 +60,7 @@ export class GatewayProcess {
 
   /** What went wrong in it by its own account, the latest last. */
   get troubles(): string[] {
-    const latest = this.#events.filter(isTrouble).slice(-TROUBLES_SHOWN);
+    const latest = this.#events.filter((event) => isWarning(event) || event.type === "host").slice(-TROUBLES_SHOWN);
     // SAFETY: what is printed of a fault's message is its size, not the bytes that the text counts.
     return latest.map((event) => eventText({ ...event, input: undefined } as GatewayEvent));
   }
@@ -135,8 +125,4 @@ export class GatewayProcess {
   #wake(): void {
     for (const look of [...this.#waiting]) look();
   }
-}
-
-function isTrouble(event: GatewayEvent): boolean {
-  return TROUBLES.has(event.type) || (event.type === "log" && event.level <= WARNING_LEVEL);
 }

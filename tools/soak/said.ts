@@ -1,7 +1,6 @@
 /** What a gateway had to say in a soak: each kind of remark once, with how often and when it came first. */
 import type { GatewayEvent } from "../../gateway/core/index.ts";
-import { eventText } from "../../gateway/core/index.ts";
-import { LEVELS } from "../../gateway/wire/operator.ts";
+import { eventText, isWarning } from "../../gateway/core/index.ts";
 
 export interface Remark {
   /** The first of its kind, word for word. */
@@ -35,8 +34,7 @@ export class Said {
   }
 }
 
-/** Of a module's log, only what it finds wrong. */
+/** Faults are what the soak makes, and counts. */
 function isRemark(event: GatewayEvent): boolean {
-  if (event.type === "log") return event.level <= LEVELS.indexOf("warning");
-  return ["denied", "host", "warning", "refused", "held", "partition-lost", "swap-reverted"].includes(event.type);
+  return event.type === "host" || (isWarning(event) && event.type !== "fault");
 }

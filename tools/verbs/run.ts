@@ -2,7 +2,7 @@
 import { fstatSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { loadConfiguration } from "../../gateway/config/index.ts";
-import { eventText, Gateway } from "../../gateway/core/index.ts";
+import { eventText, Gateway, isWarning } from "../../gateway/core/index.ts";
 import type { GatewayEvent } from "../../gateway/core/index.ts";
 import type { Command, Io } from "../command.ts";
 
@@ -17,6 +17,13 @@ says so and goes on trying.
 
 Exit codes: 0 stopped cleanly, 1 a failure, 2 a configuration that is not valid.
 `;
+
+/** What the numbers on the command line may be; a timer that is set beyond 2^31 ms goes off at once. */
+const RANGES = Object.freeze({
+  "probation-ms": [0, 86_400_000],
+  "probation-messages": [0, 1_000_000],
+  patience: [1, 100],
+} as const);
 
 export const runVerb: Command = { name: "run", summary: "run a gateway until Ctrl-C", help: HELP, run };
 
@@ -42,6 +49,12 @@ async function run(args: string[], io: Io): Promise<number> {
     io.stderr(`bulkhead run: name one configuration\n${HELP}`);
     return 2;
   }
+  for (const [name, [least, most]] of Object.entries(RANGES)) {
+    const value = values[name as keyof typeof RANGES];
+    if (value === undefined || (value.trim() !== "" && Number(value) >= least && Number(value) <= most)) continue;
+    io.stderr(`bulkhead run: --${name} takes a number from ${least} to ${most}\n`);
+    return 2;
+  }
   const configuration = await loadConfiguration(file, values.before === undefined ? [] : [values.before]);
   if (values.check === true) {
     io.stdout(`${file} is valid\n`);
@@ -62,7 +75,7 @@ async function run(args: string[], io: Io): Promise<number> {
   const gateway = new Gateway(configuration, {
     onEvent,
     updateTimes,
-    patience: Math.max(1, Number(values.patience) || 1),
+    patience: Number(values.patience),
   });
   try {
     await gateway.start();
@@ -93,13 +106,6 @@ function withoutContent(event: GatewayEvent): object {
   if (event.type !== "fault" || event.input === undefined) return event;
   const { port, payload } = event.input;
   return { ...event, input: { port, bytes: payload.length } };
-}
-
-function isWarning(event: GatewayEvent): boolean {
-  if (event.type === "log") return event.level <= 1;
-  return ["fault", "held", "denied", "refused", "finding", "warning", "partition-lost", "swap-reverted"].includes(
-    event.type,
-  );
 }
 
 function aborted(signal: AbortSignal): Promise<void> {
