@@ -273,7 +273,7 @@ describe("the root ceremony", () => {
     [["revoke", "--from", "r1", "--key-id", "abc"], "32 hexadecimal digits"],
     [["rotate", "--from", "r1", "--remove", "00"], "bulkhead root show lists them"],
     [["rotate", "--from", "r2", "--floor", "threshold=3"], "is 4 already"],
-    [["crown"], "init, rotate, revoke, sign or show"],
+    [["crown"], "init, rotate, revoke, sign, show or publish"],
   ])("says what is wrong with %j, exit code 2", async (args, message) => {
     const paths = args.map((arg) => (/^r\d$/.test(arg) ? at(arg) : arg));
     const { code, err } = await run("root", ...paths, "--out", at("never"));

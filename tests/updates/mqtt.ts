@@ -12,8 +12,10 @@ export interface TestBroker {
   close(): Promise<void>;
 }
 
-export async function startAedes(): Promise<TestBroker> {
+/** `change` makes another broker of it before anybody connects. */
+export async function startAedes(change: (aedes: Aedes) => void = () => undefined): Promise<TestBroker> {
   const aedes = await Aedes.createBroker();
+  change(aedes);
   const server: Server = createServer((socket) => {
     aedes.handle(socket);
   });

@@ -76,7 +76,7 @@ export function checkDisk(folder: string, { freeBytes, bytes, freeFiles, files }
 /** Seconds since 1970. A root that ends soon must be followed while the old one still counts. */
 export function checkExpiry(expires: number, now: number): Finding[] {
   const date = new Date(expires * 1000).toISOString().slice(0, 10);
-  const remedy = "sign the next root with `bulkhead root rotate`, and publish it";
+  const remedy = "sign the next root with `bulkhead root rotate`, and bring it here with `bulkhead root publish`";
   if (now > expires)
     return [failure("trust", `the root has expired on ${date}: no update is taken, modules go on`, remedy)];
   return now > expires - YEAR_SECONDS / 12 ? [warning("trust", `the root expires on ${date}`, remedy)] : [];

@@ -1,4 +1,4 @@
-/** `bulkhead root`: the root ceremony; roots are made, changed and signed by passing files between offline machines. */
+/** `bulkhead root`: the root ceremony; roots are made, changed and signed by passing files between offline machines, then published. */
 
 import type { Role, RoleKeys, RootDocument, UnverifiedEnvelope } from "../../gateway/envelopes/index.ts";
 import { compareBytes, Refusal } from "../../kernel/index.ts";
@@ -12,6 +12,8 @@ import {
   toHex,
   verifyRoot,
 } from "../../gateway/envelopes/index.ts";
+import type { Io } from "../command.ts";
+import { BROKER_HELP, BROKER_OPTIONS } from "../push/options.ts";
 import type { Arguments, Report } from "./command-line.ts";
 import { defineCommand, parseNumber, parsePair, UsageError } from "./command-line.ts";
 import { describeRoot, onlyPositional, readBytes, signingKeys, writeNewFile } from "./files.ts";
@@ -26,12 +28,14 @@ Usage: bulkhead root init   --public <key.pub>... [--key <root key>...] --out <f
        bulkhead root revoke --from <root> (--key-id <id> | --digest <digest>)... [changes] [--key <root key>...] --out <file>
        bulkhead root sign   <root> --key <root key> [--from <previous root>] --out <file>
        bulkhead root show   <root> [--from <previous root>]
+       bulkhead root publish <root>... [--from <previous root>] [--replace] --broker <url>
 
 The root document names the keys of every role, what is revoked, and the floors. It is signed by a threshold of
 root keys, 2 by default; a change by the threshold of the old root and of the new. Root keys stay on machines
 without a network: init, rotate and revoke write an envelope with as many signatures as --key gives, none
 included; carry it from machine to machine, add one signature on each with root sign, and look with root show at
-what is being signed and whose signature is missing.
+what is being signed and whose signature is missing. Then publish brings it from a machine with a network to every
+gateway at the broker.
 
 init:
   --public <file>           a public key (keygen writes <file>.pub); its role is the one it was made for
@@ -46,18 +50,28 @@ revoke:
   --key-id <id>             removes the key and says for ever that nothing it signed is to be believed
   --digest <digest>         of a module envelope, a configuration envelope or a wasm binary: never to run again
 
+publish:
+  Retains every root named at bulkhead/v1/root/<version>, where gateways wait for the next one, and reads it back.
+  Leave all versions there: a gateway that was off takes one after the other. bulkhead status tells which it has.
+  --from <file>             the root before the first: whether its keys signed that one too is checked only then
+  --replace                 put a root in the place of another one of the same version
+  --wait <time>             how long to collect what is retained there (default 2s)
+  --timeout <time>          how long the broker may take for the rest (default 30s)
+${BROKER_HELP}
+
 Options:
   --from <file>             the root in force, fully signed
   --expires <date|days>     default 365d
   --issued <date>           instead of now
 ${PASSPHRASE_HELP}
-  --json                    one JSON object: the document, signers, missing
+  --json                    one JSON object: the document, signers, missing;
+                            of publish: roots [{version, digest, outcome}], expires, from, missing
   --help                    this text
 `;
 
 export const root = defineCommand({
   name: "root",
-  summary: "make, change, sign and show the root of trust",
+  summary: "make, change, sign, show and publish the root of trust",
   help,
   options: {
     public: { type: "string", multiple: true },
@@ -72,12 +86,16 @@ export const root = defineCommand({
     digest: { type: "string", multiple: true },
     expires: { type: "string" },
     issued: { type: "string" },
+    replace: { type: "boolean" },
+    wait: { type: "string" },
+    timeout: { type: "string" },
+    ...BROKER_OPTIONS,
     ...PASSPHRASE_OPTIONS,
   },
   act: runCeremony,
 });
 
-async function runCeremony(args: Arguments): Promise<Report> {
+async function runCeremony(args: Arguments, io: Io): Promise<Report> {
   const [step, ...rest] = args.positionals;
   const stepArguments = args.withPositionals(rest);
   switch (step) {
@@ -91,8 +109,11 @@ async function runCeremony(args: Arguments): Promise<Report> {
       return signFile(stepArguments);
     case "show":
       return showFile(stepArguments);
+    case "publish":
+      // The machines of the ceremony load no MQTT.
+      return (await import("../push/root-publish.ts")).publishRoots(stepArguments, io);
     default:
-      throw new UsageError("say which step: init, rotate, revoke, sign or show");
+      throw new UsageError("say which step: init, rotate, revoke, sign, show or publish");
   }
 }
 

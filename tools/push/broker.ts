@@ -54,7 +54,7 @@ export class BrokerSession {
     // The client does not ask again for what it is subscribed to, so retained messages would not come again.
     if (this.#handlers.has(filter)) await this.unsubscribe(filter);
     this.#handlers.set(filter, handler);
-    await this.#client.subscribeAsync(filter, { qos: 1 });
+    await this.#client.subscribeAsync(filter, { qos: 1 }).catch(turnedAway(`a subscription to ${filter}`));
   }
 
   async unsubscribe(filter: string): Promise<void> {
@@ -62,9 +62,10 @@ export class BrokerSession {
     await this.#client.unsubscribeAsync(filter);
   }
 
-  /** Resolves when the broker has acknowledged it. */
+  /** Resolves when the broker has acknowledged it. @throws Refusal E_CONFIG where it says that we may not */
   async retain(topic: string, payload: Uint8Array): Promise<void> {
-    await this.#client.publishAsync(topic, Buffer.from(payload), { qos: 1, retain: true });
+    const published = this.#client.publishAsync(topic, Buffer.from(payload), { qos: 1, retain: true });
+    await published.catch(turnedAway(`a message for ${topic}`));
   }
 
   /** Takes a retained message away. */
@@ -76,10 +77,30 @@ export class BrokerSession {
     await this.#client.endAsync();
   }
 
+  /** Ends at once, whatever the broker has not acknowledged. */
+  async abandon(): Promise<void> {
+    await this.#client.endAsync(true);
+  }
+
   #wildcard(topic: string): TopicHandler | undefined {
     for (const [filter, handler] of this.#handlers) if (filter.includes("+") && matches(filter, topic)) return handler;
     return undefined;
   }
+}
+
+/** What MQTT.js says of what was under way when the connection ended. */
+const CONNECTION_ENDED = "Connection closed";
+
+/** What the broker's own word against a subscription or a message becomes, or its silence. */
+function turnedAway(what: string): (error: unknown) => never {
+  return (error) => {
+    const found = error instanceof Error ? error.message : String(error);
+    const hint = "look at the broker's access list, and at --username and --cert";
+    if (found !== CONNECTION_ENDED) throw new Refusal("E_CONFIG", `the broker does not take ${what}`, { found, hint });
+    throw new Refusal("E_TIMEOUT", `the connection to the broker ended before it took ${what}`, {
+      hint: `try again; where that does not help, ${hint}`,
+    });
+  };
 }
 
 function matches(filter: string, topic: string): boolean {
