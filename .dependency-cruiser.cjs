@@ -1,4 +1,4 @@
-/** The layer table of the design (section 2), as rules: who may import whom. `npm run check` enforces them. */
+/** The layer table of CONTRIBUTING.md, as rules: who may import whom. `npm run check` enforces them. */
 
 /** Folders of gateway/ that every process may import: the configuration, the signed documents, the frames. */
 const SHARED_BY_PROCESSES = "(config|envelopes|wire)";

@@ -2,7 +2,7 @@
 
 /**
  * Every code a refusal can carry, with its one meaning.
- * `E_*` of DESIGN 8 are also the result codes that a gateway reports; the rest concern loading and policy.
+ * Those of docs/updates.md are also the result codes that a gateway reports; the rest concern loading and policy.
  */
 export const REFUSAL_CODES = Object.freeze({
   E_CBOR: "bytes are not the strict CBOR that is accepted here",

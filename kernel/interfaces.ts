@@ -22,7 +22,7 @@ export interface Operation {
   readonly right: string;
 }
 
-/** Where an operation is carried out: see the drawing of DESIGN 2. */
+/** Where an operation is carried out: see the trust zones of kernel/README.md. */
 export type AnsweredBy = "partition" | "trust" | "device" | "link";
 
 export interface InterfaceDefinition {

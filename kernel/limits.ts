@@ -6,7 +6,7 @@ const MiB = 1024 * KiB;
 export const LIMITS = Object.freeze({
   /** A module binary. Larger ones take too long to verify and compile on a Pi, and eat the SD card. */
   binaryBytes: 8 * MiB,
-  /** A message's payload. Larger ones wait for the interface `buffer` (DESIGN 3). */
+  /** A message's payload. Larger ones wait for an interface `buffer`, whose name is reserved. */
   payloadBytes: 64 * KiB,
   /** The smallest inbox that can hold a header and a useful message. */
   inboxBytesMinimum: 256,

@@ -220,7 +220,7 @@ const storePrefix = text("a key prefix of letters, digits, '.', '_', '-' and '/'
 });
 
 const NOTHING: Bound = { parameters: {} };
-const bus = required(integer(0, 255), "number of the bus, as in /dev/i2c-1");
+const bus = (device: string) => required(integer(0, 255), `number of the bus, as in ${device}`);
 
 const RESOURCES: readonly (readonly [InterfaceName, Shape<GrantDraft>])[] = [
   resource(
@@ -253,14 +253,14 @@ const RESOURCES: readonly (readonly [InterfaceName, Shape<GrantDraft>])[] = [
   resource(
     "i2c-device",
     "one device on one I2C bus",
-    { bus, address: required(integer(0x08, 0x77, "0x08 to 0x77"), "7-bit address") },
+    { bus: bus("/dev/i2c-1"), address: required(integer(0x08, 0x77, "0x08 to 0x77"), "7-bit address") },
     ({ bus: number, address }) => parameters({ bus: number.value, address: address.value }),
   ),
   resource(
     "spi-device",
     "one device on one SPI bus",
     {
-      bus,
+      bus: bus("/dev/spidev0.*"),
       chip: required(integer(0, 15), "chip select"),
       mode: optional(integer(0, 3), "SPI mode; default 0"),
       frequency: optional(integer(1000, 125_000_000, "hertz"), "clock; default 1000000"),

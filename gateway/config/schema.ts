@@ -55,18 +55,27 @@ const broker = record("the MQTT broker", {
   ),
   "client-id": optional(text("an MQTT client id", { pattern: "^[A-Za-z0-9._-]{1,64}$" }), "default: the gateway's id"),
   username: optional(text("a user name"), "user name at the broker"),
-  "password-file": optional(path, "file that holds the password, readable by the gateway alone"),
+  "password-file": optional(
+    path,
+    "file that holds the password; the user that runs the gateway must be able to read it, and nobody else should",
+  ),
   "ca-file": optional(path, "certificates (PEM) of the authorities that may have signed the broker's"),
   "certificate-file": optional(path, "the gateway's own certificate (PEM)"),
   "key-file": optional(path, "the key (PEM) of that certificate"),
   "keep-alive": optional(duration(1000, 3_600_000), "default 30s"),
-  buffer: optional(size(64 * 1024, 64 * 1024 * MiB), "telemetry kept on disk while the broker is away; default 64MiB"),
+  buffer: optional(
+    size(64 * 1024, 64 * 1024 * MiB),
+    "telemetry kept on disk while the broker is away, the oldest dropped first, none older than 7 days; default 64MiB",
+  ),
 });
 
 const console_ = record("the local web page, metrics and health", {
   port: required(integer(0, 65_535), "TCP port; 0 takes a free one"),
   address: optional(text("an IP address", { pattern: "^[0-9a-fA-F:.]{2,45}$" }), "default 127.0.0.1"),
-  "token-file": optional(path, "file that holds the token; default: made in the data folder"),
+  "token-file": optional(
+    path,
+    "file that holds the token, mode 0600, owned by the user that runs the gateway; default: made in the data folder",
+  ),
   "certificate-file": optional(path, "certificate (PEM); needed beyond loopback"),
   "key-file": optional(path, "key (PEM) of that certificate"),
 });
@@ -194,7 +203,7 @@ const keys = {
   data: required(path, "folder of everything that the gateway keeps"),
   trust: required(
     record("what is trusted from the start", { root: required(path, "the first root envelope") }),
-    "trust",
+    "what is trusted from the start",
   ),
   broker: optional(broker, "the MQTT broker; without it the gateway works alone"),
   console: optional(console_, "the local web page; without it there is none"),

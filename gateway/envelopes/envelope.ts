@@ -1,4 +1,4 @@
-/** The envelope around every signed document: a template-only profile of the IETF SUIT envelope (DESIGN 8). */
+/** The envelope around every signed document: a template-only profile of the IETF SUIT envelope (docs/envelopes.md). */
 
 import type { CborInput } from "../../kernel/index.ts";
 import {

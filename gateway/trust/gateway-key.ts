@@ -1,4 +1,4 @@
-/** The gateway's own key, made at its first start: it signs reports and nothing else. */
+/** The gateway's own key, made at its first start: it signs reports and the head of the audit log, and nothing else. */
 
 import type { KeyObject } from "node:crypto";
 import { createPrivateKey, createPublicKey, generateKeyPairSync, sign } from "node:crypto";

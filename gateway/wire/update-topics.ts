@@ -1,4 +1,4 @@
-/** The topics of DESIGN 8, and the blocks into which a wasm is cut. */
+/** The topics by which updates travel (docs/updates.md), and the blocks into which a wasm is cut. */
 
 export const TOPIC_PREFIX = "bulkhead/v1";
 

@@ -166,7 +166,7 @@ export class BodyPlan {
     }
   }
 
-  /** The bounds of DESIGN 6 on what V8 is given to compile. */
+  /** Bounds on what V8 is given to compile: it compiles in time quadratic in locals and blocks. */
   checkRewritten(bytes: number, addedLocals: number): void {
     const { scan } = this;
     const locals = scan.locals + addedLocals;

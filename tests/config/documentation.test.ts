@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { parseConfiguration, parseLayers } from "../../gateway/config/index.ts";
 import { generate } from "../../tools/generate/configuration-keys.ts";
+import { CHECKS } from "../../tools/testkit/contracts.ts";
 
 const page = readFileSync(new URL("../../docs/configuration.md", import.meta.url), "utf8");
 
@@ -23,7 +24,7 @@ describe("docs/configuration.md", () => {
 
   it("has layers that are valid on top of it", () => {
     const layers = examples("yaml layer");
-    expect(layers).toHaveLength(3);
+    expect(layers).toHaveLength(5);
     for (const text of layers) {
       expect(
         parseLayers(
@@ -38,7 +39,7 @@ describe("docs/configuration.md", () => {
   });
 
   it("changes the topics of a site by a layer, as it says", () => {
-    const [site = ""] = examples("yaml layer");
+    const site = examples("yaml layer").find((text) => text.includes("no actuators")) ?? "";
     const { system } = parseLayers(
       [
         { name: "layer", text: site },
@@ -46,7 +47,16 @@ describe("docs/configuration.md", () => {
       ],
       "/",
     );
-    expect(system.modules[1]?.grants[0]).toMatchObject({ parameters: { publish: ["site/9/#"] } });
+    expect(system.modules[1]?.grants[0]).toMatchObject({ parameters: { publish: ["site/gw-7/cellar/#"] } });
+  });
+
+  it("sends a final message that its receiver's contract allows", () => {
+    const text = examples("yaml layer").find((layer) => layer.includes("safe-state")) ?? "";
+    const layers = [text, gateway].map((layer, index) => ({ name: `${index}.yaml`, text: layer }));
+    const final = parseLayers(layers, "/").system.modules.find(({ restart }) => restart.final !== undefined)?.restart
+      .final;
+    expect(final?.to).toEqual({ module: "gpio-relay", port: "commands" });
+    expect(CHECKS.switch(final?.payload ?? new Uint8Array())).toBeUndefined();
   });
 
   it("shows an error as it is printed", () => {

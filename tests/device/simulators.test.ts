@@ -245,6 +245,15 @@ describe("GPIO bank", () => {
     chip.close();
   });
 
+  it("refuses faults of a contact, which has none, and what no contact has", () => {
+    const faults = [{ kind: "nack" }];
+    expect(() => new SimulatedGpioChip([{ chip: "button", line: 5, faults }])).toThrow("button has no 'faults'");
+    expect(() => new SimulatedGpioChip([{ chip: "wire", from: 1, to: 2, faults }])).toThrow("wire has no 'faults'");
+    const chip = new SimulatedGpioChip([{ chip: "wire", from: 1, to: 2 }]);
+    expect(chip.simulate("1", "faults", faults)).toBe(false);
+    expect(() => new SimulatedGpioChip([{ chip: "constructor" }])).toThrow("only of button and wire");
+  });
+
   it("lends a line once, and knows which lines it has", async () => {
     const chip = new SimulatedGpioChip([]);
     const { requested } = await watch(chip, 1, "both");

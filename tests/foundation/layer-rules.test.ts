@@ -1,4 +1,4 @@
-/** The layer table of the design: each rule of dependency-cruiser is broken once, and what is allowed stays allowed. */
+/** The layer table of CONTRIBUTING.md: each rule of dependency-cruiser is broken once, and what is allowed stays allowed. */
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";

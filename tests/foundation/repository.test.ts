@@ -76,7 +76,7 @@ describe("what is installed", () => {
   });
 });
 
-test("the top level is the folders of the design, and ordinary root files", () => {
+test("the top level is the folders of the layer table, and ordinary root files", () => {
   const listed = execFileSync("git", ["ls-files", "--cached", "--others", "--exclude-standard"], {
     cwd: ROOT,
     encoding: "utf8",

@@ -1,15 +1,27 @@
-/** docs/updates.md names every state and every result code, and no others. */
+/** docs/updates.md names every topic, state and result code, and no others; its rollout file, and that of `--help`, are read as they stand. */
 
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { aftermath, STATE_TABLE } from "../../gateway/trust/states.ts";
 import { UPDATE_STATES } from "../../gateway/wire/update-report.ts";
+import { topics } from "../../gateway/wire/update-topics.ts";
 import { REFUSAL_CODES } from "../../kernel/index.ts";
 import type { RefusalCode } from "../../kernel/index.ts";
+import { rollout } from "../../tools/push/rollout-command.ts";
+import { readRolloutPlan } from "../../tools/push/rollout-plan.ts";
+import { pauseTopic } from "../../tools/push/rollout.ts";
 
 const page = readFileSync(new URL("../../docs/updates.md", import.meta.url), "utf8");
-/** First cells of the rows of tables. */
-const rows = [...page.matchAll(/^\| `([^`]+)` \|(.*)\|$/gm)].map(([, name = "", rest = ""]) => ({ name, rest }));
+const sectionOf = (title: string): string => page.split(/^## /m).find((text) => text.startsWith(title)) ?? "";
+
+/** First cells of the rows of a section's tables. */
+function rowsOf(title: string) {
+  return [...sectionOf(title).matchAll(/^\| `([^`]+)` \|(.*)\|$/gm)].map(([, name = "", rest = ""]) => ({
+    name,
+    rest,
+  }));
+}
+const rows = rowsOf("What a gateway does");
 
 describe("the page about updates", () => {
   it("lists the states in their order, with the end to which a refusal in each leads", () => {
@@ -38,6 +50,44 @@ describe("the page about updates", () => {
     expect(codesOf("- `E_ROOT_GAP`")).toEqual(all.filter((code) => aftermath(code) === "drop").sort());
   });
 });
+
+describe("the topics of the page", () => {
+  it("are those of the program", () => {
+    const gateway = (["desired", "reported", "event", "online"] as const).map((name) => topics.gateway("<id>", name));
+    const digests = [topics.configuration("<digest>"), topics.module("<envelope digest>")];
+    const numbered = [topics.root(7).replace("7", "<version>"), topics.block("<sha256>", 7).replace(/7$/, "<n>")];
+    const all = [...gateway, ...digests, ...numbered, pauseTopic("<name>")];
+    expect(
+      rowsOf("Topics")
+        .map(({ name }) => `bulkhead/v1/${name}`)
+        .sort(),
+    ).toEqual(all.sort());
+  });
+});
+
+describe("rollout files", () => {
+  it("is read as the page has it, with what it says of absent keys", () => {
+    const [, text = ""] = /^```yaml rollout\n([^]*?)^```/m.exec(page) ?? [];
+    const plan = readRolloutPlan(text, "/home/rollouts/autumn.yaml");
+    expect(plan.version).toBe(plan.issued);
+    expect(plan.waves).toEqual([0.01, 0.1, 0.5, 1]);
+    expect([plan.soakMs, plan.timeoutMs, plan.abortShare]).toEqual([600_000, 600_000, 0.05]);
+    expect((plan.expires - plan.issued) / 3600).toBe(168);
+  });
+
+  it("is read as --help has it, which names every key", () => {
+    const text = /^ {2}rollout:[^]*?\n\n/m.exec(rollout.help)?.[0] ?? "";
+    expect(readRolloutPlan(text, "/home/rollouts/autumn.yaml").without).toEqual(["old-driver"]);
+    const named = [...text.matchAll(/^ {2}([a-z]+):/gm)].map(([, key = ""]) => key);
+    expect(named.sort()).toEqual(rolloutRows().sort());
+  });
+});
+
+/** The keys that the page's table of rollout files names. */
+function rolloutRows(): string[] {
+  const rows = sectionOf("What a release engineer does").matchAll(/^\| (`[a-z]+`(?:, `[a-z]+`)?) \| .* \| .* \|$/gm);
+  return [...rows].flatMap(([, cell = ""]) => [...cell.matchAll(/`([a-z]+)`/g)].map(([, key = ""]) => key));
+}
 
 describe("the table of states", () => {
   it("leads from idle to committed through every state that is no end", () => {

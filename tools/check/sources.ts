@@ -3,7 +3,7 @@ import { globSync, readFileSync } from "node:fs";
 import path from "node:path";
 import type { Finding } from "./step.ts";
 
-/** The kernel must stay small enough to read in a day (DESIGN 2). */
+/** The kernel must stay small enough to read in a day (SPECIFICATION.md). */
 export const KERNEL_LINE_BUDGET = 6000;
 /**
  * The kernel is over its budget: SPECIFICATION.md says so, as a pending promise. Until it is met the count may not grow

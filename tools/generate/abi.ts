@@ -37,7 +37,7 @@ const HEADER_FIELDS: Readonly<Record<Exclude<keyof typeof HEADER, "size">, reado
     length: ["u32", "payload length; the payload follows the header"],
     senderModule: ["u32", "sender: module id; 0 for the kernel"],
     senderGeneration: ["u32", "sender: generation; 0 for the kernel"],
-    badge: ["u32", "the number that the operator's grant put on this edge"],
+    badge: ["u32", "the number that the operator's grant put on this route"],
     correlation: ["u32", "of the request that a reply or notice answers"],
     lost: ["u32", "messages lost on this port since the last one delivered"],
     reserved: ["u32", "0"],

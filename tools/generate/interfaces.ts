@@ -19,7 +19,7 @@ const ANSWERED_BY: Readonly<Record<string, string>> = {
   link: "the link process",
 };
 
-const DENIALS = "denials, at most ten a second and module, the rest counted";
+const DENIALS = "denials, within [the log's bounds](audit.md#bounds)";
 
 const code = (text: string): string => `\`${text}\``;
 const cell = (text: string): string => text.replaceAll("|", "\\|");
@@ -45,11 +45,33 @@ function overview(): string {
   return table(["interface", "operations", "rights", "answered by"], rows);
 }
 
+/** What a grant without `rights` gives, where that is not all that the interface has. */
+const WITHOUT_RIGHTS: Partial<Readonly<Record<InterfaceName, string>>> = {
+  endpoint: "`send`",
+  file: "`read`",
+  "gpio-line": "those of its direction: `read`, and `edges` where it asks for some, or `read` and `write`",
+};
+
+/** What a grant says of rights: nothing where there is one only, or where what binds it says it. */
+function rightsOf(name: InterfaceName, rights: readonly string[]): string {
+  const all = rights.map(code).join(", ");
+  if (name === "mqtt") return "names no rights, for they follow from its lists";
+  if (rights.length === 1) return `names no rights, for there is only ${all}`;
+  return `may name its rights, of ${all} (without: ${WITHOUT_RIGHTS[name] ?? "all"})`;
+}
+
+/** Of the grants that can ask to be told of the other end's failures. */
+const NOTIFY: Partial<Readonly<Record<InterfaceName, string>>> = {
+  endpoint: "\n\nWith `notify: true` the module is told when the other end fails, and when it is back.",
+  handles: " With `notify: true` the module is told when what a handle leads to fails, and when it is back.",
+};
+
 function section(name: InterfaceName): string {
   const { rights, binding, eventRight, answeredBy } = interfaceDefinition(name);
   const texts: InterfaceTexts = INTERFACE_TEXTS[name];
   const audited = EVERY_USE_AUDITED.has(name) ? "every use, and denials" : DENIALS;
   const keys = binding.map((key) => `- ${code(key)}: ${texts.binding[key]}`);
+  const bound = keys.length === 0 ? "." : `, and binds the slot to one resource:\n\n${keys.join("\n")}`;
   const operations = operationsOf(name).map(([operationName, operation]) => [
     code(operationName),
     code(operationType(operation)),
@@ -62,9 +84,7 @@ function section(name: InterfaceName): string {
     "",
     `Answered by ${ANSWERED_BY[answeredBy] ?? answeredBy}. Audited: ${audited}.`,
     "",
-    keys.length === 0
-      ? `A grant names the rights (${rights.map(code).join(", ")}) and nothing else.`
-      : `A grant names the rights (${rights.map(code).join(", ")}) and binds the slot to one resource:\n\n${keys.join("\n")}`,
+    `A grant ${rightsOf(name, rights)}${bound}${NOTIFY[name] ?? ""}`,
     "",
     table(["operation", "Wasm type", "right", "blocks", "meaning and result"], operations),
     ...(eventRight === null

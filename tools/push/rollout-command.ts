@@ -24,8 +24,11 @@ reports that gateways sign: killed and run again with the same file, it goes on 
 
   rollout: autumn-1                 # a name; it decides which gateway is in which wave
   issued: 2026-11-21T10:00:00Z      # all plans of the rollout carry this date
+  version: 7                        # of all plans; left out, the seconds of issued
   valid: 168h                       # how long a gateway that is off may take its plan later
   modules: [threshold.envelope]     # envelopes with their wasm, relative to this file
+  configuration: site.envelope      # left out, each gateway keeps its own
+  without: [old-driver]             # modules that plans leave out, which only a configuration allows
   gateways: [gw-1, gw-2]
   keys: enrolled                    # folder of <gateway>.pub, each gateway's own gateway.pub
   waves: [1%, 10%, 50%, 100%]       # shares of the fleet

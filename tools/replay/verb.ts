@@ -29,7 +29,7 @@ failure, to <data>/capsules/<module>/; its log and \`bulkhead audit list --kind 
   --last <n>       print the last n messages (default 5)
   --json           print one JSON object
 
-Exit code 0 where the failure came again, or the state was printed; 1 where it did not.
+Exit code 0 where the failure came again, or the state or the capsule's content was printed; 1 where it did not come.
 `;
 
 export const replayVerb: Command = {

@@ -1,15 +1,20 @@
 /** A simulated GPIO chip: lines with buttons that are pressed and bounce, and wires from one line to another. */
 import { DeviceFailure } from "../failure.ts";
 import type { GpioChip, GpioLine, Level, LineRequest } from "../gpio.ts";
-import { badSetting, integerSetting, numberSetting } from "../settings.ts";
+import { badSetting, integerSetting, numberSetting, record } from "../settings.ts";
 import type { SimulatedDevice } from "../settings.ts";
 import type { SimulatedPart } from "../../wire/protocol.ts";
-import { checkOptions } from "./chip.ts";
 
 /** As many as the header of a Raspberry Pi has on its first chip. */
 const LINES = 54;
 /** Bounces of a cheap button settle within so long. */
 const BOUNCE_MS = 4;
+
+/** By chip; a contact has no faults but its bounces. */
+const OPTIONS: Readonly<Record<string, readonly string[]>> = Object.freeze({
+  button: ["line", "period", "held", "bounces", "active-low"],
+  wire: ["from", "to"],
+});
 
 interface Line {
   level: Level;
@@ -91,10 +96,12 @@ export class SimulatedGpioChip implements GpioChip {
   }
 
   #attach(device: SimulatedDevice): void {
-    if (device.chip === "button")
-      this.#attachButton(checkOptions(device, ["line", "period", "held", "bounces", "active-low"]));
-    else if (device.chip === "wire") this.#attachWire(checkOptions(device, ["from", "to"]));
-    else throw badSetting(`there is no simulator of '${device.chip}' on GPIO, only of button and wire`);
+    const { chip } = device;
+    const keys = Object.hasOwn(OPTIONS, chip) ? OPTIONS[chip] : undefined;
+    if (keys === undefined) throw badSetting(`there is no simulator of '${chip}' on GPIO, only of button and wire`);
+    record(device, `simulate: ${chip}`, ["chip", ...keys]);
+    if (chip === "button") this.#attachButton(device);
+    else this.#attachWire(device);
   }
 
   #attachWire(device: SimulatedDevice): void {

@@ -1,4 +1,4 @@
-/** The attacks of the design's list, one after the other, played at a real broker against one whole gateway that goes on working. */
+/** Attacks on updates, one after the other, played at a real broker against one whole gateway that goes on working. */
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -90,8 +90,8 @@ export const INTERFACE_TEXTS: Texts = {
     event: null,
     binding: { prefix: "key prefix, the module's own", quota: "bytes" },
     operations: {
-      get: "length of the value, or not-found, too-large",
-      set: "0 once it is on disk, or quota",
+      get: "length of the value, or not-found, too-large; a key of other than 1 to 256 bytes is invalid, here and below",
+      set: "0 once it is on disk, or quota; too-large for a value of more than 65536 bytes",
       delete: "0, or not-found",
     },
   },
@@ -107,7 +107,7 @@ export const INTERFACE_TEXTS: Texts = {
     event: null,
     binding: { bus: "bus number", address: "7-bit address" },
     operations: {
-      read: "the length read, or not-acknowledged, io, timeout",
+      read: "the length read, or not-acknowledged, io, timeout; at most 8192 bytes a part, or too-large, and not none, or invalid; here and below",
       write: "0, or not-acknowledged, io, timeout",
       "write-read": "writes, repeated start, reads as many as answer holds; the length read",
     },
@@ -116,9 +116,9 @@ export const INTERFACE_TEXTS: Texts = {
     event: null,
     binding: { bus: "bus number", chip: "chip select", mode: "0 to 3", frequency: "hertz" },
     operations: {
-      read: "clocks in as many as it holds; the length",
+      read: "clocks in as many as it holds; the length; at most 4096 bytes, or too-large, and not none, or invalid; here and below",
       write: "0",
-      transfer: "full duplex, equal lengths; the length",
+      transfer: "full duplex; the length; invalid where the two lengths differ",
     },
   },
   "gpio-line": {
@@ -131,7 +131,7 @@ export const INTERFACE_TEXTS: Texts = {
     },
     operations: {
       get: "0 or 1",
-      set: "0",
+      set: "0; invalid on a line of direction in, and for a level other than 0 and 1",
     },
   },
   uart: {
@@ -160,7 +160,7 @@ export const INTERFACE_TEXTS: Texts = {
     binding: { origin: "scheme, host and port" },
     operations: {
       request:
-        "request is CBOR [method, path, {header: value}, body]; response CBOR [status, {header: value}, body]; its length",
+        "request is CBOR [method, path, {header: value}, body], GET, HEAD, POST, PUT, PATCH or DELETE, at most 32 headers; response CBOR [status, {header: value}, body]; its length, or timeout after timeoutMs, 60 s at most; redirects are not followed",
     },
   },
 };
