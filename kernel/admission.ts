@@ -10,10 +10,9 @@ import { parseManifest } from "./manifest.ts";
 import type { Grant, ModuleSpec } from "./system.ts";
 import type { CompiledModule } from "./wasm/engine.ts";
 import { compileModule } from "./wasm/engine.ts";
-import type { ExportDescription, ImportDescription } from "./wasm/inspect.ts";
-import { findCustomSections, listExports, listImports, readModule } from "./wasm/inspect.ts";
 import type { MeterOptions } from "./wasm/meter.ts";
 import { meter } from "./wasm/meter.ts";
+import { describeExternal, type ImportShape, type ModuleShape, readModule } from "./wasm/reader.ts";
 import type { RecordedImport } from "./wasm/recorder.ts";
 
 /** An operation that a binary really imports. */
@@ -60,14 +59,13 @@ export function inspectModule(binary: Uint8Array): ModuleInspection {
   const manifest = readManifestSection(shape);
   // A binary may import one operation a hundred thousand times over; it is linked, and recorded, once.
   const imports = new Map<string, ImportedOperation>();
-  for (const item of listImports(shape)) imports.set(`${item.slot}.${item.operation}`, checkImport(item, manifest));
-  const found = listExports(shape);
-  const exports = checkExports(found);
+  for (const item of shape.imports) imports.set(`${item.module}.${item.name}`, checkImport(item, shape, manifest));
+  const names = shape.exports.map(({ name }) => name);
   return {
     manifest,
     imports: [...imports.values()],
-    exports,
-    foreignExports: found.map(({ name }) => name).filter((name) => !ABI_EXPORTS.some((known) => known.name === name)),
+    exports: checkExports(shape),
+    foreignExports: names.filter((name) => !ABI_EXPORTS.some((known) => known.name === name)),
     bytes: binary.length,
     sha256: digest(binary),
   };
@@ -163,8 +161,8 @@ function checkGranted(module: string, item: ImportedOperation, grant: Grant | un
   });
 }
 
-function readManifestSection(shape: Parameters<typeof findCustomSections>[0]): Manifest {
-  const sections = findCustomSections(shape, MANIFEST_SECTION);
+function readManifestSection({ customSections }: ModuleShape): Manifest {
+  const sections = customSections.filter(({ name }) => name === MANIFEST_SECTION);
   const [section] = sections;
   if (section === undefined || sections.length > 1) {
     throw new Refusal("E_MANIFEST", "the binary does not have one manifest", {
@@ -176,12 +174,12 @@ function readManifestSection(shape: Parameters<typeof findCustomSections>[0]): M
   return parseManifest(section.bytes);
 }
 
-function checkExports(exports: readonly ExportDescription[]): string[] {
+function checkExports(shape: ModuleShape): string[] {
   const present: string[] = [];
   for (const wanted of ABI_EXPORTS) {
-    const item = exports.find(({ name }) => name === wanted.name);
+    const item = shape.exports.find(({ name }) => name === wanted.name);
     if (item === undefined && !wanted.required) continue;
-    const [expected, found] = [wanted.type, item === undefined ? "no such export" : (item.type ?? item.kind)];
+    const [expected, found] = [wanted.type, item === undefined ? "no such export" : describeExternal(shape, item)];
     if (found !== expected) {
       throw new Refusal("E_ABI", `the export ${wanted.name} does not fit the ABI`, { expected, found });
     }
@@ -197,27 +195,27 @@ function checkExports(exports: readonly ExportDescription[]): string[] {
   return present;
 }
 
-function checkImport(item: ImportDescription, manifest: Manifest): ImportedOperation {
-  const what = `${item.slot}.${item.operation}`;
+function checkImport(item: ImportShape, shape: ModuleShape, manifest: Manifest): ImportedOperation {
+  const what = `${item.module}.${item.name}`;
   function refuse(message: string, expected: string, found = what): never {
     throw new Refusal("E_CAP", message, { expected, found, at: item.at });
   }
   if (item.kind !== "function") refuse(`the import ${what} is a ${item.kind}`, "a function", item.kind);
-  const slot = manifest.slots.get(item.slot);
+  const slot = manifest.slots.get(item.module);
   if (slot === undefined) {
     const slots = [...manifest.slots.keys()].join(", ") || "no imports at all";
-    return refuse(`the binary imports ${what}, a slot that its manifest does not name`, slots, item.slot);
+    return refuse(`the binary imports ${what}, a slot that its manifest does not name`, slots, item.module);
   }
-  const operation = findOperation(slot.interface, item.operation);
+  const operation = findOperation(slot.interface, item.name);
   if (operation === undefined) {
     const known = Object.keys(interfaceDefinition(slot.interface).operations).join(", ");
-    return refuse(`${slot.interface} has no operation ${item.operation}`, known);
+    return refuse(`${slot.interface} has no operation ${item.name}`, known);
   }
-  const type = operationType(operation);
-  if (item.type !== type) refuse(`the import ${what} has another signature`, type, item.type);
+  const [type, found] = [operationType(operation), describeExternal(shape, item)];
+  if (found !== type) refuse(`the import ${what} has another signature`, type, found);
   if (!slot.rights.includes(operation.right)) {
     const rights = slot.rights.join(", ") || "no right";
     refuse(`the binary imports ${what}, a right that its manifest does not ask for`, rights, operation.right);
   }
-  return { slot: item.slot, operation: item.operation, interface: slot.interface };
+  return { slot: item.module, operation: item.name, interface: slot.interface };
 }

@@ -37,7 +37,7 @@ class BodyReader extends ControlFlow {
     this.end = end;
     this.locals = type.parameters.length;
     this.usesVectors = type.parameters.includes(0x7b);
-    this.#globals = shape.importedGlobals + shape.globals.length;
+    this.#globals = shape.imported.global + shape.globals.length;
     this.#canonicalNans = canonicalNans;
   }
 

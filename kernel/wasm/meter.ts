@@ -79,11 +79,11 @@ class Layout implements Indices, Recorded {
   constructor(shape: ModuleShape, options: MeterOptions) {
     this.shape = shape;
     this.options = options;
-    this.fuel = shape.importedGlobals + shape.globals.length;
+    this.fuel = shape.imported.global + shape.globals.length;
     this.depth = this.fuel + 1;
     this.result = this.fuel + 2;
     this.type([], []);
-    const first = shape.importedFunctions;
+    const first = shape.imported.function;
     this.imported = { exhausted: first, overflow: first + 1, full: first + 2, grow: first + 3 };
     const { recorded } = options;
     this.added = IMPORTED.slice(0, recorded === undefined ? UNRECORDED : undefined);
@@ -115,8 +115,8 @@ class Layout implements Indices, Recorded {
       recorded.map((item, index) => [`${item.slot}.${item.operation}`, { item, index, wrapper: -1 }]),
     );
     const functions = this.shape.imports.filter((item) => item.kind === "function");
-    return functions.map(({ module, name, type }, target) => {
-      const [found, types] = [known.get(`${module}.${name}`), this.shape.types[type]];
+    return functions.map(({ module, name }, target) => {
+      const [found, types] = [known.get(`${module}.${name}`), this.shape.types[this.shape.functions[target] ?? -1]];
       if (found === undefined || types === undefined) return target;
       if (found.wrapper < 0) found.wrapper = this.recorder?.wrap(target, types, found.index, found.item) ?? target;
       return found.wrapper;
@@ -125,7 +125,7 @@ class Layout implements Indices, Recorded {
 
   /** Guest function index to rewritten one. */
   function(index: number): number {
-    return index < this.shape.importedFunctions ? (this.#wrappers[index] ?? index) : index + this.added.length;
+    return index < this.shape.imported.function ? (this.#wrappers[index] ?? index) : index + this.added.length;
   }
 
   type(parameters: ValueTypes, results: ValueTypes): number {
@@ -202,9 +202,9 @@ function addControls(layout: Layout, { fee: entryFee, changesTables }: Entries):
 
 /** Where memory and numbers in globals are all that ever changes, an instance can be copied: the globals are then within reach. */
 function exportGlobals(layout: Layout): void {
-  const { importedGlobals, globals } = layout.shape;
+  const { imported, globals } = layout.shape;
   const changing = [...globals.entries()].filter(([, { mutable }]) => mutable);
-  if (importedGlobals > 0 || changing.length > MAXIMUM_COPIED) return;
+  if (imported.global > 0 || changing.length > MAXIMUM_COPIED) return;
   if (changing.some(([, { type }]) => TO_BITS[type] === undefined)) return;
   for (const [at, [index, { type }]] of changing.entries()) {
     const body = code().raw(OP.localGet, 0, OP.if, OP.empty, OP.localGet, 1, ...(FROM_BITS[type] ?? []));
@@ -260,7 +260,7 @@ function planEntries(layout: Layout): Entries {
     if (twinned) twins.set(index, layout.append(shape.functions[index] ?? 0, new ByteWriter(64)));
     return entryFee;
   });
-  return { twins, changesTables, fee: (index) => fees[index - shape.importedFunctions] ?? 0 };
+  return { twins, changesTables, fee: (index) => fees[index - shape.imported.function] ?? 0 };
 }
 
 function rewriteBodies(layout: Layout, entries: Entries, onCopy: CopyListener | undefined): ByteWriter {

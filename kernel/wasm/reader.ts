@@ -4,7 +4,7 @@ import { ByteReader, refuseSize, refuseWasm } from "./bytes.ts";
 import { MAXIMUM_ARITY, MAXIMUM_ITEMS } from "./limits.ts";
 import { refuseKind, refuseLimits, refuseOpcode, refuseProposal, refuseSection, refuseType } from "./proposals.ts";
 
-export type ExternalKind = "function" | "table" | "memory" | "global";
+type ExternalKind = "function" | "table" | "memory" | "global";
 const KINDS: readonly ExternalKind[] = ["function", "table", "memory", "global"];
 
 /** Value types by their byte in the binary format (5.3). */
@@ -38,28 +38,25 @@ export interface Limits {
   readonly maximum: number | undefined;
 }
 
-export interface TableType extends Limits {
+interface TableType extends Limits {
   readonly element: number;
 }
 
-export interface GlobalType {
+interface GlobalType {
   readonly type: number;
   readonly mutable: boolean;
 }
 
-export type ImportType =
-  | { readonly kind: "function"; readonly type: number }
-  | { readonly kind: "table"; readonly table: TableType }
-  | { readonly kind: "memory"; readonly memory: Limits }
-  | { readonly kind: "global"; readonly global: GlobalType };
-
-export type ImportShape = { readonly module: string; readonly name: string; readonly at: number } & ImportType;
-
-export interface ExportShape {
+/** What an import or export is: its index in the space of its kind. */
+interface External {
   readonly name: string;
   readonly kind: ExternalKind;
   readonly index: number;
   readonly at: number;
+}
+
+export interface ImportShape extends External {
+  readonly module: string;
 }
 
 /** A function index at `bytes[at, end)`: what has to change when functions are renumbered. */
@@ -73,13 +70,6 @@ export interface FunctionReference {
 export interface Span {
   readonly at: number;
   readonly end: number;
-}
-
-export interface CustomSection {
-  readonly name: string;
-  readonly bytes: Uint8Array;
-  /** Byte offset of the content after the name. */
-  readonly at: number;
 }
 
 /** Magic number and version 1 (5.5.16). */
@@ -117,17 +107,15 @@ class ModuleReader {
   readonly tables: TableType[] = [];
   readonly memories: Limits[] = [];
   readonly globals: GlobalType[] = [];
-  readonly exports: ExportShape[] = [];
+  readonly exports: External[] = [];
   readonly bodies: Span[] = [];
   /** Known sections by id. */
   readonly sections = new Map<number, Span>();
-  readonly customSections: CustomSection[] = [];
+  readonly customSections: { readonly name: string; readonly bytes: Uint8Array }[] = [];
   /** Function indices outside function bodies (globals, exports, elements), in ascending order of offset. */
   readonly references: FunctionReference[] = [];
-  importedFunctions = 0;
-  importedTables = 0;
-  importedMemories = 0;
-  importedGlobals = 0;
+  /** How many of each kind are imported. */
+  readonly imported: Record<ExternalKind, number> = { function: 0, table: 0, memory: 0, global: 0 };
   start: number | undefined;
   #dataSegments = 0;
   #dataCount: number | undefined;
@@ -175,7 +163,7 @@ class ModuleReader {
     else if (id === SECTION.function)
       this.#each(reader, "functions", () => this.functions.push(this.#typeIndex(reader)));
     else if (id === SECTION.table) this.#each(reader, "tables", () => this.tables.push(this.#tableType(reader)));
-    else if (id === SECTION.memory) this.#each(reader, "memories", (at) => this.#memory(reader, at));
+    else if (id === SECTION.memory) this.#each(reader, "memories", () => this.memories.push(this.#memoryType(reader)));
     else if (id === SECTION.global) this.#each(reader, "globals", () => this.#global(reader));
     else if (id === SECTION.export) this.#exports(reader);
     else if (id === SECTION.element) this.#each(reader, "element segments", () => this.#element(reader));
@@ -198,7 +186,7 @@ class ModuleReader {
 
   /** What two sections say together (5.5.16). */
   #agree(end: number): void {
-    const defined = this.functions.length - this.importedFunctions;
+    const defined = this.functions.length - this.imported.function;
     if (defined !== this.bodies.length) {
       refuseWasm("function and code section disagree", end, {
         expected: `${defined} function bodies`,
@@ -216,7 +204,7 @@ class ModuleReader {
   #custom(reader: ByteReader): void {
     this.#announce(1, reader.at);
     const name = reader.name();
-    this.customSections.push({ name, bytes: this.bytes.subarray(reader.at, reader.end), at: reader.at });
+    this.customSections.push({ name, bytes: this.bytes.subarray(reader.at, reader.end) });
   }
 
   #referenceType(reader: ByteReader): number {
@@ -277,16 +265,12 @@ class ModuleReader {
 
   #memoryType(reader: ByteReader): Limits {
     const at = reader.at;
+    if (this.#count("memory") > 0) refuseProposal("multi-memory", "a second memory", at);
     const limits = this.#limits(reader);
     if (limits.minimum > 65_536 || (limits.maximum ?? 0) > 65_536) {
       refuseWasm("a memory of more than 65,536 pages", at);
     }
     return limits;
-  }
-
-  #memory(reader: ByteReader, at: number): void {
-    if (this.importedMemories + this.memories.length > 0) refuseProposal("multi-memory", "a second memory", at);
-    this.memories.push(this.#memoryType(reader));
   }
 
   #globalType(reader: ByteReader): GlobalType {
@@ -304,30 +288,23 @@ class ModuleReader {
     const at = reader.at;
     const module = reader.name();
     const name = reader.name();
-    const kindAt = reader.at;
-    const kind = reader.byte();
-    if (kind > 3) refuseKind(kind, kindAt);
-    this.imports.push({ module, name, at, ...this.#importType(reader, kind) });
+    const kind = this.#kind(reader);
+    if (kind === "function") this.functions.push(this.#typeIndex(reader));
+    else if (kind === "table") this.#tableType(reader);
+    else if (kind === "memory") this.#memoryType(reader);
+    else this.#globalType(reader);
+    this.imports.push({ module, name, at, kind, index: this.imported[kind] });
+    this.imported[kind] += 1;
   }
 
-  #importType(reader: ByteReader, kind: number): ImportType {
-    if (kind === 0) {
-      const type = this.#typeIndex(reader);
-      this.functions.push(type);
-      this.importedFunctions += 1;
-      return { kind: "function", type };
-    }
-    if (kind === 1) {
-      this.importedTables += 1;
-      return { kind: "table", table: this.#tableType(reader) };
-    }
-    if (kind === 2) {
-      if (this.importedMemories > 0) refuseProposal("multi-memory", "a second memory", reader.at);
-      this.importedMemories += 1;
-      return { kind: "memory", memory: this.#memoryType(reader) };
-    }
-    this.importedGlobals += 1;
-    return { kind: "global", global: this.#globalType(reader) };
+  #kind(reader: ByteReader): ExternalKind {
+    const at = reader.at;
+    const byte = reader.byte();
+    return KINDS[byte] ?? refuseKind(byte, at);
+  }
+
+  #count(kind: Exclude<ExternalKind, "function">): number {
+    return this.imported[kind] + { table: this.tables, memory: this.memories, global: this.globals }[kind].length;
   }
 
   #global(reader: ByteReader): void {
@@ -362,8 +339,8 @@ class ModuleReader {
 
   #importedGlobal(reader: ByteReader): void {
     const at = reader.at;
-    const index = reader.index(this.importedGlobals + this.globals.length, "global");
-    if (index >= this.importedGlobals) refuseProposal("garbage collection", "reading a defined global as constant", at);
+    const index = reader.index(this.#count("global"), "global");
+    if (index >= this.imported.global) refuseProposal("garbage collection", "reading a defined global as constant", at);
   }
 
   #constantEnd(reader: ByteReader): void {
@@ -380,21 +357,10 @@ class ModuleReader {
       const name = reader.name();
       if (names.has(name)) refuseWasm("two exports have one name", at, { found: name });
       names.add(name);
-      const kindAt = reader.at;
-      const kind = KINDS[reader.byte()];
-      if (kind === undefined) refuseKind(this.bytes[kindAt] ?? 0, kindAt);
-      this.exports.push({ name, kind, index: this.#exported(reader, kind), at });
+      const kind = this.#kind(reader);
+      const index = kind === "function" ? this.#functionIndex(reader) : reader.index(this.#count(kind), kind);
+      this.exports.push({ name, kind, index, at });
     });
-  }
-
-  #exported(reader: ByteReader, kind: ExternalKind): number {
-    if (kind === "function") return this.#functionIndex(reader);
-    const count = {
-      table: this.importedTables + this.tables.length,
-      memory: this.importedMemories + this.memories.length,
-      global: this.importedGlobals + this.globals.length,
-    }[kind];
-    return reader.index(count, kind);
   }
 
   /** The eight forms of an element segment (5.5.12): bit 0 not active, bit 1 index or declared, bit 2 expressions. */
@@ -403,7 +369,7 @@ class ModuleReader {
     const flags = reader.u32();
     if (flags > 7) refuseWasm("an unknown form of element segment", at, { found: `${flags}` });
     const active = (flags & 1) === 0;
-    const tables = this.importedTables + this.tables.length;
+    const tables = this.#count("table");
     if (active && (flags & 2) !== 0) reader.index(tables, "table");
     else if (active && tables === 0) refuseWasm("an unknown table index", at);
     if (active) this.#constant(reader);
@@ -427,7 +393,7 @@ class ModuleReader {
     if (flags > 2) refuseWasm("an unknown form of data segment", at, { found: `${flags}` });
     if (flags === 2 && reader.u32() !== 0) refuseProposal("multi-memory", "a memory index", at);
     if (flags !== 1) {
-      if (this.importedMemories + this.memories.length === 0) refuseWasm("a data segment without a memory", at);
+      if (this.#count("memory") === 0) refuseWasm("a data segment without a memory", at);
       this.#constant(reader);
     }
     reader.skip(reader.count("bytes of data"));
@@ -450,4 +416,14 @@ export function readModule(bytes: Uint8Array): ModuleShape {
   const reader = new ModuleReader(bytes);
   reader.read();
   return reader;
+}
+
+/** Of a function its type, such as "(i32,i32)->i64": several results in parentheses, none as "()"; of anything else its kind. */
+export function describeExternal({ types, functions }: ModuleShape, { kind, index }: External): string {
+  const type = types[functions[index] ?? -1];
+  if (kind !== "function" || type === undefined) return kind;
+  const [parameters = "", results = ""] = [type.parameters, type.results].map((bytes) =>
+    Array.from(bytes, (byte) => VALUE_TYPES.get(byte)).join(),
+  );
+  return `(${parameters})->${type.results.length === 1 ? results : `(${results})`}`;
 }

@@ -105,7 +105,7 @@ export class BodyPlan {
 
   /** Plans the defined function `index`, counted without imports. Throws nothing but `Refusal`. */
   constructor(shape: ModuleShape, index: number, canonicalNans = false) {
-    this.index = shape.importedFunctions + index;
+    this.index = shape.imported.function + index;
     const body = shape.bodies[index];
     const type = shape.types[shape.functions[this.index] ?? -1];
     if (body === undefined || type === undefined) refuseWasm("an unknown type index", body?.at ?? 0);

@@ -3,8 +3,8 @@
 import { getHeapStatistics } from "node:v8";
 import { describe, expect, it } from "vitest";
 import { Refusal } from "../../kernel/errors.ts";
-import { describeType, findCustomSections, listExports, listImports, readModule } from "../../kernel/wasm/inspect.ts";
 import { meter } from "../../kernel/wasm/meter.ts";
+import { describeExternal, readModule } from "../../kernel/wasm/reader.ts";
 import { compileWat, startMetered } from "./support.ts";
 import { patiently } from "../support/patience.ts";
 
@@ -311,9 +311,8 @@ describe("the handler's entry", () => {
       "(module)",
       `(module (func (export "bulkhead_handle") (param i32) (result i64) (i64.const 0)))`,
     ]) {
-      expect(listExports(readModule(meter(await compileWat(wat)))).map((item) => item.name)).not.toContain(
-        "bulkhead:enter",
-      );
+      const { exports } = readModule(meter(await compileWat(wat)));
+      expect(exports.map(({ name }) => name)).not.toContain("bulkhead:enter");
     }
   });
 });
@@ -556,24 +555,28 @@ describe("what is refused by name", () => {
   });
 });
 
-describe("inspection", () => {
+describe("the reader", () => {
   it("lists imports, exports and custom sections", async () => {
-    const wat = `(module (import "bus" "read" (func (param i32 i64) (result i32))) (memory (export "memory") 1)
+    const wat = `(module (import "bus" "read" (func (param i32 i64) (result i32))) (import "bus" "speed" (global i32))
+      (import "bus" "write" (func (param funcref) (result externref))) (memory (export "memory") 1)
       (func (export "pair") (param f32) (result f64 v128) (unreachable)) (func (export "none")))`;
     const shape = readModule(await compileWat(wat));
-    expect(listImports(shape)).toEqual([
-      { slot: "bus", operation: "read", kind: "function", type: "(i32,i64)->i32", at: expect.any(Number) as number },
+    expect(shape.imports).toMatchObject([
+      { module: "bus", name: "read", kind: "function", index: 0 },
+      { module: "bus", name: "speed", kind: "global", index: 0 },
+      { module: "bus", name: "write", kind: "function", index: 1 },
     ]);
-    expect(listExports(shape)).toEqual([
-      { name: "memory", kind: "memory", type: undefined },
-      { name: "pair", kind: "function", type: "(f32)->(f64,v128)" },
-      { name: "none", kind: "function", type: "()->()" },
-    ]);
-    expect(describeType({ parameters: Uint8Array.of(0x70), results: Uint8Array.of(0x6f) })).toBe(
+    expect(shape.imports.map((item) => describeExternal(shape, item))).toEqual([
+      "(i32,i64)->i32",
+      "global",
       "(funcref)->externref",
-    );
-    const custom = readModule(sections([0, 1, 0x61, 9, 8, 7], [0, 1, 0x62], [0, 1, 0x61]));
-    expect(findCustomSections(custom, "a").map((section) => [...section.bytes])).toEqual([[9, 8, 7], []]);
-    expect(findCustomSections(custom, "a")[0]?.at).toBe(12);
+    ]);
+    expect(shape.exports.map((item) => [item.name, describeExternal(shape, item)])).toEqual([
+      ["memory", "memory"],
+      ["pair", "(f32)->(f64,v128)"],
+      ["none", "()->()"],
+    ]);
+    const { customSections } = readModule(sections([0, 1, 0x61, 9, 8, 7], [0, 1, 0x62], [0, 1, 0x61]));
+    expect(customSections.map(({ name, bytes }) => [name, ...bytes])).toEqual([["a", 9, 8, 7], ["b"], ["a"]]);
   });
 });
