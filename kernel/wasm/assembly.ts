@@ -4,6 +4,49 @@ import { WASM_HEADER } from "./reader.ts";
 
 export const [I32, I64, F32, F64, V128] = [0x7f, 0x7e, 0x7d, 0x7c, 0x7b] as const;
 
+export const OP = Object.freeze({
+  unreachable: 0x00,
+  block: 0x02,
+  loop: 0x03,
+  if: 0x04,
+  else: 0x05,
+  end: 0x0b,
+  br: 0x0c,
+  brIf: 0x0d,
+  return: 0x0f,
+  call: 0x10,
+  returnCall: 0x12,
+  select: 0x1b,
+  localGet: 0x20,
+  localSet: 0x21,
+  localTee: 0x22,
+  globalGet: 0x23,
+  globalSet: 0x24,
+  memoryGrow: 0x40,
+  i32Const: 0x41,
+  i64Const: 0x42,
+  i32LessSigned: 0x48,
+  i32LessUnsigned: 0x49,
+  i64LessSigned: 0x53,
+  i64LessUnsigned: 0x54,
+  i64GreaterSigned: 0x55,
+  i32Add: 0x6a,
+  i32Subtract: 0x6b,
+  i32Or: 0x72,
+  i32ShiftLeft: 0x74,
+  i32ShiftRightUnsigned: 0x76,
+  i64Add: 0x7c,
+  i64And: 0x83,
+  i64ShiftLeft: 0x86,
+  i64ShiftRightUnsigned: 0x88,
+  f64ConvertI64Signed: 0xb9,
+  refFunction: 0xd2,
+  empty: 0x40,
+} as const);
+
+/** `if` the i32 on the stack is below 0. */
+export const IF_NEGATIVE: readonly number[] = [OP.i32Const, 0, OP.i32LessSigned, OP.if, OP.empty];
+
 /** Of parameters or results, each a byte. */
 export type ValueTypes = Uint8Array | readonly number[];
 
@@ -52,4 +95,9 @@ export function bodies(...list: ByteWriter[]): [id: number, content: ByteWriter]
   const out = new ByteWriter(1024).u32(list.length);
   for (const body of list) out.u32(body.byte(0x0b).length).append(body);
   return [10, out];
+}
+
+/** A function body without locals beyond its parameters, or with one i64. */
+export function code(...locals: number[]): ByteWriter {
+  return new ByteWriter(64).raw(...(locals.length === 0 ? [0] : [1, 1, ...locals]));
 }

@@ -1,20 +1,13 @@
 /** Rewrites a guest binary so that it counts its work and its stack, and stays within its quota of memory and tables. */
 
 import { Refusal } from "../errors.ts";
-import { F32, F64, I32, I64, type ValueTypes } from "./assembly.ts";
+import { code, F32, F64, I32, I64, OP } from "./assembly.ts";
 import { ByteReader, ByteWriter, refuseSize, refuseWasm } from "./bytes.ts";
+import { type Appended, EXPORT_PREFIX, Layout } from "./layout.ts";
 import { MAXIMUM_COPIED, MAXIMUM_MEMORY_PAGES, MAXIMUM_TABLES } from "./limits.ts";
-import { type FunctionType, type Limits, type ModuleShape, readModule, SECTION, WASM_HEADER } from "./reader.ts";
-import {
-  LOG_PAGES,
-  type Recorded,
-  type RecordedImport,
-  RECORDED,
-  Recorder,
-  RECORDER_GLOBALS,
-  WORK,
-} from "./recorder.ts";
-import { BodyPlan, BodyRewriter, type EntryFee, IF_NEGATIVE, type Indices, OP } from "./rewrite.ts";
+import { KINDS, type Limits, type ModuleShape, readModule, SECTION, WASM_HEADER } from "./reader.ts";
+import { LOG_PAGES, type RecordedImport, RECORDED, RECORDER_GLOBALS, WORK } from "./recorder.ts";
+import { BodyPlan, BodyRewriter, type EntryFee } from "./rewrite.ts";
 
 export interface MeterOptions {
   /** Upper bound of the guest's memory in pages of 64 KiB, at most 32,768 (2 GiB). */
@@ -35,139 +28,17 @@ export const DEFAULT_METER_OPTIONS: MeterOptions = Object.freeze({
 /** Told what stays: bytes [from, to) of the guest stand at `at` in the body of that rewritten function. */
 export type CopyListener = (functionIndex: number, at: number, from: number, to: number) => void;
 
-/** Names of what the rewriter adds. Guests may not use the prefix, so they can neither collide with nor reach them. */
-export const RESERVED_PREFIX = "bulkhead:";
 export const METER_MODULE = "bulkhead:meter";
 
 type Bits = Readonly<Record<number, readonly number[]>>;
 /** Opcodes that make an i64 of the bits of a number, by its type, and the number again. */
 const TO_BITS: Bits = { [I32]: [0xad], [I64]: [], [F32]: [0xbc, 0xad], [F64]: [0xbd] };
 const FROM_BITS: Bits = { [I32]: [0xa7], [I64]: [], [F32]: [0xa7, 0xbe], [F64]: [0xbf] };
-const FUNCTION = 0;
-const GLOBAL = 3;
-/** The rewriter's own imports stand behind the guest's; the last two in what is recorded only. */
-const IMPORTED = ["exhausted", "overflow", "full", "grow"] as const;
-const UNRECORDED = 2;
-
-interface Appended {
-  readonly index: number;
-  readonly type: number;
-  readonly body: ByteWriter;
-}
-
-/** Index spaces after rewriting: our imports behind the guest's, functions behind its functions, globals last. */
-class Layout implements Indices, Recorded {
-  readonly shape: ModuleShape;
-  readonly options: MeterOptions;
-  readonly recorder: Recorder | undefined;
-  readonly imported: Readonly<Record<(typeof IMPORTED)[number], number>>;
-  /** Names of our imports. */
-  readonly added: readonly string[];
-  readonly fuel: number;
-  readonly depth: number;
-  readonly result: number;
-  readonly settle: number;
-  readonly spend: readonly number[];
-  /** Appended to the guest's types; the first is () -> (). */
-  readonly types: FunctionType[] = [];
-  readonly functions: Appended[] = [];
-  readonly exports: { readonly name: string; readonly kind: number; readonly index: number }[] = [];
-  readonly #known = new Map<string, number>();
-  /** What stands before the guest's imports, by their index. */
-  readonly #wrappers: readonly number[];
-
-  constructor(shape: ModuleShape, options: MeterOptions) {
-    this.shape = shape;
-    this.options = options;
-    this.fuel = shape.imported.global + shape.globals.length;
-    this.depth = this.fuel + 1;
-    this.result = this.fuel + 2;
-    this.type([], []);
-    const first = shape.imported.function;
-    this.imported = { exhausted: first, overflow: first + 1, full: first + 2, grow: first + 3 };
-    const { recorded } = options;
-    this.added = IMPORTED.slice(0, recorded === undefined ? UNRECORDED : undefined);
-    this.recorder = recorded && new Recorder(this);
-    this.#wrappers = recorded === undefined ? [] : this.#wrapImports(recorded);
-    const settle = code()
-      .op(OP.globalGet, this.depth)
-      .raw(...IF_NEGATIVE);
-    settle.op(OP.call, this.imported.overflow).raw(OP.unreachable, OP.end, OP.loop, OP.empty);
-    settle.op(OP.globalGet, this.fuel).raw(...IF_NEGATIVE);
-    settle.op(OP.call, this.recorder?.exhausted ?? this.imported.exhausted).raw(OP.br, 1, OP.end, OP.end, OP.end);
-    this.settle = this.helper([], [], settle);
-    // Each measure is at most 2^29, so that fuel can't wrap around: bytes / 8, entries x 2, pages x 8,192.
-    const bytes = (out: ByteWriter): ByteWriter => out.raw(OP.localGet, 0, OP.i32Const, 3, OP.i32ShiftRightUnsigned);
-    const entries = (out: ByteWriter): ByteWriter => atMost(out, 2 ** 28).raw(OP.i32Const, 1, OP.i32ShiftLeft);
-    const pages = (out: ByteWriter): ByteWriter => atMost(out, 65_536).raw(OP.i32Const, 13, OP.i32ShiftLeft);
-    this.spend = [bytes, entries, pages].map((measure) => this.#spend(measure));
-  }
-
-  #spend(measure: (out: ByteWriter) => ByteWriter): number {
-    const out = measure(code().op(OP.globalGet, this.fuel)).byte(OP.i32Subtract).op(OP.globalSet, this.fuel);
-    out.op(OP.globalGet, this.fuel).raw(...IF_NEGATIVE);
-    return this.helper([I32], [I32], out.op(OP.call, this.settle).raw(OP.end, OP.localGet, 0, OP.end));
-  }
-
-  /** One wrapper for each operation, however often it is imported. */
-  #wrapImports(recorded: readonly RecordedImport[]): number[] {
-    const known = new Map(
-      recorded.map((item, index) => [`${item.slot}.${item.operation}`, { item, index, wrapper: -1 }]),
-    );
-    const functions = this.shape.imports.filter((item) => item.kind === "function");
-    return functions.map(({ module, name }, target) => {
-      const [found, types] = [known.get(`${module}.${name}`), this.shape.types[this.shape.functions[target] ?? -1]];
-      if (found === undefined || types === undefined) return target;
-      if (found.wrapper < 0) found.wrapper = this.recorder?.wrap(target, types, found.index, found.item) ?? target;
-      return found.wrapper;
-    });
-  }
-
-  /** Guest function index to rewritten one. */
-  function(index: number): number {
-    return index < this.shape.imported.function ? (this.#wrappers[index] ?? index) : index + this.added.length;
-  }
-
-  type(parameters: ValueTypes, results: ValueTypes): number {
-    const key = `${parameters.join()}>${results.join()}`;
-    const known = this.#known.get(key);
-    if (known !== undefined) return known;
-    this.types.push({ parameters: Uint8Array.from(parameters), results: Uint8Array.from(results) });
-    const index = this.shape.types.length + this.types.length - 1;
-    this.#known.set(key, index);
-    return index;
-  }
-
-  append(type: number, body: ByteWriter): Appended {
-    const index = this.function(this.shape.functions.length + this.functions.length);
-    this.functions.push({ index, type, body });
-    return { index, type, body };
-  }
-
-  helper(parameters: ValueTypes, results: ValueTypes, body: ByteWriter): number {
-    return this.append(this.type(parameters, results), body).index;
-  }
-
-  export(name: string, kind: number, index: number): void {
-    this.exports.push({ name: `${RESERVED_PREFIX}${name}`, kind, index });
-  }
-}
-
-/** min(local 0, bound), unsigned. */
-function atMost(out: ByteWriter, bound: number): ByteWriter {
-  out.raw(OP.localGet, 0).constant(bound).raw(OP.localGet, 0).constant(bound);
-  return out.raw(OP.i32LessUnsigned, OP.select);
-}
-
-/** A function body without locals beyond its parameters, or with one i64. */
-function code(...locals: number[]): ByteWriter {
-  return new ByteWriter(64).raw(...(locals.length === 0 ? [0] : [1, 1, ...locals]));
-}
 
 function addControls(layout: Layout, { fee: entryFee, changesTables }: Entries): void {
   const { fuel, depth, result, shape, recorder } = layout;
   const add = (name: string, parameters: readonly number[], results: readonly number[], body: ByteWriter): void => {
-    layout.export(name, FUNCTION, layout.helper(parameters, results, body.byte(OP.end)));
+    layout.export(name, "function", layout.helper(parameters, results, body.byte(OP.end)));
   };
   /** Calls a guest's function and, as every caller must, pays the fee of its entry. */
   const call = (out: ByteWriter, index: number): ByteWriter => {
@@ -176,8 +47,8 @@ function addControls(layout: Layout, { fee: entryFee, changesTables }: Entries):
   };
   const arm = (out: ByteWriter): ByteWriter =>
     out.raw(OP.localGet, 0).op(OP.globalSet, fuel).raw(OP.localGet, 1).op(OP.globalSet, depth);
-  layout.export("fuel", GLOBAL, fuel);
-  layout.export("depth", GLOBAL, depth);
+  layout.export("fuel", "global", fuel);
+  layout.export("depth", "global", depth);
   add("remaining", [], [I32], code().op(OP.globalGet, fuel));
   const less = code().op(OP.globalGet, fuel).raw(OP.localGet, 0, OP.i32Subtract);
   add("charge", [I32], [I32], less.op(OP.globalSet, fuel).op(OP.globalGet, fuel));
@@ -194,7 +65,7 @@ function addControls(layout: Layout, { fee: entryFee, changesTables }: Entries):
   const parameters = [I32, I32, I32, I32];
   const enter = (out: ByteWriter, work: number): ByteWriter => toDouble(handle(out), work);
   const activate = (out: ByteWriter): ByteWriter => handle(out).op(OP.globalSet, result).constant(0);
-  layout.export("result", GLOBAL, result);
+  layout.export("result", "global", result);
   const entered = recorder?.around(RECORDED.message, (out) => enter(out, WORK)) ?? enter(code(I64), 4);
   add("enter", parameters, [F64], entered);
   add("activate", parameters, [I32], recorder?.around(RECORDED.gated, activate) ?? activate(code()));
@@ -209,10 +80,14 @@ function exportGlobals(layout: Layout): void {
   for (const [at, [index, { type }]] of changing.entries()) {
     const body = code().raw(OP.localGet, 0, OP.if, OP.empty, OP.localGet, 1, ...(FROM_BITS[type] ?? []));
     body.op(OP.globalSet, index).byte(OP.end).op(OP.globalGet, index);
-    layout.export(`global${at}`, GLOBAL, index);
-    layout.export(`bits${at}`, FUNCTION, layout.helper([I32, I64], [I64], body.raw(...(TO_BITS[type] ?? []), OP.end)));
+    layout.export(`global${at}`, "global", index);
+    layout.export(
+      `bits${at}`,
+      "function",
+      layout.helper([I32, I64], [I64], body.raw(...(TO_BITS[type] ?? []), OP.end)),
+    );
   }
-  layout.export("globals", FUNCTION, layout.helper([], [I32], code().constant(changing.length).byte(OP.end)));
+  layout.export("globals", "function", layout.helper([], [I32], code().constant(changing.length).byte(OP.end)));
 }
 
 /** The handler's i64 as an exact double, so that JavaScript needs no BigInt; `local` is an i64 to work with. */
@@ -287,8 +162,8 @@ function rewriteBodies(layout: Layout, entries: Entries, onCopy: CopyListener | 
 function checkNames(shape: ModuleShape): void {
   const names = [...shape.imports.map(({ module: name, at }) => ({ name, at })), ...shape.exports];
   for (const { name, at } of names) {
-    if (!name.startsWith(RESERVED_PREFIX)) continue;
-    const expected = `a name that does not start with ${RESERVED_PREFIX}`;
+    if (!name.startsWith(EXPORT_PREFIX)) continue;
+    const expected = `a name that does not start with ${EXPORT_PREFIX}`;
     refuseWasm("an import or export uses a reserved name", at, { expected, found: name });
   }
 }
@@ -323,7 +198,7 @@ class ModuleWriter {
     });
     this.#extend(SECTION.import, shape.imports.length, layout.added, (out, name) => {
       const type = name === "grow" ? layout.type([I32], [I32]) : layout.type([], []);
-      out.name(METER_MODULE).name(name).op(FUNCTION, type);
+      out.name(METER_MODULE).name(name).op(KINDS.indexOf("function"), type);
     });
     this.#extend(SECTION.function, shape.bodies.length, layout.functions, (out, { type }) => out.u32(type));
     if (shape.tables.length > MAXIMUM_TABLES) refuseSize("too many tables", `${MAXIMUM_TABLES}`, shape.tables.length);
@@ -337,7 +212,7 @@ class ModuleWriter {
       else out.raw(I32, 1).constant(initial).byte(OP.end);
     });
     this.#extend(SECTION.export, shape.exports.length, layout.exports, (out, { name, kind, index }) => {
-      out.name(name).op(kind, index);
+      out.name(name).op(KINDS.indexOf(kind), index);
     });
     this.#copy(SECTION.element);
     this.#copy(SECTION.dataCount);

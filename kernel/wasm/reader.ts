@@ -4,8 +4,9 @@ import { ByteReader, refuseSize, refuseWasm } from "./bytes.ts";
 import { MAXIMUM_ARITY, MAXIMUM_ITEMS } from "./limits.ts";
 import { refuseKind, refuseLimits, refuseOpcode, refuseProposal, refuseSection, refuseType } from "./proposals.ts";
 
-type ExternalKind = "function" | "table" | "memory" | "global";
-const KINDS: readonly ExternalKind[] = ["function", "table", "memory", "global"];
+export type ExternalKind = "function" | "table" | "memory" | "global";
+/** By their byte. */
+export const KINDS: readonly ExternalKind[] = ["function", "table", "memory", "global"];
 
 /** Value types by their byte in the binary format (5.3). */
 export const VALUE_TYPES: ReadonlyMap<number, string> = new Map([

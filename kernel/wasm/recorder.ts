@@ -1,8 +1,9 @@
 /** Writes the recorder: Wasm inside a rewritten module that notes what goes into it, in a memory that its code cannot reach. */
 import { HEADER } from "../abi.ts";
 import { LIMITS } from "../limits.ts";
-import { Assembly, F64, I32, I64, type ValueTypes } from "./assembly.ts";
+import { Assembly, F64, I32, I64 } from "./assembly.ts";
 import type { ByteWriter } from "./bytes.ts";
+import type { Layout } from "./layout.ts";
 import type { FunctionType } from "./reader.ts";
 
 /** An operation that a recorded module may import. */
@@ -49,7 +50,6 @@ export const LOG_PAGES = Object.freeze({ minimum: 1, maximum: LIMITS.recordingBy
 /** Behind this a recording begins anew before the next message: the longest one has room then. */
 const FULL_BYTES = LIMITS.recordingBytes - 80 * 1024;
 
-const [FUNCTION, MEMORY, GLOBAL] = [0, 2, 3] as const;
 const [GUEST, LOG] = [0, 1];
 const [END, EMPTY, RETURN, IF, ELSE, LOOP, BLOCK, BRANCH, BRANCH_IF, CALL] = [
   0x0b, 0x40, 0x0f, 0x04, 0x05, 0x03, 0x02, 0x0c, 0x0d, 0x10,
@@ -65,22 +65,12 @@ type GlobalName = keyof typeof GLOBALS;
 /** What the recorder's globals, each an i32, begin with. */
 export const RECORDER_GLOBALS: readonly number[] = Object.values(GLOBALS);
 
-/** The module that is being rewritten, as the recorder adds to it. */
-export interface Recorded {
-  /** Indices of two globals; the recorder's are behind the second. */
-  readonly fuel: number;
-  readonly result: number;
-  readonly imported: { readonly exhausted: number; readonly full: number; readonly grow: number };
-  helper(parameters: ValueTypes, results: ValueTypes, body: ByteWriter): number;
-  export(name: string, kind: number, index: number): void;
-}
-
 /** Code with the recorder's globals and memories at hand. */
 class EventAssembly extends Assembly {
-  readonly #module: Recorded;
+  readonly #module: Layout;
   readonly #room: number;
 
-  constructor(module: Recorded, room: number, ...groups: readonly number[]) {
+  constructor(module: Layout, room: number, ...groups: readonly number[]) {
     super(128);
     this.#module = module;
     this.#room = room;
@@ -145,20 +135,20 @@ export class Recorder {
   readonly exhausted: number;
   /** (pages) -> i32: `memory.grow`. */
   readonly grow: number;
-  readonly #module: Recorded;
+  readonly #module: Layout;
   readonly #room: number;
   readonly #wrote: number;
 
-  constructor(module: Recorded) {
+  constructor(module: Layout) {
     this.#module = module;
     this.#room = module.helper([I32], [I32], this.#roomBody());
     this.exhausted = module.helper([], [], this.#exhaustedBody());
     this.grow = module.helper([I32], [I32], this.#growBody());
     this.#wrote = module.helper([I32, I32], [], this.#wroteBody());
-    module.export("wrote", FUNCTION, this.#wrote);
-    module.export("entered", FUNCTION, module.helper([I32, I32], [], this.#enteredBody()));
-    module.export("log", MEMORY, LOG);
-    for (const [at, name] of Object.keys(GLOBALS).entries()) module.export(name, GLOBAL, module.result + 1 + at);
+    module.export("wrote", "function", this.#wrote);
+    module.export("entered", "function", module.helper([I32, I32], [], this.#enteredBody()));
+    module.export("log", "memory", LOG);
+    for (const [at, name] of Object.keys(GLOBALS).entries()) module.export(name, "global", module.result + 1 + at);
   }
 
   /** Before the import `target`: what a call was given, what the host wrote for it, what it gave and cost; it may be suspended. */

@@ -1,55 +1,13 @@
 /** Rewrites one function body so that it charges fuel and counts its stack. */
 
-import { I32, type ValueTypes } from "./assembly.ts";
+import { I32, IF_NEGATIVE, OP } from "./assembly.ts";
 import { type BodyScan, scanBody } from "./body.ts";
 import { type ByteWriter, refuseSize, refuseWasm } from "./bytes.ts";
 import type { CallPart, Edit } from "./control.ts";
 import { CALLER_PAYS, LANES } from "./instructions.ts";
+import type { Layout } from "./layout.ts";
 import { MAXIMUM_BODY_BYTES, MAXIMUM_LOCALS, MAXIMUM_MERGES, UNCOUNTED_FRAME } from "./limits.ts";
 import type { ModuleShape } from "./reader.ts";
-
-export const OP = Object.freeze({
-  unreachable: 0x00,
-  block: 0x02,
-  loop: 0x03,
-  if: 0x04,
-  else: 0x05,
-  end: 0x0b,
-  br: 0x0c,
-  brIf: 0x0d,
-  return: 0x0f,
-  call: 0x10,
-  returnCall: 0x12,
-  select: 0x1b,
-  localGet: 0x20,
-  localSet: 0x21,
-  localTee: 0x22,
-  globalGet: 0x23,
-  globalSet: 0x24,
-  memoryGrow: 0x40,
-  i32Const: 0x41,
-  i64Const: 0x42,
-  i32LessSigned: 0x48,
-  i32LessUnsigned: 0x49,
-  i64LessSigned: 0x53,
-  i64LessUnsigned: 0x54,
-  i64GreaterSigned: 0x55,
-  i32Add: 0x6a,
-  i32Subtract: 0x6b,
-  i32Or: 0x72,
-  i32ShiftLeft: 0x74,
-  i32ShiftRightUnsigned: 0x76,
-  i64Add: 0x7c,
-  i64And: 0x83,
-  i64ShiftLeft: 0x86,
-  i64ShiftRightUnsigned: 0x88,
-  f64ConvertI64Signed: 0xb9,
-  refFunction: 0xd2,
-  empty: 0x40,
-} as const);
-
-/** `if` the i32 on the stack is below 0. */
-export const IF_NEGATIVE: readonly number[] = [OP.i32Const, 0, OP.i32LessSigned, OP.if, OP.empty];
 
 /** A conditional region that costs no more than this is charged with the code that leads to it. */
 const MERGED_REGION = 48;
@@ -58,21 +16,6 @@ const FRAME_BASE = 64;
 
 /** What a caller pays for an entry, by function index; nothing for the host's. */
 export type EntryFee = (functionIndex: number) => number;
-
-/** Indices after rewriting: of functions, and of what the rewriter adds. */
-export interface Indices {
-  readonly shape: ModuleShape;
-  readonly fuel: number;
-  readonly depth: number;
-  /** () -> (): calls `overflow` while depth is below 0, and `exhausted` until fuel is not. */
-  readonly settle: number;
-  /** By `BULK` unit, (n: i32) -> n: charges for n of them and settles. */
-  readonly spend: readonly number[];
-  /** What stands for `memory.grow`, where it is recorded. */
-  readonly recorder: { readonly grow: number } | undefined;
-  function(index: number): number;
-  type(parameters: ValueTypes, results: ValueTypes): number;
-}
 
 /**
  * How one body is charged. A conditional region that costs little is charged with the one that leads to it. A function
@@ -203,7 +146,7 @@ type CopyListener = (at: number, from: number, to: number) => void;
  * look at any time, also after a trap; functions with loops keep a copy in a local, which spares them the load.
  */
 export class BodyRewriter {
-  readonly #indices: Indices;
+  readonly #layout: Layout;
   readonly #plan: BodyPlan;
   readonly #out: ByteWriter;
   /** Where calls to the function itself go, after rewriting: to its twin if it has one. */
@@ -220,14 +163,14 @@ export class BodyRewriter {
   readonly #scratch: readonly number[];
   #copied: number;
 
-  constructor(indices: Indices, plan: BodyPlan, out: ByteWriter, itself: number, onCopy?: CopyListener) {
+  constructor(layout: Layout, plan: BodyPlan, out: ByteWriter, itself: number, onCopy?: CopyListener) {
     const { scan } = plan;
-    this.#indices = indices;
+    this.#layout = layout;
     this.#plan = plan;
     this.#out = out;
     this.#itself = itself;
     this.#onCopy = onCopy;
-    this.#prepaid = plan.twinned && itself === indices.function(plan.index);
+    this.#prepaid = plan.twinned && itself === layout.function(plan.index);
     this.#part = this.#prepaid ? undefined : plan.part;
     this.#wrapped = !this.#prepaid && plan.wrapped;
     this.#cached = scan.loops > 0;
@@ -265,7 +208,7 @@ export class BodyRewriter {
   /** Copies the guest's code up to there. */
   #copy(to: number): void {
     this.#onCopy?.(this.#out.length, this.#copied, to);
-    this.#out.slice(this.#indices.shape.bytes, this.#copied, to);
+    this.#out.slice(this.#layout.shape.bytes, this.#copied, to);
     this.#copied = to;
   }
 
@@ -283,26 +226,26 @@ export class BodyRewriter {
     const { scan } = this.#plan;
     const added = this.#ownLocals;
     this.#out.u32(scan.localGroups + (added > 0 ? 1 : 0) + this.#scratch.length);
-    this.#out.slice(this.#indices.shape.bytes, scan.localGroupsAt, scan.instructionsAt);
+    this.#out.slice(this.#layout.shape.bytes, scan.localGroupsAt, scan.instructionsAt);
     if (added > 0) this.#out.u32(added).byte(I32);
     for (const type of this.#scratch) this.#out.raw(1, type);
   }
 
   #edit(edit: Edit): void {
     const out = this.#out;
-    const indices = this.#indices;
+    const layout = this.#layout;
     switch (edit.kind) {
       case "call":
-        out.op(OP.call, edit.value === this.#plan.index ? this.#itself : indices.function(edit.value));
+        out.op(OP.call, edit.value === this.#plan.index ? this.#itself : layout.function(edit.value));
         return this.#reload();
       case "indirect-call":
         return this.#reload();
       case "tail-call":
         this.#giveBackDepth();
-        if (edit.value >= 0) out.op(OP.returnCall, indices.function(edit.value));
+        if (edit.value >= 0) out.op(OP.returnCall, layout.function(edit.value));
         return;
       case "reference":
-        out.op(OP.refFunction, indices.function(edit.value));
+        out.op(OP.refFunction, layout.function(edit.value));
         return;
       case "return":
         return this.#return(edit);
@@ -313,11 +256,11 @@ export class BodyRewriter {
         out.u32(edit.value + (edit.loop?.tight === true ? 1 : 0));
         return;
       case "bulk":
-        out.op(OP.call, indices.spend[edit.value] ?? 0);
+        out.op(OP.call, layout.spend[edit.value] ?? 0);
         return this.#reload();
       case "grow":
-        if (indices.recorder === undefined) out.raw(OP.memoryGrow, 0);
-        else out.op(OP.call, indices.recorder.grow);
+        if (layout.recorder === undefined) out.raw(OP.memoryGrow, 0);
+        else out.op(OP.call, layout.recorder.grow);
         return;
       case "charge":
         return this.#head(edit.value);
@@ -361,7 +304,7 @@ export class BodyRewriter {
     if (counted) this.#takeDepth();
     if (!this.#wrapped) return;
     this.#out.byte(OP.block);
-    if (plan.results.length > 1) this.#out.s32(this.#indices.type([], plan.results));
+    if (plan.results.length > 1) this.#out.s32(this.#layout.type([], plan.results));
     else this.#out.byte(plan.results[0] ?? OP.empty);
   }
 
@@ -380,7 +323,7 @@ export class BodyRewriter {
    */
   #loop(edit: Edit): void {
     const out = this.#out;
-    const { bytes } = this.#indices.shape;
+    const { bytes } = this.#layout.shape;
     const cost = this.#plan.charges[edit.value] ?? 0;
     out.slice(bytes, edit.at, edit.end);
     if (edit.loop?.tight !== true) {
@@ -397,15 +340,15 @@ export class BodyRewriter {
   #charge(cost: number, fromLocal: boolean, keep: boolean): void {
     const out = this.#out;
     if (fromLocal) out.op(OP.localGet, this.#fuel);
-    else out.op(OP.globalGet, this.#indices.fuel);
+    else out.op(OP.globalGet, this.#layout.fuel);
     out.constant(cost).byte(OP.i32Subtract);
     if (keep) out.op(OP.localTee, this.#fuel);
-    out.op(OP.globalSet, this.#indices.fuel);
+    out.op(OP.globalSet, this.#layout.fuel);
   }
 
   /** Takes this activation's frame from depth, and checks depth and fuel in one. */
   #takeDepth(): void {
-    const { depth } = this.#indices;
+    const { depth } = this.#layout;
     this.#out.op(OP.globalGet, depth).constant(this.#plan.frame).byte(OP.i32Subtract);
     this.#out.op(OP.localTee, this.#depth).op(OP.globalSet, depth);
     this.#settleIfNegative(this.#depth);
@@ -413,19 +356,19 @@ export class BodyRewriter {
 
   /** A value kept in a local would have to survive the calls in between, which costs more than reading it again. */
   #giveBackDepth(): void {
-    const { depth } = this.#indices;
+    const { depth } = this.#layout;
     this.#out.op(OP.globalGet, depth).constant(this.#plan.frame).byte(OP.i32Add).op(OP.globalSet, depth);
   }
 
   #settleIfNegative(other?: number): void {
     const out = this.#out.op(OP.localGet, this.#fuel);
     if (other !== undefined) out.op(OP.localGet, other).byte(OP.i32Or);
-    out.raw(...IF_NEGATIVE).op(OP.call, this.#indices.settle);
+    out.raw(...IF_NEGATIVE).op(OP.call, this.#layout.settle);
     this.#reload();
     out.byte(OP.end);
   }
 
   #reload(): void {
-    if (this.#cached) this.#out.op(OP.globalGet, this.#indices.fuel).op(OP.localSet, this.#fuel);
+    if (this.#cached) this.#out.op(OP.globalGet, this.#layout.fuel).op(OP.localSet, this.#fuel);
   }
 }
