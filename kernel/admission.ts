@@ -1,7 +1,7 @@
 /** Admission: everything that is checked about a module before a byte of it is compiled or run. */
 import { createHash } from "node:crypto";
 import { ABI_EXPORTS, HEADER, MANIFEST_SECTION, STATE_EXPORTS } from "./abi.ts";
-import { Refusal } from "./errors.ts";
+import { Refusal, refuseSize } from "./errors.ts";
 import type { InterfaceName } from "./interfaces.ts";
 import { argumentCount, findOperation, interfaceDefinition, operationType } from "./interfaces.ts";
 import { LIMITS } from "./limits.ts";
@@ -49,12 +49,8 @@ export interface AdmittedModule extends ModuleInspection {
  * @throws Refusal E_WASM, E_SIZE, E_MANIFEST, E_ABI, or E_CAP for an import that no slot of the manifest explains.
  */
 export function inspectModule(binary: Uint8Array): ModuleInspection {
-  if (binary.length > LIMITS.binaryBytes) {
-    throw new Refusal("E_SIZE", "the binary is too large", {
-      expected: `at most ${LIMITS.binaryBytes} bytes`,
-      found: `${binary.length}`,
-    });
-  }
+  const { binaryBytes } = LIMITS;
+  if (binary.length > binaryBytes) refuseSize("the binary is too large", `${binaryBytes} bytes`, binary.length);
   const shape = readModule(binary);
   const manifest = readManifestSection(shape);
   // A binary may import one operation a hundred thousand times over; it is linked, and recorded, once.
@@ -127,17 +123,13 @@ export function checkGrants(spec: ModuleSpec, { manifest, imports }: ModuleInspe
     throw new Refusal("E_MANIFEST", `this binary is the module ${manifest.name}`, { expected: spec.name });
   }
   if (manifest.memory > spec.memoryPages) {
-    throw new Refusal("E_SIZE", `${spec.name} needs more memory than it is granted`, {
-      expected: `at most ${spec.memoryPages} pages of 64 KiB`,
-      found: `${manifest.memory}`,
-      hint: `raise modules.${spec.name}.memory in gateway.yaml`,
-    });
+    const [most, hint] = [`${spec.memoryPages} pages of 64 KiB`, `raise modules.${spec.name}.memory in gateway.yaml`];
+    refuseSize(`${spec.name} needs more memory than it is granted`, most, manifest.memory, { hint });
   }
   const settingsBytes = spec.settings?.length ?? 0;
   const room = Math.min(LIMITS.settingsBytes, manifest.inbox - HEADER.size - START_NOTICE_BYTES);
   if (settingsBytes > room) {
-    const detail = { expected: `at most ${room} bytes`, found: `${settingsBytes}` };
-    throw new Refusal("E_SIZE", `the settings of ${spec.name} do not fit into its inbox`, detail);
+    refuseSize(`the settings of ${spec.name} do not fit into its inbox`, `${room} bytes`, settingsBytes);
   }
   const grants = new Map(spec.grants.map((grant) => [grant.slot, grant]));
   for (const item of imports) checkGranted(spec.name, item, grants.get(item.slot));

@@ -67,3 +67,8 @@ export class Refusal extends Error {
       .join("; ");
   }
 }
+
+/** Refuses what is over a bound. */
+export function refuseSize(message: string, most: string, found: number, detail: RefusalDetail = {}): never {
+  throw new Refusal("E_SIZE", message, { expected: `at most ${most}`, found: `${found}`, ...detail });
+}

@@ -7,11 +7,6 @@ export function refuseWasm(message: string, at: number, detail: RefusalDetail = 
   throw new Refusal("E_WASM", message, { at, ...detail });
 }
 
-/** Refuses a binary that is over a bound. */
-export function refuseSize(message: string, most: string, found: number, detail: RefusalDetail = {}): never {
-  throw new Refusal("E_SIZE", message, { expected: `at most ${most}`, found: `${found}`, ...detail });
-}
-
 // Fatal: names must be UTF-8 (5.2.4). A byte order mark is part of the name.
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 

@@ -1,10 +1,10 @@
 /** Rewrites a guest binary so that it counts its work and its stack, and stays within its quota of memory and tables. */
 
-import { Refusal } from "../errors.ts";
+import { Refusal, refuseSize } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
 import { code, F32, F64, I32, I64, OP } from "./assembly.ts";
-import { ByteReader, ByteWriter, refuseSize, refuseWasm } from "./bytes.ts";
+import { ByteReader, ByteWriter, refuseWasm } from "./bytes.ts";
 import { type Appended, EXPORT_PREFIX, Layout } from "./layout.ts";
-import { MAXIMUM_COPIED, MAXIMUM_MEMORY_PAGES, MAXIMUM_TABLES } from "./limits.ts";
 import { KINDS, type Limits, type ModuleShape, readModule, SECTION, WASM_HEADER } from "./reader.ts";
 import { LOG_PAGES, type RecordedImport, RECORDED, RECORDER_GLOBALS, WORK } from "./recorder.ts";
 import { BodyPlan, BodyRewriter, type EntryFee } from "./rewrite.ts";
@@ -75,7 +75,7 @@ function addControls(layout: Layout, { fee: entryFee, changesTables }: Entries):
 function exportGlobals(layout: Layout): void {
   const { imported, globals } = layout.shape;
   const changing = [...globals.entries()].filter(([, { mutable }]) => mutable);
-  if (imported.global > 0 || changing.length > MAXIMUM_COPIED) return;
+  if (imported.global > 0 || changing.length > LIMITS.copiedGlobals) return;
   if (changing.some(([, { type }]) => TO_BITS[type] === undefined)) return;
   for (const [at, [index, { type }]] of changing.entries()) {
     const body = code().raw(OP.localGet, 0, OP.if, OP.empty, OP.localGet, 1, ...(FROM_BITS[type] ?? []));
@@ -171,9 +171,9 @@ function checkNames(shape: ModuleShape): void {
 function checkOptions(options: MeterOptions): void {
   const { memoryMaximumPages: pages, tableMaximumEntries: entries } = options;
   const fits = (value: number, most: number): boolean => Number.isInteger(value) && value >= 0 && value <= most;
-  if (fits(pages, MAXIMUM_MEMORY_PAGES) && fits(entries, 10_000_000)) return;
+  if (fits(pages, LIMITS.quotaPages) && fits(entries, 10_000_000)) return;
   throw new Refusal("E_SIZE", "a quota is out of range", {
-    expected: `0 to ${MAXIMUM_MEMORY_PAGES} pages, 0 to 10,000,000 table entries`,
+    expected: `0 to ${LIMITS.quotaPages} pages, 0 to 10,000,000 table entries`,
     found: `${pages} pages, ${entries} entries`,
   });
 }
@@ -201,7 +201,7 @@ class ModuleWriter {
       out.name(METER_MODULE).name(name).op(KINDS.indexOf("function"), type);
     });
     this.#extend(SECTION.function, shape.bodies.length, layout.functions, (out, { type }) => out.u32(type));
-    if (shape.tables.length > MAXIMUM_TABLES) refuseSize("too many tables", `${MAXIMUM_TABLES}`, shape.tables.length);
+    if (shape.tables.length > LIMITS.tables) refuseSize("too many tables", `${LIMITS.tables}`, shape.tables.length);
     this.#limited(SECTION.table, shape.tables, layout.options.tableMaximumEntries, (out, { element }) =>
       out.byte(element),
     );

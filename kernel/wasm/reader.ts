@@ -1,7 +1,8 @@
 /** Reads the structure of a Wasm binary into a `ModuleShape`: strict, in linear time, WebAssembly 2.0 and tail calls only. */
 
-import { ByteReader, refuseSize, refuseWasm } from "./bytes.ts";
-import { MAXIMUM_ARITY, MAXIMUM_ITEMS } from "./limits.ts";
+import { refuseSize } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import { ByteReader, refuseWasm } from "./bytes.ts";
 import { refuseKind, refuseLimits, refuseOpcode, refuseProposal, refuseSection, refuseType } from "./proposals.ts";
 
 export type ExternalKind = "function" | "table" | "memory" | "global";
@@ -180,8 +181,8 @@ class ModuleReader {
 
   #announce(count: number, at: number): void {
     this.#items += count;
-    if (this.#items <= MAXIMUM_ITEMS) return;
-    const most = `${MAXIMUM_ITEMS} types, functions, elements and so on`;
+    if (this.#items <= LIMITS.items) return;
+    const most = `${LIMITS.items} types, functions, elements and so on`;
     refuseSize("a binary declares too many things", most, this.#items, { at });
   }
 
@@ -218,8 +219,8 @@ class ModuleReader {
   #valueTypes(reader: ByteReader): Uint8Array {
     const at = reader.at;
     const count = reader.count("value types");
-    if (count > MAXIMUM_ARITY) {
-      refuseSize("a function type has too many parameters or results", `${MAXIMUM_ARITY}`, count, { at });
+    if (count > LIMITS.arity) {
+      refuseSize("a function type has too many parameters or results", `${LIMITS.arity}`, count, { at });
     }
     const start = reader.at;
     for (let index = 0; index < count; index += 1) readValueType(reader);

@@ -1,12 +1,13 @@
 /** Rewrites one function body so that it charges fuel and counts its stack. */
 
+import { refuseSize } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
 import { I32, IF_NEGATIVE, OP } from "./assembly.ts";
 import { type BodyScan, scanBody } from "./body.ts";
-import { type ByteWriter, refuseSize, refuseWasm } from "./bytes.ts";
+import { type ByteWriter, refuseWasm } from "./bytes.ts";
 import type { CallPart, Edit } from "./control.ts";
 import { CALLER_PAYS, LANES } from "./instructions.ts";
 import type { Layout } from "./layout.ts";
-import { MAXIMUM_BODY_BYTES, MAXIMUM_LOCALS, MAXIMUM_MERGES, UNCOUNTED_FRAME } from "./limits.ts";
 import type { ModuleShape } from "./reader.ts";
 
 /** A conditional region that costs no more than this is charged with the code that leads to it. */
@@ -54,13 +55,13 @@ export class BodyPlan {
     if (body === undefined || type === undefined) refuseWasm("an unknown type index", body?.at ?? 0);
     this.at = body.at;
     this.results = type.results;
-    this.#bound(body.end - body.at, MAXIMUM_BODY_BYTES, "bytes");
+    this.#bound(body.end - body.at, LIMITS.bodyBytes, "bytes");
     const scan = scanBody(shape, type, body, canonicalNans);
     this.scan = scan;
-    this.#bound(scan.locals, MAXIMUM_LOCALS, "parameters and locals");
+    this.#bound(scan.locals, LIMITS.locals, "parameters and locals");
     const frame = FRAME_BASE + (scan.locals + scan.height + scan.passed) * (scan.usesVectors ? 16 : 8);
     const whole: CallPart = { level: 0, at: scan.instructionsAt, end: scan.end - 1, region: 0 };
-    const part = frame > UNCOUNTED_FRAME ? whole : scan.callPart;
+    const part = frame > LIMITS.uncountedFrame ? whole : scan.callPart;
     this.wrapped = part !== undefined && scan.conditionalExits.some((exit) => leaves(part, exit.at, exit.level));
     this.part = this.wrapped ? whole : part;
     this.charges = scan.regions.map((region) => region.cost);
@@ -115,9 +116,9 @@ export class BodyPlan {
     const locals = scan.locals + addedLocals;
     // At most three more for each loop, and two for the body.
     const merges = (locals + scan.height) * (scan.controls + 3 * scan.loops + 2);
-    this.#bound(bytes, MAXIMUM_BODY_BYTES, "bytes");
-    this.#bound(locals, MAXIMUM_LOCALS, "parameters and locals");
-    this.#bound(merges, MAXIMUM_MERGES, "(locals + operands) x control instructions");
+    this.#bound(bytes, LIMITS.bodyBytes, "bytes");
+    this.#bound(locals, LIMITS.locals, "parameters and locals");
+    this.#bound(merges, LIMITS.merges, "(locals + operands) x control instructions");
   }
 
   #bound(found: number, maximum: number, what: string): void {
