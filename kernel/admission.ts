@@ -2,16 +2,12 @@
 import { createHash } from "node:crypto";
 import { ABI_EXPORTS, HEADER, MANIFEST_SECTION, STATE_EXPORTS } from "./abi.ts";
 import { Refusal, refuseSize } from "./errors.ts";
-import type { InterfaceName } from "./interfaces.ts";
-import { argumentCount, findOperation, interfaceDefinition, operationType } from "./interfaces.ts";
+import { argumentCount, findOperation, interfaceDefinition, type InterfaceName, operationType } from "./interfaces.ts";
 import { LIMITS } from "./limits.ts";
-import type { Manifest } from "./manifest.ts";
-import { parseManifest } from "./manifest.ts";
+import { type Manifest, parseManifest } from "./manifest.ts";
 import type { Grant, ModuleSpec } from "./system.ts";
-import type { CompiledModule } from "./wasm/engine.ts";
-import { compileModule } from "./wasm/engine.ts";
-import type { MeterOptions } from "./wasm/meter.ts";
-import { meter } from "./wasm/meter.ts";
+import { type CompiledModule, compileModule } from "./wasm/engine.ts";
+import { meter, type MeterOptions } from "./wasm/meter.ts";
 import { describeExternal, type ImportShape, type ModuleShape, readModule } from "./wasm/reader.ts";
 import type { RecordedImport } from "./wasm/recorder.ts";
 

@@ -1,7 +1,6 @@
 /** Strict Ed25519 verification (RFC 8032): two independent implementations must agree, and keys must be sound points. */
 
-import type { KeyObject } from "node:crypto";
-import { createHash, createPublicKey, verify as verifyWithNode } from "node:crypto";
+import { createHash, createPublicKey, type KeyObject, verify as verifyWithNode } from "node:crypto";
 import { hashes, Point, verify as verifyWithNoble } from "@noble/ed25519";
 
 /** Sizes of RFC 8032, section 5.1. */

@@ -3,11 +3,9 @@ import { ABI_VERSION, RESERVED_PREFIX } from "./abi.ts";
 import type { CborMap, CborValue } from "./cbor/index.ts";
 import { decodeCbor, expectArray, expectBoolean, expectBytes, expectKeys } from "./cbor/index.ts";
 import { expectMap, expectText, expectUnsigned } from "./cbor/index.ts";
-import type { Contract } from "./contract.ts";
-import { readContract } from "./contract.ts";
+import { type Contract, readContract } from "./contract.ts";
 import { Refusal } from "./errors.ts";
-import type { InterfaceName } from "./interfaces.ts";
-import { interfaceDefinition, isInterfaceName } from "./interfaces.ts";
+import { interfaceDefinition, type InterfaceName, isInterfaceName } from "./interfaces.ts";
 import { LIMITS } from "./limits.ts";
 
 export interface ManifestPort {

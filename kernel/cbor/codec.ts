@@ -2,10 +2,8 @@
 
 import { Decoder, Tag } from "cbor-x/index-no-eval";
 import { Refusal } from "../errors.ts";
-import { CBOR_REASONS, checkCbor } from "./check.ts";
-import type { CborLimits } from "./check.ts";
-import type { CborKey, CborValue } from "./value.ts";
-import { CborTag } from "./value.ts";
+import { CBOR_REASONS, type CborLimits, checkCbor } from "./check.ts";
+import { type CborKey, CborTag, type CborValue } from "./value.ts";
 
 /**
  * `mapsAsObjects: false` keeps `__proto__` an ordinary key; `copyBuffers` gives byte strings a buffer of their own,

@@ -1,8 +1,7 @@
 /** JavaScript values to deterministic CBOR (RFC 8949 section 4.2.1): shortest forms, keys in bytewise order. */
 
 import { Refusal } from "../errors.ts";
-import { CborTag } from "./value.ts";
-import type { CborInput } from "./value.ts";
+import { type CborInput, CborTag } from "./value.ts";
 
 /** Deeper values are taken for cycles: no document or message of ours comes near. */
 const MAX_ENCODE_DEPTH = 64;

@@ -1,8 +1,7 @@
 /** Typed readers over decoded CBOR: each names the field it reads and refuses with E_CBOR what is not of its type. */
 
 import { Refusal } from "../errors.ts";
-import { CborTag } from "./value.ts";
-import type { CborKey, CborMap, CborValue } from "./value.ts";
+import { type CborKey, type CborMap, CborTag, type CborValue } from "./value.ts";
 
 export function expectMap(value: CborValue | undefined, field: string): CborMap {
   return value instanceof Map ? value : refuse(field, "a map", value);
