@@ -10,13 +10,13 @@ module.exports = {
   forbidden: [
     {
       name: "kernel-imports-itself-only",
-      comment: "kernel/ is pure: itself, cbor-x, @noble/ed25519, and of Node worker_threads, crypto and perf_hooks.",
+      comment: "kernel/ is pure: itself, cbor-x, and of Node worker_threads, crypto and perf_hooks.",
       severity: "error",
       from: { path: "^kernel/" },
       to: {
         pathNot: [
           "^kernel/",
-          "(^|/)node_modules/(cbor-x|@noble/ed25519)/",
+          "(^|/)node_modules/cbor-x/",
           "^(node:)?(worker_threads|crypto|perf_hooks)$",
         ],
       },

@@ -3,7 +3,6 @@ export * from "./abi.ts";
 export * from "./admission.ts";
 export * from "./cbor/index.ts";
 export * from "./contract.ts";
-export * from "./ed25519.ts";
 export * from "./errors.ts";
 export { FloodGate } from "./flood.ts";
 export * from "./interfaces.ts";

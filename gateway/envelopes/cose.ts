@@ -12,7 +12,7 @@ import {
   expectText,
 } from "../../kernel/index.ts";
 import { equalBytes } from "./bytes.ts";
-import { SIGNATURE_BYTES } from "../../kernel/index.ts";
+import { SIGNATURE_BYTES } from "./ed25519.ts";
 import { KEY_ID_BYTES, TRUST_LIMITS } from "./limits.ts";
 
 const COSE_SIGN1 = 18;

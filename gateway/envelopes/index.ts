@@ -3,6 +3,7 @@
 export * from "./bytes.ts";
 export * from "./cose.ts";
 export * from "./documents/index.ts";
+export { isSoundPublicKey, verifyEd25519 } from "./ed25519.ts";
 export * from "./envelope.ts";
 export * from "./limits.ts";
 export * from "./signatures.ts";

@@ -1,8 +1,9 @@
 /** Signatures of an envelope against the keys of a root: cheap look-ups first, distinct keys counted, all must verify. */
 
-import { Refusal, compareBytes, verifyEd25519 } from "../../kernel/index.ts";
+import { Refusal, compareBytes } from "../../kernel/index.ts";
 import { isListed, toHex } from "./bytes.ts";
 import type { Role, RootDocument } from "./documents/root.ts";
+import { verifyEd25519 } from "./ed25519.ts";
 import type { EnvelopeSignature, UnverifiedEnvelope } from "./envelope.ts";
 import { envelopeToBeSigned } from "./envelope.ts";
 import { TRUST_LIMITS } from "./limits.ts";

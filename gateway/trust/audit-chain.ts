@@ -5,16 +5,8 @@
  *                                          │
  *     head = COSE_Sign1([log, base, n, hash of entry n, time]), replaced with each write, in the same transaction
  */
-import {
-  decodeCbor,
-  encodeCbor,
-  expectArray,
-  expectBytes,
-  expectUnsigned,
-  Refusal,
-  verifyEd25519,
-} from "../../kernel/index.ts";
-import { decodeSign1, equalBytes, sha256, toBeSigned } from "../envelopes/index.ts";
+import { decodeCbor, encodeCbor, expectArray, expectBytes, expectUnsigned, Refusal } from "../../kernel/index.ts";
+import { decodeSign1, equalBytes, sha256, toBeSigned, verifyEd25519 } from "../envelopes/index.ts";
 
 /** Content type of a signed head: a signature of anything else by the same key is not one. */
 export const AUDIT_HEAD_TYPE = "application/vnd.bulkhead.audit-head+cbor";

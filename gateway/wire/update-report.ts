@@ -12,9 +12,8 @@ import {
   expectUnsigned,
   REFUSAL_CODES,
   Refusal,
-  verifyEd25519,
 } from "../../kernel/index.ts";
-import { decodeSign1, keyIdOf, toBeSigned, toHex } from "../envelopes/index.ts";
+import { decodeSign1, keyIdOf, toBeSigned, toHex, verifyEd25519 } from "../envelopes/index.ts";
 import type { CborInput, CborMap, CborValue, RefusalCode } from "../../kernel/index.ts";
 
 /** The result of an attempt: `OK`, or what the refusal of that code means. */

@@ -4,7 +4,7 @@ import { createHash, createPublicKey, verify as verifyWithNode } from "node:cryp
 import * as noble from "@noble/ed25519";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { isSoundPublicKey, verifyEd25519 } from "../../kernel/index.ts";
+import { isSoundPublicKey, verifyEd25519 } from "../../gateway/envelopes/index.ts";
 import { keyFromSeed, signEd25519 } from "../../tools/keys/key.ts";
 
 const bytes = (hex: string): Uint8Array => Uint8Array.from(Buffer.from(hex, "hex"));

@@ -7,21 +7,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Sign1 } from "@auth0/cose";
 import { describe, expect, test } from "vitest";
-import {
-  decodeCbor,
-  encodeCbor,
-  expectArray,
-  expectBytes,
-  expectMap,
-  expectTag,
-  verifyEd25519,
-} from "../../kernel/index.ts";
+import { decodeCbor, encodeCbor, expectArray, expectBytes, expectMap, expectTag } from "../../kernel/index.ts";
 import {
   decodeEnvelope,
   envelopeToBeSigned,
   signedDigest,
   toHex,
   TRUST_LIMITS,
+  verifyEd25519,
 } from "../../gateway/envelopes/index.ts";
 import type { DocumentKind } from "../../gateway/envelopes/index.ts";
 import { signModule } from "../../tools/keys/sign.ts";

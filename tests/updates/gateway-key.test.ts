@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { nodeFileSystem } from "../../gateway/trust/file-system.ts";
 import { openGatewayKey, PRIVATE_KEY_FILE, PUBLIC_KEY_FILE } from "../../gateway/trust/gateway-key.ts";
 import { decodeReport, encodeReport, openReport, REPORT_CONTENT_TYPES } from "../../gateway/wire/update-report.ts";
-import { isSoundPublicKey } from "../../kernel/index.ts";
+import { isSoundPublicKey } from "../../gateway/envelopes/index.ts";
 import { readGatewayKey } from "../../tools/push/options.ts";
 
 let folder = "";

@@ -5,8 +5,8 @@ import { systemClock } from "../../gateway/trust/effects.ts";
 import { PlanLedger } from "../../gateway/trust/ledger.ts";
 import { REPORT_CONTENT_TYPES } from "../../gateway/wire/update-report.ts";
 import { topics } from "../../gateway/wire/update-topics.ts";
-import { Refusal, verifyEd25519 } from "../../kernel/index.ts";
-import { decodeSign1, toBeSigned } from "../../gateway/envelopes/index.ts";
+import { Refusal } from "../../kernel/index.ts";
+import { decodeSign1, toBeSigned, verifyEd25519 } from "../../gateway/envelopes/index.ts";
 import { Bench, deliveredAs, GATEWAY, makeModule, makePlan, publishModule, TEST_TIMES } from "./bench.ts";
 
 const uplink = makeModule("uplink", 1);

@@ -3,8 +3,8 @@
 import { createCipheriv, createDecipheriv, randomBytes, scryptSync } from "node:crypto";
 import { open, readFile, stat } from "node:fs/promises";
 import type { Role } from "../../gateway/envelopes/index.ts";
-import { isSoundPublicKey, Refusal } from "../../kernel/index.ts";
-import { keyIdOf, ROLES, toHex } from "../../gateway/envelopes/index.ts";
+import { Refusal } from "../../kernel/index.ts";
+import { isSoundPublicKey, keyIdOf, ROLES, toHex } from "../../gateway/envelopes/index.ts";
 import type { SigningKey } from "./key.ts";
 import { idOf, keyFromSeed } from "./key.ts";
 

@@ -1,8 +1,8 @@
 /** The root document: which keys hold which role, what is revoked, and below which sequence numbers nothing is installed. */
 
-import { Refusal, isSoundPublicKey } from "../../../kernel/index.ts";
+import { Refusal } from "../../../kernel/index.ts";
 import { isListed, keyIdOf, toHex } from "../bytes.ts";
-import { PUBLIC_KEY_BYTES } from "../../../kernel/index.ts";
+import { isSoundPublicKey, PUBLIC_KEY_BYTES } from "../ed25519.ts";
 import { DIGEST_BYTES, KEY_ID_BYTES, TRUST_LIMITS } from "../limits.ts";
 import {
   codec,
