@@ -14,11 +14,7 @@ module.exports = {
       severity: "error",
       from: { path: "^kernel/" },
       to: {
-        pathNot: [
-          "^kernel/",
-          "(^|/)node_modules/cbor-x/",
-          "^(node:)?(worker_threads|crypto|perf_hooks)$",
-        ],
+        pathNot: ["^kernel/", "(^|/)node_modules/cbor-x/", "^(node:)?(worker_threads|crypto|perf_hooks)$"],
       },
     },
     {
