@@ -3,6 +3,7 @@ import { Kernel } from "../../kernel/index.ts";
 import type { EndpointGrant, Grant, KernelEvent, KernelOptions, ModuleSpec } from "../../kernel/index.ts";
 import type { ManifestFields } from "../support/modules.ts";
 import { admit, manifestFields, moduleSpec, watModule } from "../support/modules.ts";
+import { KERNEL_PATIENCE } from "../support/patience.ts";
 
 /** Slots that a benchmark's module may have: what starts a batch, and where it reports. */
 const GO: Grant = { slot: "go", interface: "mqtt", rights: ["subscribe"], parameters: { subscribe: ["go"] } };
@@ -59,6 +60,7 @@ export class Product {
 
   private constructor(options: Partial<KernelOptions>) {
     this.kernel = new Kernel({
+      patience: KERNEL_PATIENCE,
       ...options,
       host: {
         bind: (made) => {
