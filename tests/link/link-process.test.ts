@@ -189,6 +189,7 @@ describe("the connection", () => {
 
   it("lets the broker publish the will when the process dies, and not when it stops", async () => {
     const will = { topic: "gw/online", payload: new TextEncoder().encode("offline"), retain: true };
+    await link.stop();
     link = new Link({ broker: { url: broker.url }, will });
     await link.host.start([]);
     await link.online();
@@ -209,6 +210,7 @@ describe("the connection", () => {
       socket.write(Buffer.alloc(4096, 0xff));
     });
     const port = await listen(server);
+    await link.stop();
     link = new Link({ broker: { url: `mqtt://127.0.0.1:${port}` } });
     await link.host.start([mqtt(1, ["a"])]);
     await until(() => link.statuses.length > 0);
@@ -222,6 +224,7 @@ describe("the connection", () => {
 
 describe("without a broker", () => {
   it("says so, and publishing is answered with not-found", async () => {
+    await link.stop();
     link = new Link({ broker: null });
     await link.host.start([mqtt(1, ["a"])]);
     expect(link.statuses).toEqual(["offline: no broker is configured"]);
