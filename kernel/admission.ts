@@ -100,13 +100,6 @@ function recordedImports(imports: readonly ImportedOperation[]): RecordedImport[
   });
 }
 
-/** Slots that are granted and never imported: excess privilege, to be reported. An event port counts as use. */
-export function excessGrants(spec: ModuleSpec, { imports, manifest }: ModuleInspection): string[] {
-  const used = new Set(imports.map(({ slot }) => slot));
-  for (const [slot, { port }] of manifest.slots) if (port !== null) used.add(slot);
-  return spec.grants.map(({ slot }) => slot).filter((slot) => !used.has(slot));
-}
-
 /** What a start notice has in front of the settings. */
 const START_NOTICE_BYTES = 3;
 

@@ -10,8 +10,6 @@ export const LIMITS = Object.freeze({
   payloadBytes: 64 * KiB,
   /** The smallest inbox that can hold a header and a useful message. */
   inboxBytesMinimum: 256,
-  /** The inbox where the manifest names none. */
-  inboxBytesDefault: 4 * KiB,
   /** A saved state. It is copied at every checkpoint. */
   stateBytes: 256 * KiB,
   /** A module's settings. They go into its inbox, behind the start notice's own bytes. */
@@ -49,16 +47,12 @@ export const LIMITS = Object.freeze({
   stackBytes: 256 * KiB,
   /** Most fuel of one slice, and what manifests may count with; a machine on which it takes more than 200 µs gives less. */
   sliceFuel: 200_000,
-  /** Fuel of one activation where the manifest names none. */
-  activationFuel: 50_000_000,
   /** Fuel an activation can declare: fits the i32 counter with room below zero. */
   activationFuelMaximum: 1_000_000_000_000,
   /** Fuel of one entry outside a handler (start, save, restore, health): it can't be sliced, so it holds up its neighbours. */
   entryFuel: 20_000_000,
   /** How often an idle module is asked whether it is well, in milliseconds. */
   healthMilliseconds: 1000,
-  /** Wall-clock limit of one activation in milliseconds, waiting included; a module that waits longer is not answering. */
-  activationMilliseconds: 60_000,
   /** Messages that wait in one mailbox, where the route names no depth. */
   mailboxDepth: 64,
   /** Bytes of one route that wait in a mailbox: four messages of the greatest size. */
@@ -85,8 +79,6 @@ export const LIMITS = Object.freeze({
   logLinesPerSecond: 50,
   /** Denials told a second and module; more are counted. */
   denialsPerSecond: 10,
-  /** A frame between two processes: a message with its addressing, or a block of a module. */
-  frameBytes: 1 * MiB,
   /** Bytes of one ring between two partitions, each direction. */
   channelBytes: 1 * MiB,
 } as const);

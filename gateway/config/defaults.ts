@@ -27,8 +27,8 @@ export const DEFAULTS = Object.freeze({
   largestShare: 0.5,
   /** Less than this in a period and a module cannot start: its partition is overcommitted. */
   smallestFuelPerPeriod: 10_000,
-  /** A handler may wait for a slow device, but not for ever. */
-  activationMs: LIMITS.activationMilliseconds,
+  /** Wall-clock limit, waiting included: a handler may wait for a slow device, but not for ever. */
+  activationMs: 60_000,
   /** State is not saved unless asked: most drivers have none. */
   checkpointMessages: 0,
   /** A failure that cannot be run again is a failure that comes back. */

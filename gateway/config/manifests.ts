@@ -7,6 +7,7 @@ import {
   type InterfaceName,
   interfaceDefinition,
   isInterfaceName,
+  type ModuleInspection,
   type ModuleSpec,
   type PortAddress,
   Refusal,
@@ -288,4 +289,11 @@ export function checkAgainstManifests(
   manifests: ReadonlyMap<string, ManifestView>,
 ): ManifestFindings {
   return new ManifestCheck(configuration, manifests).run();
+}
+
+/** Slots that are granted and never imported: excess privilege, to be reported. An event port counts as use. */
+export function excessGrants(spec: ModuleSpec, { imports, manifest }: ModuleInspection): string[] {
+  const used = new Set(imports.map(({ slot }) => slot));
+  for (const [slot, { port }] of manifest.slots) if (port !== null) used.add(slot);
+  return spec.grants.map(({ slot }) => slot).filter((slot) => !used.has(slot));
 }

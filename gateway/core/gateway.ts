@@ -6,7 +6,7 @@ import { Worker } from "node:worker_threads";
 import type { CborInput, ModuleSpec, SavedState } from "../../kernel/index.ts";
 import { inspectModule, Kernel, LIMITS, Refusal } from "../../kernel/index.ts";
 import type { ConsoleSettings, GatewayConfiguration, Problem } from "../config/index.ts";
-import { checkAgainstManifests, ConfigurationError, describeProblem } from "../config/index.ts";
+import { checkAgainstManifests, ConfigurationError, describeProblem, excessGrants } from "../config/index.ts";
 import { HostProcess } from "../wire/child.ts";
 import type { HostPermissions } from "../wire/permissions.ts";
 import { hostEntry } from "../wire/entry.ts";
@@ -291,7 +291,8 @@ export class Gateway {
   }
 
   #load({ spec, admitted }: RunningModule, state: SavedState | undefined): void {
-    for (const slot of this.kernel.load(spec, admitted, state)) {
+    this.kernel.load(spec, admitted, state);
+    for (const slot of excessGrants(spec, admitted)) {
       this.#emit({ type: "warning", text: `${spec.name}.${slot} is granted and never used: excess privilege` });
     }
   }

@@ -1,6 +1,7 @@
 /** The update agent's own share of the link: bindings of the kernel's choosing that no module can have. */
-import { decodeCbor, LIMITS } from "../../kernel/index.ts";
+import { decodeCbor } from "../../kernel/index.ts";
 import type { HostProcess } from "../wire/child.ts";
+import { FRAME_BYTES } from "../wire/frames.ts";
 import type { HostBinding } from "../wire/protocol.ts";
 import { TOPIC_PREFIX, topics } from "../wire/update-topics.ts";
 
@@ -8,7 +9,7 @@ import { TOPIC_PREFIX, topics } from "../wire/update-topics.ts";
 const FIRST_BINDING = 0xffff_ffff;
 const OWNER = "bulkhead.updates";
 const REQUEST_MS = 30_000;
-const EVENT_LIMITS = { maxBytes: LIMITS.frameBytes, maxDepth: 2, maxItems: 4, tags: [], deterministic: false };
+const EVENT_LIMITS = { maxBytes: FRAME_BYTES, maxDepth: 2, maxItems: 4, tags: [], deterministic: false };
 const text = new TextEncoder();
 
 export class UpdateLink {

@@ -5,7 +5,7 @@ import { performance } from "node:perf_hooks";
 import type { Duplex } from "node:stream";
 import { LIMITS, Refusal, RESULT } from "../../kernel/index.ts";
 import type { CborInput } from "../../kernel/index.ts";
-import { FrameReader, isEventPayload, writeFrame } from "./frames.ts";
+import { FRAME_BYTES, FrameReader, isEventPayload, writeFrame } from "./frames.ts";
 import { parseHostToCore } from "./parse.ts";
 import type { HostPermissions } from "./permissions.ts";
 import { permissionFlags } from "./permissions.ts";
@@ -28,7 +28,7 @@ const MAXIMUM_BACKOFF_MILLISECONDS = 30_000;
 /** A life this long forgives one doubling of the backoff. */
 const GOOD_LIFE_MILLISECONDS = 30_000;
 /** Requests that wait in the socket because the process does not read; more are refused with `busy`. */
-const BACKLOG_BYTES = 4 * LIMITS.frameBytes;
+const BACKLOG_BYTES = 4 * FRAME_BYTES;
 /** Questions of an operator that are being answered. */
 const ASKS_AT_ONCE = 8;
 /** Of these a second, several times what all who may look at once ask for: each costs the core's thread some time. */
@@ -210,7 +210,7 @@ export class HostProcess {
 
   /** The simulated devices: CBOR in `bytes`, which is believed no further than any other reply. */
   simulators(): Promise<HostResult> {
-    return this.#ask({ kind: "simulators" }, LIMITS.frameBytes);
+    return this.#ask({ kind: "simulators" }, FRAME_BYTES);
   }
 
   #ask(message: { readonly [field: string]: CborInput }, capacity: number): Promise<HostResult> {

@@ -1,13 +1,16 @@
 /** Frames between two processes: a u32 little-endian length, then that many bytes of strict CBOR. */
 import type { Writable } from "node:stream";
-import { checkCbor, decodeCbor, encodeCbor, LIMITS, Refusal } from "../../kernel/index.ts";
+import { checkCbor, decodeCbor, encodeCbor, Refusal } from "../../kernel/index.ts";
 import type { CborInput, CborLimits, CborValue } from "../../kernel/index.ts";
 
 const HEADER_BYTES = 4;
 
+/** A frame at most: a message with its addressing, or a block of a module. */
+export const FRAME_BYTES = 1024 * 1024;
+
 /** A frame holds settings and bindings at most: no deeper, and no more items, than a configuration of a thousand modules. */
 export const FRAME_CBOR: CborLimits = Object.freeze({
-  maxBytes: LIMITS.frameBytes,
+  maxBytes: FRAME_BYTES,
   maxDepth: 24,
   maxItems: 262_144,
   tags: [],
@@ -74,9 +77,9 @@ export class FrameReader {
   #announcedLength(): number {
     const length = new DataView(this.#header.buffer).getUint32(0, true);
     if (length === 0) throw new Refusal("E_CBOR", "a frame is empty", { expected: "one CBOR item" });
-    if (length <= LIMITS.frameBytes) return length;
+    if (length <= FRAME_BYTES) return length;
     throw new Refusal("E_SIZE", "a frame is too long", {
-      expected: `at most ${LIMITS.frameBytes} bytes`,
+      expected: `at most ${FRAME_BYTES} bytes`,
       found: `${length} bytes`,
     });
   }
@@ -92,9 +95,9 @@ export class FrameReader {
 /** Encodes one frame, header included. @throws Refusal E_SIZE where it would be longer than a frame may be. */
 export function encodeFrame(message: CborInput): Uint8Array {
   const body = encodeCbor(message);
-  if (body.length > LIMITS.frameBytes) {
+  if (body.length > FRAME_BYTES) {
     throw new Refusal("E_SIZE", "a message does not fit in a frame", {
-      expected: `at most ${LIMITS.frameBytes} bytes`,
+      expected: `at most ${FRAME_BYTES} bytes`,
       found: `${body.length} bytes`,
     });
   }

@@ -3,7 +3,7 @@ import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { encodeCbor, findOperation, FloodGate, LIMITS, Refusal, REFUSAL_CODES, RESULT } from "../../kernel/index.ts";
 import type { CborInput, InterfaceName, Operation, RefusalCode, ResultName } from "../../kernel/index.ts";
-import { FrameReader, writeFrame } from "./frames.ts";
+import { FRAME_BYTES, FrameReader, writeFrame } from "./frames.ts";
 import { parseCoreToHost, printable } from "./parse.ts";
 import type { OperatorRequest } from "./operator.ts";
 import type { CoreToHost, HostBinding, HostToCore, Simulators } from "./protocol.ts";
@@ -15,7 +15,7 @@ const HEARTBEAT_MILLISECONDS = 1000;
 const ASKS_AT_ONCE = 6;
 const ASK_MILLISECONDS = 3000;
 /** Events wait in this process up to here when the core does not read; then the interface host is told to hold or drop. */
-const EVENT_BACKLOG_BYTES = 2 * LIMITS.frameBytes;
+const EVENT_BACKLOG_BYTES = 2 * FRAME_BYTES;
 /** What the interface hosts get to close files and queues in, before the process ends all the same. */
 const STOP_MILLISECONDS = 1500;
 

@@ -14,7 +14,7 @@ import {
   Refusal,
 } from "../../kernel/index.ts";
 import type { CborMap, CborValue, GrantParameter } from "../../kernel/index.ts";
-import { FRAME_CBOR } from "./frames.ts";
+import { FRAME_BYTES, FRAME_CBOR } from "./frames.ts";
 import { parseOperatorRequest } from "./operator.ts";
 import type { CoreToHost, HostBinding, HostToCore, SimulatedPart, Simulators } from "./protocol.ts";
 
@@ -178,7 +178,7 @@ function request(map: CborMap): CoreToHost {
     operation: expectText(map.get("operation"), "operation", LIMITS.nameLength),
     numbers: few(map, "numbers").map((number) => expectInteger(number, "numbers")),
     bytes: few(map, "bytes").map((bytes) => expectBytes(bytes, "bytes")),
-    capacity: expectUnsigned(map.get("capacity"), "capacity", LIMITS.frameBytes),
+    capacity: expectUnsigned(map.get("capacity"), "capacity", FRAME_BYTES),
   };
 }
 

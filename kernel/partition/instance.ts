@@ -10,7 +10,6 @@ import { compileOwn, instantiateModule, isMemory, promising, suspending } from "
 import { makeTurn } from "../wasm/turn.ts";
 import type { GuestFunction } from "./link.ts";
 import type { ModuleOrder, SavedState } from "./protocol.ts";
-import type { RecordedBase } from "./recording.ts";
 import { ENTRY, Recording } from "./recording.ts";
 
 /** Result of `bulkhead:enter`: address * 2^20 + length. See kernel/wasm/meter.ts. */
@@ -48,9 +47,10 @@ export class ModuleInstance {
   readonly remaining: () => number;
   /** @returns what is left; below 0 it is a debt. */
   readonly charge: (fuel: number) => number;
+  /** Address of the inbox: inside the memory, as `initialize` has seen to. */
+  inbox = 0;
   readonly #arm: (fuel: number, depth: number) => void;
   readonly #exports: WebAssemblyExports;
-  #inbox = 0;
   /** Fuel granted to the entry in progress outside a handler, and what such entries have used. */
   #armed = 0;
   #spent = 0;
@@ -110,28 +110,8 @@ export class ModuleInstance {
         found: `address ${inbox}`,
       });
     }
-    this.#inbox = inbox;
+    this.inbox = inbox;
     this.recording?.initialized(inbox);
-  }
-
-  /** Goes on, in place of `initialize`, where another instance of the same binary was. @throws Refusal E_STATE where it cannot. */
-  become({ memory, globals, inbox }: RecordedBase): void {
-    const own = this.globals ?? [];
-    const fits = globals.length === own.length * 2 && memory.length >= inbox + this.order.inboxBytes;
-    if (!fits) throw new Refusal("E_STATE", "the image does not fit this binary");
-    const pages = Math.ceil(Math.max(0, memory.length - this.memory.size) / 65_536);
-    if (this.memory.grow(pages) < 0)
-      throw new Refusal("E_STATE", "the image is larger than the module's memory may be");
-    this.memory.write(guestPointer(0), memory);
-    const values = new DataView(globals.buffer, globals.byteOffset);
-    for (const [at, { bits }] of own.entries()) bits(1, values.getBigInt64(at * 8, true));
-    this.#inbox = inbox;
-    this.recording?.initialized(inbox);
-  }
-
-  /** Address of the inbox. */
-  get inbox(): number {
-    return this.#inbox;
   }
 
   /** Most bytes of payload that the inbox holds. */
@@ -141,8 +121,8 @@ export class ModuleInstance {
 
   /** Puts a message into the inbox; `payload` has at most `payloadRoom` bytes. The inbox stays inside: memories never shrink. */
   deliver(header: MessageHeader, payload: Uint8Array, handles: readonly number[], words?: DataView, lost = 0): void {
-    this.memory.writeHeader(this.#inbox, ABI_VERSION, header, handles, lost);
-    this.memory.write(guestPointer(this.#inbox + HEADER.size), payload, header.length, words);
+    this.memory.writeHeader(this.inbox, ABI_VERSION, header, handles, lost);
+    this.memory.write(guestPointer(this.inbox + HEADER.size), payload, header.length, words);
   }
 
   /** @returns a copy of the state, or undefined where the module has none to save. @throws Refusal E_STATE; a trap as it is. */
@@ -181,8 +161,8 @@ export class ModuleInstance {
 
   /** What the module left before its inbox when it gave up: its own words, on one line; empty where it left none. */
   lastWords(): string {
-    const bytes = this.memory.read(guestPointer(this.#inbox - ABORT_RECORD.size), guestLength(ABORT_RECORD.size));
-    if (this.#inbox < ABORT_RECORD.size || bytes === undefined) return "";
+    const bytes = this.memory.read(guestPointer(this.inbox - ABORT_RECORD.size), guestLength(ABORT_RECORD.size));
+    if (this.inbox < ABORT_RECORD.size || bytes === undefined) return "";
     const view = new DataView(bytes.buffer);
     if (view.getUint32(0, true) !== ABORT_RECORD.magic) return "";
     const length = view.getUint32(ABORT_RECORD.length, true);
@@ -195,9 +175,9 @@ export class ModuleInstance {
 
   /** The beginning of the message that is in the inbox, or what the module has made of it: for a look after its death. */
   lastInput(most: number): Uint8Array {
-    const length = this.memory.readWords(guestPointer(this.#inbox + HEADER.length), 1)?.[0] ?? 0;
+    const length = this.memory.readWords(guestPointer(this.inbox + HEADER.length), 1)?.[0] ?? 0;
     const end = guestLength(Math.min(length, most, this.payloadRoom));
-    return this.memory.read(guestPointer(this.#inbox + HEADER.size), end) ?? new Uint8Array(0);
+    return this.memory.read(guestPointer(this.inbox + HEADER.size), end) ?? new Uint8Array(0);
   }
 
   /** 0 is well. A trap as it is. */

@@ -1,6 +1,6 @@
 /** The supervisor: starts, links, watches, restarts and replaces modules and partitions. It waits for nothing. */
 import type { AdmittedModule } from "../admission.ts";
-import { checkGrants, excessGrants } from "../admission.ts";
+import { checkGrants } from "../admission.ts";
 import { RESULT, RESULT_CODES, resultName } from "../abi.ts";
 import { Refusal } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
@@ -63,10 +63,9 @@ export class Kernel {
   /**
    * Instantiates a module in its partition, bound to its grants. It gets no message before `begin`.
    * @param state the last good one of an earlier process, which this instance is handed
-   * @returns slots that are granted and never used.
    * @throws Refusal E_UNKNOWN for a partition, E_BUSY for a name in use, E_CAP where a grant is missing.
    */
-  load(spec: ModuleSpec, admitted: AdmittedModule, state?: SavedState): string[] {
+  load(spec: ModuleSpec, admitted: AdmittedModule, state?: SavedState): void {
     if (this.#modules.has(spec.name)) throw new Refusal("E_BUSY", `there is a module ${spec.name} already`);
     const partition = this.#partitionOf(spec);
     checkGrants(spec, admitted);
@@ -80,7 +79,6 @@ export class Kernel {
     for (const grant of spec.grants) this.#emitGrant("granted", spec.name, grant);
     this.#loadInto(record);
     this.#links.relink([record]);
-    return excessGrants(spec, admitted);
   }
 
   /** Adds a partition to a kernel that runs; modules may be loaded into it when this has resolved. */

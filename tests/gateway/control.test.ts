@@ -9,7 +9,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Control } from "../../gateway/core/control.ts";
 import type { Controlled } from "../../gateway/core/control.ts";
 import { parseControlRequest } from "../../gateway/wire/control.ts";
-import { encodeFrame } from "../../gateway/wire/frames.ts";
+import { encodeFrame, FRAME_BYTES } from "../../gateway/wire/frames.ts";
 import { decodeCbor, encodeCbor, LIMITS, Refusal, RESULT } from "../../kernel/index.ts";
 import type { CborInput } from "../../kernel/index.ts";
 import { ControlClient } from "../../tools/dev/control-client.ts";
@@ -118,7 +118,7 @@ describe("what the owner may ask", () => {
 
 it.each<[string, CborInput]>([
   ["half a character", "\ud800"],
-  ["more than a frame holds", "x".repeat(LIMITS.frameBytes)],
+  ["more than a frame holds", "x".repeat(FRAME_BYTES)],
 ])("an answer of %s is refused, and the gateway goes on", async (_, text) => {
   const other = join(folder, "other");
   mkdirSync(other);

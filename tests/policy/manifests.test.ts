@@ -1,7 +1,10 @@
 /** Grants are held to what the modules' manifests ask for, with the line to write. */
 import { describe, expect, it } from "vitest";
-import { checkAgainstManifests, describeProblem, type ManifestView } from "../../gateway/config/index.ts";
+import { checkAgainstManifests, describeProblem, excessGrants, type ManifestView } from "../../gateway/config/index.ts";
+import { type Grant, inspectModule } from "../../kernel/index.ts";
 import { broken, parse, VALID } from "../config/support.ts";
+import { ECHO, manifestFields, moduleBinary, moduleSpec, watModule } from "../support/modules.ts";
+import { LOG, LOG_SLOT } from "../support/probe.ts";
 
 type Slots = ManifestView["slots"];
 
@@ -133,4 +136,11 @@ describe("a configuration beside the manifests of its modules", () => {
   it("says nothing of modules whose manifest is not known", () => {
     expect(checkAgainstManifests(parse(VALID), new Map())).toEqual({ errors: [], warnings: [] });
   });
+});
+
+it("excess privilege is what is granted and never imported; an event port counts as use", () => {
+  const tick = { interface: "timer", rights: ["use"], port: "in" };
+  const binary = moduleBinary(watModule("", ECHO), manifestFields("probe", { slots: { log: LOG_SLOT, tick } }));
+  const timer: Grant = { slot: "tick", interface: "timer", rights: ["use"], parameters: {} };
+  expect(excessGrants(moduleSpec("probe", [LOG, timer]), inspectModule(binary))).toEqual(["log"]);
 });

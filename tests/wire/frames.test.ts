@@ -2,8 +2,15 @@
 import { PassThrough } from "node:stream";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { encodeFrame, FrameReader, isEventPayload, whenDrained, writeFrame } from "../../gateway/wire/frames.ts";
-import { encodeCbor, LIMITS, Refusal } from "../../kernel/index.ts";
+import {
+  encodeFrame,
+  FRAME_BYTES,
+  FrameReader,
+  isEventPayload,
+  whenDrained,
+  writeFrame,
+} from "../../gateway/wire/frames.ts";
+import { encodeCbor, Refusal } from "../../kernel/index.ts";
 import type { CborValue } from "../../kernel/index.ts";
 
 function read(chunks: readonly Uint8Array[]): CborValue[] {
@@ -51,7 +58,7 @@ describe("FrameReader", () => {
   });
 
   it("takes the largest frame, one byte at a time at its start and its end", () => {
-    const frame = encodeFrame({ payload: new Uint8Array(LIMITS.frameBytes - 16) });
+    const frame = encodeFrame({ payload: new Uint8Array(FRAME_BYTES - 16) });
     const cut = frame.length - 3;
     const trickle = (from: number, to: number) => Array.from(frame.subarray(from, to), (byte) => Uint8Array.of(byte));
     const values = read([...trickle(0, 6), frame.subarray(6, cut), ...trickle(cut, frame.length)]);
@@ -63,7 +70,7 @@ describe("FrameReader", () => {
   });
 
   it("refuses a length over the limit from the header alone, before any of the body is there", () => {
-    for (const length of [LIMITS.frameBytes + 1, 0x8000_0000, 0xffff_ffff]) {
+    for (const length of [FRAME_BYTES + 1, 0x8000_0000, 0xffff_ffff]) {
       expect(refusalOf(() => read([header(length)])).code).toBe("E_SIZE");
     }
   });
@@ -112,7 +119,7 @@ describe("FrameReader", () => {
 
 describe("writing frames", () => {
   it("refuses a message that does not fit in a frame", () => {
-    expect(refusalOf(() => encodeFrame(new Uint8Array(LIMITS.frameBytes))).code).toBe("E_SIZE");
+    expect(refusalOf(() => encodeFrame(new Uint8Array(FRAME_BYTES))).code).toBe("E_SIZE");
   });
 
   it("tells the writer to hold back when the other side does not read, and when to go on", async () => {

@@ -93,6 +93,7 @@ const SLOT_KEYS = ["interface", "rights", "port", "contract"] as const;
 const NAME = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/;
 const SEMANTIC_VERSION = /^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?$/;
 const DEFAULT_FUEL = 5_000_000;
+const DEFAULT_INBOX_BYTES = 4096;
 const DEFAULT_STACK = 8 * 1024;
 
 /**
@@ -169,7 +170,7 @@ class Parser {
       ports,
       slots: this.#slots(top, new Set(ports.map(({ name }) => name))),
       memory: this.#number(top, "memory", 2, 1, LIMITS.memoryPages),
-      inbox: this.#number(top, "inbox", LIMITS.inboxBytesDefault, LIMITS.inboxBytesMinimum, LIMITS.payloadBytes + 64),
+      inbox: this.#number(top, "inbox", DEFAULT_INBOX_BYTES, LIMITS.inboxBytesMinimum, LIMITS.payloadBytes + 64),
       state: this.#number(top, "state", 0, 0, LIMITS.stateBytes),
       fuel,
       schema: this.#number(top, "schema", 1, 0, 0xffff_ffff),

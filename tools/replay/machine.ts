@@ -2,7 +2,7 @@
 import type { Arrival, CapsuleEvent } from "../../gateway/wire/capsule-events.ts";
 import { readEvents } from "../../gateway/wire/capsule-events.ts";
 import type { Capsule } from "../../gateway/wire/capsule.ts";
-import type { FaultCause, ImportedOperation, ModuleInspection, ModuleOrder } from "../../kernel/index.ts";
+import type { FaultCause, ImportedOperation, ModuleInspection, ModuleOrder, RecordedBase } from "../../kernel/index.ts";
 import {
   describeFault,
   findOperation,
@@ -73,6 +73,9 @@ class Diverged extends Error {
 class StoppedBefore extends Error {}
 
 const NOTHING = new Uint8Array(0);
+const PAGE_BYTES = 65_536;
+/** Of the fuel that a manifest declares for an activation so much counts: a run must come to an end while somebody waits. */
+const MOST_FUEL = 50_000_000;
 /** Of the packed result of a handler: see `decodeResult` of the kernel. */
 const LENGTH_RADIX = 2 ** 20;
 /** Causes that strike while the module's own code runs, or waits. */
@@ -99,14 +102,14 @@ class Machine {
     this.#events = readEvents(capsule.events.words, capsule.imports);
     this.#message = capsule.events.before;
     this.#order = orderOf(program);
-    this.#allowance = Math.min(inspection.manifest.fuel, LIMITS.activationFuel) * 10;
+    this.#allowance = Math.min(inspection.manifest.fuel, MOST_FUEL) * 10;
     this.#instance = new ModuleInstance(this.#order, this.#imports());
   }
 
   run(): RunResult {
     const { base } = this.#program.capsule.events;
     try {
-      if (base !== undefined) this.#instance.become(base);
+      if (base !== undefined) become(this.#instance, base);
       else this.#checkStart();
       while (this.#at < this.#events.length) {
         this.#step();
@@ -378,6 +381,21 @@ function addressesOf({ interface: name, operation }: ImportedOperation): number[
     at += isPlain ? 1 : 2;
   }
   return addresses;
+}
+
+/** Goes on, in place of `initialize`, where another instance of the same binary was. @throws Refusal E_STATE where it cannot. */
+function become(instance: ModuleInstance, { memory, globals, inbox }: RecordedBase): void {
+  const own = instance.globals ?? [];
+  const fits = globals.length === own.length * 2 && memory.length >= inbox + instance.order.inboxBytes;
+  if (!fits) throw new Refusal("E_STATE", "the image does not fit this binary");
+  const pages = Math.ceil(Math.max(0, memory.length - instance.memory.size) / PAGE_BYTES);
+  if (instance.memory.grow(pages) < 0)
+    throw new Refusal("E_STATE", "the image is larger than the module's memory may be");
+  instance.memory.write(guestPointer(0), memory);
+  const values = new DataView(globals.buffer, globals.byteOffset);
+  for (const [at, { bits }] of own.entries()) bits(1, values.getBigInt64(at * 8, true));
+  instance.inbox = inbox;
+  instance.recording?.initialized(inbox);
 }
 
 function orderOf({ capsule, inspection, compiled }: Program): ModuleOrder {

@@ -1,7 +1,7 @@
 /** Hostile binaries and manifests at admission: each refused with its exact code, before a byte of it is compiled. */
 import { describe, expect, test } from "vitest";
 import type { Grant } from "../../../kernel/index.ts";
-import { admitModule, encodeCbor, excessGrants, inspectModule, LIMITS } from "../../../kernel/index.ts";
+import { admitModule, encodeCbor, LIMITS } from "../../../kernel/index.ts";
 import type { ManifestFields } from "../../support/modules.ts";
 import { manifestFields, moduleBinary, moduleSpec, watBinary, watModule, withSection } from "../../support/modules.ts";
 import { endpoint, endpointSlot, LOG, LOG_SLOT } from "../../support/probe.ts";
@@ -120,11 +120,6 @@ describe("imports", () => {
     };
     expect(error.message).toContain("probe.out.send");
     expect(error.detail.hint).toContain("modules.probe.grants");
-  });
-
-  test("that are granted and never made are reported as excess", () => {
-    const binary = moduleBinary(wat(""), manifestFields("probe", { slots: { log: LOG_SLOT } }));
-    expect(excessGrants(moduleSpec("probe", [LOG]), inspectModule(binary))).toEqual(["log"]);
   });
 });
 
