@@ -1,6 +1,7 @@
 /** JavaScript values to deterministic CBOR (RFC 8949 section 4.2.1): shortest forms, keys in bytewise order. */
 
 import { Refusal } from "../errors.ts";
+import { ByteWriter } from "../wasm/bytes.ts";
 import { type CborInput, CborTag } from "./value.ts";
 
 /** Deeper values are taken for cycles: no document or message of ours comes near. */
@@ -14,9 +15,9 @@ const utf8 = new TextEncoder();
  * @throws Refusal E_CBOR on values that CBOR, or the pre-validator, would not take back.
  */
 export function encodeCbor(value: CborInput): Uint8Array {
-  const out = new Output();
+  const out = new Output(64);
   encodeValue(out, value, 0);
-  return out.bytes();
+  return out.finish();
 }
 
 function encodeValue(out: Output, value: CborInput, depth: number): void {
@@ -53,8 +54,7 @@ function encodeText(out: Output, value: string): void {
 }
 
 function encodeBytes(out: Output, major: number, value: Uint8Array): void {
-  out.head(major, value.length);
-  out.append(value);
+  out.head(major, value.length).slice(value, 0, value.length);
 }
 
 function encodeArray(out: Output, value: readonly CborInput[], depth: number): void {
@@ -76,7 +76,7 @@ function encodeMap(out: Output, source: Iterable<readonly [unknown, CborInput]>,
   entries.forEach(({ key, value }, index) => {
     const previous = entries[index - 1];
     if (previous !== undefined && compareBytes(previous.key, key) === 0) throw unencodable("a map with a key twice");
-    out.append(key);
+    out.slice(key, 0, key.length);
     encodeValue(out, value, depth + 1);
   });
 }
@@ -86,10 +86,10 @@ function encodeKey(key: unknown): Uint8Array {
   if (!isInteger && typeof key !== "bigint" && typeof key !== "string") {
     throw unencodable("a map key that is neither an integer nor a text");
   }
-  const out = new Output();
+  const out = new Output(64);
   // SAFETY: just found to be an integer, a bigint or a string.
   encodeValue(out, key as number | bigint | string, 0);
-  return out.bytes();
+  return out.finish();
 }
 
 /** Bytewise lexicographic order, as of RFC 8949 section 4.2.1. */
@@ -109,52 +109,25 @@ function unencodable(found: string): Refusal {
 const scratch = new DataView(new ArrayBuffer(8));
 const scratchBytes = new Uint8Array(scratch.buffer);
 
-/** A growing byte buffer with CBOR heads. */
-class Output {
-  #buffer = new Uint8Array(64);
-  #length = 0;
-
-  bytes(): Uint8Array {
-    return this.#buffer.slice(0, this.#length);
-  }
-
-  byte(value: number): void {
-    this.#reserve(1);
-    this.#buffer[this.#length++] = value;
-  }
-
-  append(bytes: Uint8Array): void {
-    this.#reserve(bytes.length);
-    this.#buffer.set(bytes, this.#length);
-    this.#length += bytes.length;
-  }
-
+class Output extends ByteWriter {
   /** The shortest head that holds the argument. */
-  head(major: number, argument: number | bigint): void {
+  head(major: number, argument: number | bigint): this {
     if (argument < 24) return this.byte((major << 5) | Number(argument));
     const power = argument < 0x100 ? 0 : argument < 0x1_0000 ? 1 : argument < 0x1_0000_0000 ? 2 : 3;
     this.byte((major << 5) | (24 + power));
     if (power === 3) scratch.setBigUint64(0, BigInt(argument));
     else scratch.setUint32(4, Number(argument));
-    this.append(scratchBytes.subarray(8 - (1 << power)));
+    return this.slice(scratchBytes, 8 - (1 << power), 8);
   }
 
   /** The shortest of the three widths that keeps the value; a NaN is f97e00, the one that deterministic CBOR knows. */
-  float(value: number): void {
+  float(value: number): this {
     const width = Object.is(Math.f16round(value), value) ? 2 : Object.is(Math.fround(value), value) ? 4 : 8;
     this.byte(0xf9 + (width >> 2));
     if (Number.isNaN(value)) scratch.setUint16(0, 0x7e00);
     else if (width === 2) scratch.setFloat16(0, value);
     else if (width === 4) scratch.setFloat32(0, value);
     else scratch.setFloat64(0, value);
-    this.append(scratchBytes.subarray(0, width));
-  }
-
-  #reserve(count: number): void {
-    const needed = this.#length + count;
-    if (needed <= this.#buffer.length) return;
-    const grown = new Uint8Array(Math.max(needed, this.#buffer.length * 2));
-    grown.set(this.#buffer.subarray(0, this.#length));
-    this.#buffer = grown;
+    return this.slice(scratchBytes, 0, width);
   }
 }
