@@ -136,6 +136,7 @@ export const RESULT_CODES = Object.freeze(
 );
 
 /** Result code by name: `RESULT.denied` is -1. */
+// SAFETY: the names are those of the list, each once.
 export const RESULT = Object.freeze(Object.fromEntries(RESULT_CODES.map(({ name, code }) => [name, code]))) as Readonly<
   Record<ResultName, number>
 >;

@@ -8,6 +8,7 @@ export { FloodGate } from "./flood.ts";
 export * from "./interfaces.ts";
 export * from "./limits.ts";
 export * from "./manifest.ts";
+export * from "./message-check.ts";
 export type * from "./supervisor/events.ts";
 export { Kernel } from "./supervisor/kernel.ts";
 export { RestartHistory, type RestartVerdict } from "./supervisor/restart.ts";

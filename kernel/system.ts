@@ -1,7 +1,7 @@
 /** What the kernel is told to run: partitions, modules, grants. Configuration files are turned into these and nothing else. */
 import type { EndpointRight } from "./abi.ts";
-import type { Requirement } from "./contract.ts";
 import type { InterfaceName } from "./interfaces.ts";
+import type { Requirement } from "./message-check.ts";
 
 /** What happens to a message that finds its route's depth used up. */
 export type OverflowPolicy = "refuse" | "drop-oldest" | "drop-newest" | "latest";

@@ -1,6 +1,7 @@
 /** The strict CBOR pre-validator: nothing from outside is decoded before this file has bounded and accepted it. */
 
 import { compareBytes } from "./encode.ts";
+import { MAJOR } from "./major.ts";
 
 /** Bounds on one CBOR item. Depth counts open arrays, maps and tags; items counts every head, keys and tags included. */
 export interface CborLimits {
@@ -37,7 +38,7 @@ export type CborReason = keyof typeof CBOR_REASONS;
 
 /** `at` is the offset of the item that was refused, in bytes. */
 export type CborVerdict =
-  | { readonly ok: true; readonly items: number; readonly depth: number }
+  | { readonly ok: true }
   | { readonly ok: false; readonly code: "E_CBOR" | "E_SIZE"; readonly reason: CborReason; readonly at: number };
 
 /**
@@ -65,12 +66,6 @@ interface Frame {
 }
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-const MAJOR_NEGATIVE = 1;
-const MAJOR_BYTES = 2;
-const MAJOR_TEXT = 3;
-const MAJOR_ARRAY = 4;
-const MAJOR_MAP = 5;
-const MAJOR_TAG = 6;
 const HALF = 0xf9;
 const HALF_NAN = 0x7e00;
 
@@ -83,7 +78,6 @@ class Check {
   #position = 0;
   #itemStart = 0;
   #items = 0;
-  #depth = 0;
   #high = 0;
   #low = 0;
 
@@ -101,7 +95,7 @@ class Check {
     if (this.#position < this.#bytes.length) {
       return { ok: false, code: "E_CBOR", reason: "trailing-bytes", at: this.#position };
     }
-    return { ok: true, items: this.#items, depth: this.#depth };
+    return { ok: true };
   }
 
   #item(): CborReason | undefined {
@@ -113,9 +107,9 @@ class Check {
     const isKey = parent?.isMap === true && parent.left % 2 === 0;
     if (parent !== undefined) parent.left--;
     const major = initial >> 5;
-    if (isKey && major > MAJOR_NEGATIVE && major !== MAJOR_TEXT) return "key-type";
+    if (isKey && major > MAJOR.negative && major !== MAJOR.text) return "key-type";
     const reason =
-      this.#argument(initial & 31) ?? (major > MAJOR_TAG ? this.#simpleOrFloat(initial) : this.#content(major));
+      this.#argument(initial & 31) ?? (major > MAJOR.tag ? this.#simpleOrFloat(initial) : this.#content(major));
     if (reason !== undefined) return reason;
     if (isKey) return this.#key(parent, major);
     this.#close();
@@ -142,18 +136,18 @@ class Check {
 
   #content(major: number): CborReason | undefined {
     if (this.#limits.deterministic && !this.#isShortest()) return "not-shortest";
-    if (major <= MAJOR_NEGATIVE) return undefined;
-    if (major === MAJOR_TAG) {
+    if (major <= MAJOR.negative) return undefined;
+    if (major === MAJOR.tag) {
       if (this.#high > 0 || !this.#limits.tags.includes(this.#low)) return "tag-not-allowed";
       return this.#open(1, false);
     }
     // Each element takes a byte at least, so a count beyond what is left can never be met.
-    const perElement = major === MAJOR_MAP ? 2 : 1;
+    const perElement = major === MAJOR.map ? 2 : 1;
     if (this.#high > 0 || this.#low * perElement > this.#bytes.length - this.#position) return "truncated";
-    if (major === MAJOR_ARRAY || major === MAJOR_MAP) return this.#open(this.#low * perElement, major === MAJOR_MAP);
+    if (major === MAJOR.array || major === MAJOR.map) return this.#open(this.#low * perElement, major === MAJOR.map);
     const start = this.#position;
     this.#position += this.#low;
-    return major === MAJOR_BYTES ? undefined : this.#text(start, this.#position);
+    return major === MAJOR.bytes ? undefined : this.#text(start, this.#position);
   }
 
   /** The head just read has `position - itemStart - 1` argument bytes: would fewer have done? */
@@ -168,7 +162,6 @@ class Check {
     if (this.#frames.length >= this.#limits.maxDepth) return "too-deep";
     if (left > this.#limits.maxItems - this.#items) return "too-many-items";
     this.#frames.push({ left, isMap, keys: new Set(), integerKeys: 0, lastKey: undefined });
-    this.#depth = Math.max(this.#depth, this.#frames.length);
     return undefined;
   }
 
@@ -201,10 +194,10 @@ class Check {
 
   /** The key in [itemStart, position) has been read: is it a new one, and in order where order is asked for? */
   #key(frame: Frame, major: number): CborReason | undefined {
-    if (major !== MAJOR_TEXT && ++frame.integerKeys > MAXIMUM_INTEGER_KEYS) return "too-many-integer-keys";
+    if (major !== MAJOR.text && ++frame.integerKeys > MAXIMUM_INTEGER_KEYS) return "too-many-integer-keys";
     if (this.#limits.deterministic) return this.#orderedKey(frame);
     const text = () => utf8.decode(this.#bytes.subarray(this.#position - this.#low, this.#position));
-    const key = major === MAJOR_TEXT ? `t${text()}` : `${major}:${this.#high}:${this.#low}`;
+    const key = major === MAJOR.text ? `t${text()}` : `${major}:${this.#high}:${this.#low}`;
     if (frame.keys.has(key)) return "duplicate-key";
     frame.keys.add(key);
     return undefined;

@@ -18,7 +18,7 @@ const decoder = new Decoder({
 });
 
 /** Tags that cbor-x hands over untouched. Others have code behind them: bignums, dates, records, references. */
-export const PLAIN_TAGS: readonly number[] = Object.freeze([18, 107]);
+const PLAIN_TAGS: readonly number[] = Object.freeze([18, 107]);
 
 /**
  * Decodes exactly one strict item. Maps are `Map`s, byte strings are copies, integers beyond 2^53 are bigints.

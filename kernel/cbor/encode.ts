@@ -2,6 +2,7 @@
 
 import { Refusal } from "../errors.ts";
 import { ByteWriter } from "../wasm/bytes.ts";
+import { MAJOR } from "./major.ts";
 import { type CborInput, CborTag } from "./value.ts";
 
 /** Deeper values are taken for cycles: no document or message of ours comes near. */
@@ -27,30 +28,32 @@ function encodeValue(out: Output, value: CborInput, depth: number): void {
   else if (typeof value === "string") encodeText(out, value);
   else if (typeof value === "boolean") out.byte(value ? 0xf5 : 0xf4);
   else if (value === null) out.byte(0xf6);
-  else if (value instanceof Uint8Array) encodeBytes(out, 2, value);
+  else if (value instanceof Uint8Array) encodeBytes(out, MAJOR.bytes, value);
   else if (value instanceof CborTag) {
-    out.head(6, value.tag);
+    out.head(MAJOR.tag, value.tag);
     encodeValue(out, value.value, depth + 1);
   } else if (value instanceof Map) encodeMap(out, value.entries(), depth);
+  // SAFETY: `isArray` does not tell TypeScript what is in it; of what can be encoded every array is one of such values.
   else if (Array.isArray(value)) encodeArray(out, value as readonly CborInput[], depth);
   else encodeObject(out, value, depth);
 }
 
 function encodeNumber(out: Output, value: number): void {
   if (!Number.isSafeInteger(value) || Object.is(value, -0)) out.float(value);
-  else if (value >= 0) out.head(0, value);
-  else out.head(1, -1 - value);
+  else if (value >= 0) out.head(MAJOR.unsigned, value);
+  else out.head(MAJOR.negative, -1 - value);
 }
 
 function encodeInteger(out: Output, value: bigint): void {
   if (value >= U64 || value < -U64) throw unencodable("an integer beyond 64 bits");
-  out.head(value < 0n ? 1 : 0, value < 0n ? -1n - value : value);
+  if (value < 0n) out.head(MAJOR.negative, -1n - value);
+  else out.head(MAJOR.unsigned, value);
 }
 
 function encodeText(out: Output, value: string): void {
   if (!value.isWellFormed()) throw unencodable("a text with a lone surrogate");
   if (value.startsWith("\uFEFF")) throw unencodable("a text that begins with a byte order mark");
-  encodeBytes(out, 3, utf8.encode(value));
+  encodeBytes(out, MAJOR.text, utf8.encode(value));
 }
 
 function encodeBytes(out: Output, major: number, value: Uint8Array): void {
@@ -58,7 +61,7 @@ function encodeBytes(out: Output, major: number, value: Uint8Array): void {
 }
 
 function encodeArray(out: Output, value: readonly CborInput[], depth: number): void {
-  out.head(4, value.length);
+  out.head(MAJOR.array, value.length);
   for (const element of value) encodeValue(out, element, depth + 1);
 }
 
@@ -66,13 +69,14 @@ function encodeObject(out: Output, value: unknown, depth: number): void {
   if (typeof value !== "object" || value === null) throw unencodable(`a value of type ${typeof value}`);
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype !== Object.prototype && prototype !== null) throw unencodable("an object that is not a plain one");
+  // SAFETY: each value is looked at when it is encoded.
   encodeMap(out, Object.entries(value) as [string, CborInput][], depth);
 }
 
 function encodeMap(out: Output, source: Iterable<readonly [unknown, CborInput]>, depth: number): void {
   const entries = Array.from(source, ([key, value]) => ({ key: encodeKey(key), value }));
   entries.sort((a, b) => compareBytes(a.key, b.key));
-  out.head(5, entries.length);
+  out.head(MAJOR.map, entries.length);
   entries.forEach(({ key, value }, index) => {
     const previous = entries[index - 1];
     if (previous !== undefined && compareBytes(previous.key, key) === 0) throw unencodable("a map with a key twice");

@@ -11,6 +11,7 @@ export function expectMap(value: CborValue | undefined, field: string): CborMap 
 export function expectArray(value: CborValue | undefined, field: string, length?: number): readonly CborValue[] {
   if (!Array.isArray(value)) return refuse(field, "an array", value);
   if (length !== undefined && value.length !== length) return refuse(field, `an array of ${length}`, value);
+  // SAFETY: `isArray` does not tell TypeScript what is in it; arrays among CBOR values hold such values.
   return value as readonly CborValue[];
 }
 

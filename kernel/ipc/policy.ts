@@ -1,6 +1,6 @@
 /** What a partition knows of policy beyond rights: the modules' levels, and what routes require of their messages. */
-import type { Contract, MessageCheck, Requirement } from "../contract.ts";
-import { compileFields, compileRequirements } from "../contract.ts";
+import type { Contract } from "../contract.ts";
+import { compileFields, compileRequirements, type MessageCheck, type Requirement } from "../message-check.ts";
 
 /** What a route asks for. A contract that is asked for and not known lets nothing pass. */
 export interface RouteGuard {

@@ -136,18 +136,18 @@ describe("limits hold at their edge", () => {
   ])("depth of %s", (_, head) => {
     const nested = (depth: number) => Uint8Array.of(...new Array<number>(depth).fill(head), 0);
     const limits = { ...strict, maxDepth: 5, tags: [5] };
-    expect(checkCbor(nested(5), limits)).toStrictEqual({ ok: true, items: 6, depth: 5 });
+    expect(checkCbor(nested(5), limits)).toStrictEqual({ ok: true });
     expect(checkCbor(nested(6), limits)).toMatchObject({ ok: false, reason: "too-deep", at: 5 });
   });
 
   test("depth of maps", () => {
-    expect(checkCbor(bytes("a1 00 a1 00 00"), { ...strict, maxDepth: 2 })).toMatchObject({ ok: true, depth: 2 });
+    expect(checkCbor(bytes("a1 00 a1 00 00"), { ...strict, maxDepth: 2 })).toMatchObject({ ok: true });
     expect(checkCbor(bytes("a1 00 a1 00 00"), { ...strict, maxDepth: 1 })).toMatchObject({ reason: "too-deep" });
   });
 
   test("items, keys and tags included, before anything is allocated for them", () => {
     const limits = { ...strict, maxItems: 4 };
-    expect(checkCbor(bytes("83 01 02 03"), limits)).toStrictEqual({ ok: true, items: 4, depth: 1 });
+    expect(checkCbor(bytes("83 01 02 03"), limits)).toStrictEqual({ ok: true });
     expect(checkCbor(bytes("84 01 02 03 04"), limits)).toMatchObject({ reason: "too-many-items", at: 0 });
     expect(checkCbor(bytes("a2 01 02 03 04"), limits)).toMatchObject({ reason: "too-many-items" });
     expect(checkCbor(bytes("82 01 82 01 02"), limits)).toMatchObject({ reason: "too-many-items" });
