@@ -146,6 +146,8 @@ export class ModuleCell {
   savedAt = 0;
   /** The process is about to stop: whatever is handled now is saved. */
   isStopping = false;
+  /** The notice that waits, or is being handled, is its last message; then it is held. */
+  isEnding = false;
   /** True until the first message after a restore has been handled: a crash before that means poisoned state. */
   justRestored = false;
   swap: Swap | undefined = undefined;
@@ -197,7 +199,7 @@ export class ModuleCell {
   /** True where a module that has handled so many messages since its last checkpoint is due for the next one. */
   isDue(handled: number, now: number): boolean {
     const { checkpointMessages, checkpointMs } = this.order;
-    if (this.isStopping) return handled > 0;
+    if (this.isStopping || this.isEnding) return handled > 0;
     if (checkpointMessages > 0 && handled >= checkpointMessages) return true;
     return checkpointMs > 0 && handled > 0 && now - this.savedAt >= checkpointMs;
   }
@@ -239,7 +241,7 @@ export class ModuleCell {
 
   /** True where messages for it make sense: it runs, or is about to run again. */
   get isAlive(): boolean {
-    return this.state !== "empty" && this.state !== "held";
+    return this.state !== "empty" && this.state !== "held" && !this.isEnding;
   }
 
   /** True while a handler is in progress, on the thread or set aside. */

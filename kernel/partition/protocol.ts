@@ -176,6 +176,7 @@ interface OrdersToModule {
   link: { slots: readonly SlotLink[] };
   start: unknown;
   restart: { generation: number; dropState: boolean };
+  /** One that is well has its last message first. */
   hold: unknown;
   unload: unknown;
   /** Save the state now, and where the module is at work when that has ended: the process is about to stop. */

@@ -40,6 +40,9 @@ export interface Environment {
 
 /** A turn has at most so many messages after its first, so that orders, channels and timers are looked at in time. */
 const MAXIMUM_FOLLOWERS = 31;
+/** What a module has, before it is held, to end what it does and to handle its last message. */
+const LAST_MS = 500;
+const LAST_NOTICE = Uint8Array.of(0x81, NOTICE.safeState);
 const NOTHING = new Uint8Array(0);
 
 export class Runner {
@@ -186,7 +189,7 @@ export class Runner {
 
   /** True where the module has used up its period's fuel: it is set aside until the next period. */
   throttle(cell: ModuleCell): boolean {
-    if (!cell.isSpent(this.#environment.coarseNow())) return false;
+    if (cell.isEnding || !cell.isSpent(this.#environment.coarseNow())) return false;
     if (cell.throttled) return true;
     cell.throttled = true;
     this.#environment.timers.at(cell.periodStart + cell.order.periodMs, () => {
@@ -214,6 +217,21 @@ export class Runner {
     } catch (error) {
       this.fault(cell, error);
     }
+  }
+
+  /** Holds a module; one that is well saves its state first, and has then a last message to leave safe what it drives. */
+  hold(cell: ModuleCell): void {
+    const { generation, incarnation } = cell;
+    const { timers, now, ready } = this.#environment;
+    if (incarnation === undefined || cell.isHeld) return this.stop(cell, "held");
+    if (cell.isEnding) return;
+    cell.isEnding = true;
+    cell.notices.splice(0, Infinity, LAST_NOTICE);
+    this.checkpoint(cell);
+    ready(cell);
+    timers.at(now() + LAST_MS, () => {
+      if (cell.isEnding && cell.generation === generation) this.stop(cell, "held");
+    });
   }
 
   /** Ends an instance for good: its suspension is rejected, its caller answered, its timers and handles closed. */
@@ -245,6 +263,7 @@ export class Runner {
     cell.stopTimers();
     cell.ticks.clear();
     cell.notices.length = 0;
+    cell.isEnding = false;
     cell.readyAt = 0;
     return wasActive;
   }
@@ -257,12 +276,12 @@ export class Runner {
     const { port } = cell.activation;
     const input = cell.isActive ? { port, payload: instance?.lastInput(LIMITS.faultInputBytes) ?? NOTHING } : undefined;
     if (cell.incarnation !== undefined && cell.isActive) account(cell, cell.incarnation.instance.remaining());
-    if (cell.swap?.phase === "probation") {
+    const { id: module, justRestored, fuelUsed: fuel, generation, isEnding } = cell;
+    if (cell.swap?.phase === "probation" && !isEnding) {
       this.onRevert(cell, description.cause, description.text);
       return;
     }
-    const { id: module, justRestored, fuelUsed: fuel, generation } = cell;
-    this.stop(cell, "dead");
+    this.stop(cell, isEnding ? "held" : "dead");
     this.#environment.report({ type: "fault", module, generation, ...description, input, fuel, justRestored });
     // A swap that waited for this handler to end can go on with the last good state.
     this.onIdle(cell);
@@ -348,7 +367,7 @@ export class Runner {
   #mayGoOn(cell: ModuleCell): boolean {
     const { mailbox, ticks, notices, swap, sinceCheckpoint } = cell;
     if (mailbox.length === 0 && ticks.size === 0) return false;
-    if (notices.length > 0 || swap !== undefined || this.followers >= MAXIMUM_FOLLOWERS) return false;
+    if (notices.length > 0 || cell.isEnding || swap !== undefined || this.followers >= MAXIMUM_FOLLOWERS) return false;
     if (cell.isDue(sinceCheckpoint + 1, this.#environment.coarseNow())) return false;
     if ((cell.fuelUsed - this.#fuelBefore) * 4 > this.#environment.sliceFuel) return false;
     return !this.#environment.isOutranked(cell) && !this.throttle(cell);
@@ -416,6 +435,7 @@ export class Runner {
     account(cell, incarnation.instance.remaining());
     if (!this.#settle(cell, incarnation, packed)) return;
     cell.state = "idle";
+    if (cell.isEnding && cell.notices.length === 0) return this.stop(cell, "held");
     cell.sinceCheckpoint++;
     this.checkpoint(cell);
     // A fault while saving has changed the state.

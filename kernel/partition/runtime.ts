@@ -233,7 +233,8 @@ export class PartitionRuntime {
         this.#restart(cell, order.generation, order.dropState);
         return;
       case "hold":
-        this.#runner.stop(cell, "held");
+        this.#swapper.abort(cell);
+        this.#runner.hold(cell);
         return;
       case "unload":
         this.#runner.stop(cell, "empty");

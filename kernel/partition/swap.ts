@@ -170,7 +170,7 @@ export const SWAP_STEPS: readonly SwapStep[] = [
     },
     undo: ({ runner, environment }, cell, { next, old, state }) => {
       if (old === undefined) return;
-      const wasHeld = cell.state === "held";
+      const wasHeld = cell.state === "held" || cell.isEnding;
       runner.halt(cell);
       environment.post.forgetAllOf(cell, next);
       cell.order = old.order;
@@ -249,6 +249,7 @@ export class Swapper {
       this.#refuse(cell, order.generation, "E_PROBATION", "another swap of this module is in progress");
       return;
     }
+    if (cell.isEnding) this.#place.runner.stop(cell, "held");
     const swap: Swap = {
       order,
       role,

@@ -11,7 +11,7 @@ import { Delays } from "./delays.ts";
 import type { Inspection, KernelOptions, ModuleRow } from "./events.ts";
 import { Links } from "./links.ts";
 import { calleesFirst, moduleOrder, ModuleRecord, routeRows } from "./modules.ts";
-import { Partitions } from "./partitions.ts";
+import { Partitions, type Statistics } from "./partitions.ts";
 import type { Party } from "./policy.ts";
 import { checkContracts, checkPorts } from "./policy.ts";
 import { Recovery } from "./recovery.ts";
@@ -20,9 +20,9 @@ import { SwapCoordinator } from "./swaps.ts";
 
 const NO_TRACE = Object.freeze({ records: new Float64Array(0), lost: 0 });
 const NOTHING = new Uint8Array(0);
-/** What a module that is at work has at a stop; a handler that waits for longer is not waited for. */
-const SAVE_MS = 500;
-const SAVE_LOOK_MS = 10;
+/** What modules have at a stop: those at work half of it to end that, then all of them the rest for their last message. */
+const STOP_MS = 500;
+const LOOK_MS = 10;
 const MAXIMUM_RESULT = 0x7fff_ffff;
 
 export class Kernel {
@@ -36,7 +36,7 @@ export class Kernel {
   readonly #recovery: Recovery;
   readonly #swaps: SwapCoordinator;
   #isStarted = false;
-  #isStopping = false;
+  #stopped: Promise<void> | undefined = undefined;
 
   constructor(options: KernelOptions) {
     this.#options = options;
@@ -229,24 +229,36 @@ export class Kernel {
     return { spec, grants: [...grants.values()].filter(({ slot }) => !revoked.has(slot)) };
   }
 
-  /** Ends every partition. Nothing of the kernel runs afterwards. */
-  async stop(): Promise<void> {
-    if (!this.#isStopping && this.#options.onState !== undefined) await this.#saveStates();
-    this.#isStopping = true;
+  /** Gives every module its last message, and ends every partition. Nothing of the kernel runs afterwards. */
+  stop(): Promise<void> {
+    return (this.#stopped ??= this.#stop());
+  }
+
+  async #stop(): Promise<void> {
+    const since = performance.now();
+    for (const record of this.#modules.values()) this.#links.order(record, { type: "save", module: record.id });
+    await this.#noneIs(["running", "suspended"], since + STOP_MS / 2);
     this.#partitions.beginStop();
     this.#delays.clear();
     this.#swaps.stop();
+    for (const record of this.#modules.values()) {
+      record.status = "held";
+      this.#links.order(record, { type: "hold", module: record.id });
+    }
+    await this.#noneIs(["idle", "running", "suspended"], since + STOP_MS);
     await this.#partitions.stop();
   }
 
-  /** Asks every module for its state. One that is at work has a moment to end what it does, and saves it then. */
-  async #saveStates(): Promise<void> {
-    for (const record of this.#modules.values()) this.#links.order(record, { type: "save", module: record.id });
-    const end = performance.now() + SAVE_MS;
-    const isAtWork = async (): Promise<boolean> =>
-      (await this.top()).some(({ state }) => state === "running" || state === "suspended");
-    while ((await isAtWork()) && performance.now() < end)
-      await new Promise((resolve) => setTimeout(resolve, SAVE_LOOK_MS));
+  /** Resolves when no module is in such a state any more, or at `end`. Who does not answer is not waited for. */
+  async #noneIs(states: readonly string[], end: number): Promise<void> {
+    const isSo = (answer: Statistics | undefined, index: number): boolean =>
+      // One that moves has a cell in both.
+      answer?.modules.some((row) => states.includes(row.state) && this.#byId.get(row.module)?.partition === index) ===
+      true;
+    for (let left = end - performance.now(); left > 0; left = end - performance.now()) {
+      if (!(await this.#partitions.inspect(undefined, left)).some(isSo)) return;
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    }
   }
 
   /** Makes a partition stop answering, as a fault of the kernel would: for tests of the watch. */

@@ -114,9 +114,12 @@ export class Partitions implements PartitionOwner {
     this.#all.find(({ spec }) => spec.name === name)?.order({ type: "freeze", where });
   }
 
-  /** What each partition counts, in their order; undefined for one that does not answer within a second. */
-  async inspect(trace: boolean | undefined): Promise<(Statistics | undefined)[]> {
-    return await Promise.all(this.#all.map((partition) => this.#inspect(partition, trace)));
+  /** What each partition counts, in their order; undefined for one that does not answer in time. */
+  async inspect(
+    trace?: boolean,
+    withinMs = INSPECT_MS * (this.#options.patience ?? 1),
+  ): Promise<(Statistics | undefined)[]> {
+    return await Promise.all(this.#all.map((partition) => this.#inspect(partition, trace, withinMs)));
   }
 
   kill(index: number, reason: string): void {
@@ -199,7 +202,7 @@ export class Partitions implements PartitionOwner {
     for (const partition of this.#all) partition.watch(now, lateMs, stuckMs);
   }
 
-  #inspect(partition: PartitionHandle, trace: boolean | undefined): Promise<Statistics | undefined> {
+  #inspect(partition: PartitionHandle, trace: boolean | undefined, ms: number): Promise<Statistics | undefined> {
     return new Promise((resolve) => {
       const request = ++this.#requests;
       const finish = (answer?: Statistics): void => {
@@ -207,7 +210,7 @@ export class Partitions implements PartitionOwner {
         this.#inspections.delete(request);
         resolve(answer);
       };
-      const timer = setTimeout(finish, INSPECT_MS * (this.#options.patience ?? 1));
+      const timer = setTimeout(finish, ms);
       this.#inspections.set(request, finish);
       partition.order({ type: "inspect", request, trace });
     });

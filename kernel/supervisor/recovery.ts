@@ -49,10 +49,12 @@ export class Recovery {
   failed(record: ModuleRecord, report: Extract<Report, { type: "fault" }>): void {
     const { generation, cause, text, trace, input } = report;
     if (generation !== record.generation) return;
+    this.#options.onEvent({ type: "fault", module: record.spec.name, generation, cause, text, trace, input });
+    // It failed while it was being held: so it is.
+    if (record.status === "held") return;
     record.status = "failed";
     record.failedAt = performance.now();
     record.failedCause = cause;
-    this.#options.onEvent({ type: "fault", module: record.spec.name, generation, cause, text, trace, input });
     this.miss(record);
     const verdict = record.history.failed(record.failedAt);
     // The swap's end decides: the new version takes over, or the old one is restarted.
