@@ -92,7 +92,7 @@ export const KERNEL_PORT = 0xffff;
  * `start` comes first after every instantiation: `[1, restored (bool)]`, and the operator's settings as a third element
  * where the configuration has any. What follows the elements that a module knows is for a later ABI: it reads past them.
  * `peerLost` and `peerBack` name a slot: `[2, slot]`, `[3, slot]`, and where the slot is `handles` also the
- * handle: `[2, "handles", handle]`. `safeState` is the last message before a stop: `[4]`.
+ * handle: `[2, "handles", handle]`. `safeState` is the last message, `[4]`: see `Runner.hold`.
  */
 export const NOTICE = Object.freeze({ start: 1, peerLost: 2, peerBack: 3, safeState: 4 } as const);
 

@@ -1,6 +1,5 @@
 /** Endpoint capabilities as values, and the table of handles that one module holds. */
-import type { EndpointRight } from "../abi.ts";
-import { ENDPOINT_RIGHT } from "../abi.ts";
+import { ENDPOINT_RIGHT, type EndpointRight } from "../abi.ts";
 import { LIMITS } from "../limits.ts";
 
 /** Where a message goes: one port of one module. `partition` is where that module runs. */

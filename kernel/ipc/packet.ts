@@ -1,6 +1,5 @@
 /** Messages and replies as they cross between partitions: a head of words, handed-on capabilities, then the payload. */
-import type { Capability } from "./capability.ts";
-import { MAXIMUM_VIA } from "./capability.ts";
+import { type Capability, MAXIMUM_VIA } from "./capability.ts";
 import type { Ring } from "./shared.ts";
 
 /** The words of a head, by their places. Of a reply only `isReply`, `correlation` and `result` say anything. */

@@ -2,8 +2,7 @@
 import { RESULT } from "../abi.ts";
 import { FloodGate } from "../flood.ts";
 import { HandleTable } from "../ipc/capability.ts";
-import type { Edge, Message } from "../ipc/mailbox.ts";
-import { Mailbox } from "../ipc/mailbox.ts";
+import { type Edge, Mailbox, type Message } from "../ipc/mailbox.ts";
 import { LIMITS } from "../limits.ts";
 import type { GatedEntry, GateLink } from "./gates.ts";
 import { GuestStopped } from "./fault.ts";

@@ -9,8 +9,7 @@ import type { Incarnation, ModuleCell } from "./cell.ts";
 import { GuestStopped } from "./fault.ts";
 import { decodeResult } from "./instance.ts";
 import type { PostOffice } from "./post.ts";
-import type { Trace } from "./trace.ts";
-import { TRACE } from "./trace.ts";
+import { TRACE, type Trace } from "./trace.ts";
 
 const NO_HANDLES: readonly number[] = Object.freeze([]);
 const NOTHING = new Uint8Array(0);

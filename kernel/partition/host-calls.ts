@@ -3,8 +3,7 @@ import { RESULT } from "../abi.ts";
 import type { Operation } from "../interfaces.ts";
 import { LIMITS } from "../limits.ts";
 import { guestLength, guestPointer } from "../memory.ts";
-import type { GuestFunction, LinkContext } from "./link.ts";
-import { chargeBytes, deny } from "./link.ts";
+import { chargeBytes, deny, type GuestFunction, type LinkContext } from "./link.ts";
 import type { SlotLink } from "./protocol.ts";
 
 /** A call's parameters as the table sorts them: copies of the guest's bytes, scalars, and the room for an answer. */

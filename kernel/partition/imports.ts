@@ -1,14 +1,11 @@
 /** Builds a module's import object: what is not granted is not in it, and what is in it is bound to one resource. */
 import { RESULT } from "../abi.ts";
-import { findOperation } from "../interfaces.ts";
-import type { Operation } from "../interfaces.ts";
+import { findOperation, type Operation } from "../interfaces.ts";
 import { Refusal } from "../errors.ts";
-import type { WasmFunction, WasmImports } from "../wasm/engine.ts";
-import { suspending } from "../wasm/engine.ts";
+import { suspending, type WasmFunction, type WasmImports } from "../wasm/engine.ts";
 import { METER_MODULE } from "../wasm/meter.ts";
 import { resourceFunction } from "./host-calls.ts";
-import type { GuestFunction, LinkContext } from "./link.ts";
-import { deny, OPERATION_FUEL, pay } from "./link.ts";
+import { deny, type GuestFunction, type LinkContext, OPERATION_FUEL, pay } from "./link.ts";
 import { LOCAL_OPERATIONS } from "./local-operations.ts";
 import type { SlotLink } from "./protocol.ts";
 

@@ -1,6 +1,5 @@
 /** What an imported operation may use of the partition that it runs in. */
-import { RESULT } from "../abi.ts";
-import type { ResultName } from "../abi.ts";
+import { RESULT, type ResultName } from "../abi.ts";
 import { LIMITS } from "../limits.ts";
 import { GuestStopped } from "./fault.ts";
 import type { Incarnation } from "./cell.ts";

@@ -1,14 +1,12 @@
 /** Operations that a partition answers itself: endpoints, handles, timers, clock, random and log. */
 import { randomFillSync } from "node:crypto";
 import { ENDPOINT_RIGHT, HANDLE_COPY, HANDLES_SLOT, KIND, MAXIMUM_HANDLES, RESULT } from "../abi.ts";
-import type { Capability } from "../ipc/capability.ts";
-import { MAXIMUM_VIA, rightBits } from "../ipc/capability.ts";
+import { type Capability, MAXIMUM_VIA, rightBits } from "../ipc/capability.ts";
 import { makeEdge } from "../ipc/mailbox.ts";
 import { LIMITS } from "../limits.ts";
 import { guestLength, guestPointer } from "../memory.ts";
-import type { GuestFunction, LinkContext } from "./link.ts";
 import type { Outgoing } from "./post.ts";
-import { chargeBytes, deny, OPERATION_FUEL, pay } from "./link.ts";
+import { chargeBytes, deny, type GuestFunction, type LinkContext, OPERATION_FUEL, pay } from "./link.ts";
 import { arm } from "./luggage.ts";
 import type { SlotLink } from "./protocol.ts";
 

@@ -1,6 +1,5 @@
 /** What a module holds beside its code: put down and taken up again where a swap goes back, and packed where one moves it. */
-import type { Message } from "../ipc/mailbox.ts";
-import { makeEdge } from "../ipc/mailbox.ts";
+import { makeEdge, type Message } from "../ipc/mailbox.ts";
 import { HandleTable } from "../ipc/capability.ts";
 import { LIMITS } from "../limits.ts";
 import type { ModuleCell } from "./cell.ts";

@@ -2,19 +2,16 @@
 import { HEADER, KIND, RESULT } from "../abi.ts";
 import { encodeCbor } from "../cbor/index.ts";
 import type { Capability, Target } from "../ipc/capability.ts";
-import type { Edge, Message } from "../ipc/mailbox.ts";
-import { makeEdge, reviseEdge } from "../ipc/mailbox.ts";
+import { type Edge, makeEdge, type Message, reviseEdge } from "../ipc/mailbox.ts";
 import { HEAD, Packet } from "../ipc/packet.ts";
 import { Policy } from "../ipc/policy.ts";
 import { PartitionControl, Ring, SharedCounters } from "../ipc/shared.ts";
 import { LIMITS } from "../limits.ts";
-import type { GuestLength, GuestMemory, GuestPointer } from "../memory.ts";
-import { copyBytes } from "../memory.ts";
+import { copyBytes, type GuestLength, type GuestMemory, type GuestPointer } from "../memory.ts";
 import type { Incarnation, ModuleCell } from "./cell.ts";
 import type { ChannelOrder, EdgeStatistics, PartitionData, PlaceOrder } from "./protocol.ts";
 import type { CancelTimer, Timers } from "./timers.ts";
-import type { Trace } from "./trace.ts";
-import { TRACE } from "./trace.ts";
+import { TRACE, type Trace } from "./trace.ts";
 
 /** What a sender may say of a message; the rest of the header is the kernel's knowledge. */
 export interface Outgoing {
@@ -200,10 +197,7 @@ export class PostOffice {
     result: number,
     bytes: Uint8Array,
   ): void {
-    if (receiver.forward !== undefined) {
-      receiver.forward(correlation, result, bytes);
-      return;
-    }
+    if (receiver.forward !== undefined) return receiver.forward(correlation, result, bytes);
     const delivered = result < 0 ? result : this.deliver(receiver, edge, port, KIND.reply, correlation, bytes);
     if (delivered < 0) this.deliver(receiver, edge, port, KIND.notice, correlation, encodeCbor(delivered));
   }
@@ -293,10 +287,7 @@ export class PostOffice {
 
   /** Sends the reply of a call back to where it came from. */
   answer(life: number, correlation: number, result: number, bytes: Uint8Array): void {
-    if (life === this.#life) {
-      this.settle(correlation, result, bytes);
-      return;
-    }
+    if (life === this.#life) return this.settle(correlation, result, bytes);
     const channel = this.#channelsByLife.get(life);
     if (channel === undefined) return;
     if (channel.owed.length === 0 && this.#writeReply(channel, correlation, result, bytes)) return;

@@ -2,12 +2,10 @@
 import { KERNEL_PORT, KIND, NOTICE, RESULT } from "../abi.ts";
 import type { Message } from "../ipc/mailbox.ts";
 import { LIMITS } from "../limits.ts";
-import type { CellState, Incarnation, ModuleCell, Wait } from "./cell.ts";
-import { dismiss } from "./cell.ts";
+import { type CellState, dismiss, type Incarnation, type ModuleCell, type Wait } from "./cell.ts";
 import { answerCaller, deliverNext, traceBegin } from "./delivery.ts";
 import { packInput } from "../wasm/turn.ts";
-import type { FaultDescription } from "./fault.ts";
-import { describeFault, GuestStopped, isSuspension, recordedFailure } from "./fault.ts";
+import { describeFault, type FaultDescription, GuestStopped, isSuspension, recordedFailure } from "./fault.ts";
 import { buildImports } from "./imports.ts";
 import type { LinkContext, Suspend } from "./link.ts";
 import { isDirect, ModuleInstance } from "./instance.ts";
@@ -277,10 +275,7 @@ export class Runner {
     const input = cell.isActive ? { port, payload: instance?.lastInput(LIMITS.faultInputBytes) ?? NOTHING } : undefined;
     if (cell.incarnation !== undefined && cell.isActive) account(cell, cell.incarnation.instance.remaining());
     const { id: module, justRestored, fuelUsed: fuel, generation, isEnding } = cell;
-    if (cell.swap?.phase === "probation" && !isEnding) {
-      this.onRevert(cell, description.cause, description.text);
-      return;
-    }
+    if (cell.swap?.phase === "probation" && !isEnding) return this.onRevert(cell, description.cause, description.text);
     this.stop(cell, isEnding ? "held" : "dead");
     this.#environment.report({ type: "fault", module, generation, ...description, input, fuel, justRestored });
     // A swap that waited for this handler to end can go on with the last good state.
@@ -297,10 +292,7 @@ export class Runner {
     const { incarnation, activation } = cell;
     if (incarnation === undefined) return;
     const length = this.#begin(cell, incarnation);
-    if (length < 0) {
-      this.#environment.ready(cell);
-      return;
-    }
+    if (length < 0) return this.#environment.ready(cell);
     const { turns, rest, isDirect } = incarnation;
     const { granted, port } = activation;
     if (!isDirect) {

@@ -1,11 +1,9 @@
 /** The partition's loop: it takes orders, receives messages, fires timers and runs one module at a time. */
 import { pbkdf2Sync } from "node:crypto";
-import type { MessagePort } from "node:worker_threads";
-import { receiveMessageOnPort } from "node:worker_threads";
+import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { HANDLES_SLOT, KERNEL_PORT, KIND, RESULT } from "../abi.ts";
 import { encodeCbor } from "../cbor/index.ts";
-import type { Edge } from "../ipc/mailbox.ts";
-import { makeEdge } from "../ipc/mailbox.ts";
+import { type Edge, makeEdge } from "../ipc/mailbox.ts";
 import type { PartitionControl } from "../ipc/shared.ts";
 import { LIMITS } from "../limits.ts";
 import { Scheduler } from "../scheduler/scheduler.ts";
@@ -173,43 +171,37 @@ export class PartitionRuntime {
         if (order.left?.partition === this.#post.partition) this.#left(order.module, order.left.others);
         return;
       case "route":
-        this.#post.route(order.edge, order.depth, order.overflow);
-        return;
+        return this.#post.route(order.edge, order.depth, order.overflow);
       case "policy":
         this.#post.policy.setLevels(order.levels);
         for (const [edge, guard] of order.guards) this.#post.policy.setGuard(edge, guard);
         return;
       case "load":
-        this.#load(order.module, order.state, order.isHeld);
-        return;
+        return this.#load(order.module, order.state, order.isHeld);
       case "host-reply":
-        this.#hostReply(order.request, order.result, order.bytes);
-        return;
+        return this.#hostReply(order.request, order.result, order.bytes);
       case "module-dead":
-        this.#post.failCallsTo(order.module);
-        return;
+        return this.#post.failCallsTo(order.module);
       case "peer":
         for (const cell of this.#cells.values()) this.#tellHolder(cell, order.module, order.notice);
         return;
       case "revoked":
         for (const cell of this.#cells.values()) this.#gates.invalidate(cell);
-        this.#post.failRevokedCalls();
-        return;
+        return this.#post.failRevokedCalls();
       case "inspect":
         this.#gates.count();
-        this.#report({
+        return this.#report({
           type: "statistics",
           request: order.request,
           modules: [...this.#cells.values()].map((cell) => statistics(cell, performance.now())),
           edges: this.#post.statistics(),
           trace: this.#trace(order.trace),
         });
-        return;
       case "freeze":
         if (order.where === "native") pbkdf2Sync("", "", 0x7fff_ffff, 64, "sha512");
         for (;;);
       default:
-        this.#obeyForModule(order);
+        return this.#obeyForModule(order);
     }
   }
 
@@ -220,50 +212,37 @@ export class PartitionRuntime {
     if (cell === undefined) return;
     switch (order.type) {
       case "link":
-        this.#link(cell, order.slots);
-        return;
+        return this.#link(cell, order.slots);
       case "start":
-        this.#runner.begin(cell, cell.justRestored);
-        return;
+        return this.#runner.begin(cell, cell.justRestored);
       case "save":
         cell.isStopping = true;
-        this.#runner.save(cell);
-        return;
+        return this.#runner.save(cell);
       case "restart":
-        this.#restart(cell, order.generation, order.dropState);
-        return;
+        return this.#restart(cell, order.generation, order.dropState);
       case "hold":
         this.#swapper.abort(cell);
-        this.#runner.hold(cell);
-        return;
+        return this.#runner.hold(cell);
       case "unload":
         this.#runner.stop(cell, "empty");
         this.#cells.delete(cell.id);
         return;
       case "prepare-swap":
-        this.#swapper.prepare(cell, order);
-        return;
+        return this.#swapper.prepare(cell, order);
       case "flip-swap":
-        this.#swapper.flip(cell, order.luggage);
-        return;
+        return this.#swapper.flip(cell, order.luggage);
       case "abort-swap":
-        this.#swapper.abort(cell);
-        return;
+        return this.#swapper.abort(cell);
       case "settle-swap":
-        this.#swapper.settle(cell, order.keep, order.luggage ?? []);
-        return;
+        return this.#swapper.settle(cell, order.keep, order.luggage ?? []);
       case "finish-swap":
-        this.#swapper.finish(cell);
-        return;
+        return this.#swapper.finish(cell);
       case "answered":
-        this.#post.answered(cell, order.correlation, order.result, order.bytes);
-        return;
+        return this.#post.answered(cell, order.correlation, order.result, order.bytes);
       case "tell":
-        this.#tell(cell, order.port, order.payload);
-        return;
+        return this.#tell(cell, order.port, order.payload);
       case "host-event":
-        this.#hostEvent(cell, order.slot, order.payload);
-        return;
+        return this.#hostEvent(cell, order.slot, order.payload);
     }
   }
 

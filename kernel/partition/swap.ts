@@ -6,8 +6,7 @@ import { Refusal } from "../errors.ts";
 import { HandleTable } from "../ipc/capability.ts";
 import type { Message } from "../ipc/mailbox.ts";
 import { LIMITS } from "../limits.ts";
-import type { Incarnation, ModuleCell, Swap } from "./cell.ts";
-import { dismiss } from "./cell.ts";
+import { dismiss, type Incarnation, type ModuleCell, type Swap } from "./cell.ts";
 import { describeFault } from "./fault.ts";
 import { arm, holdingsOf, pack, takeUp, unpack } from "./luggage.ts";
 import type { FaultCause, Luggage, Report, SavedState, SlotLink, SwapOrder, SwapRole } from "./protocol.ts";
@@ -245,10 +244,8 @@ export class Swapper {
   /** Makes the new version beside the old, then holds the mailbox until the running handler has ended. */
   prepare(cell: ModuleCell, { module: order, deadlineMs, role, state, holdings, heldSince }: SwapOrder): void {
     const { environment } = this.#place;
-    if (cell.swap !== undefined) {
-      this.#refuse(cell, order.generation, "E_PROBATION", "another swap of this module is in progress");
-      return;
-    }
+    if (cell.swap !== undefined)
+      return this.#refuse(cell, order.generation, "E_PROBATION", "another swap of this module is in progress");
     if (cell.isEnding) this.#place.runner.stop(cell, "held");
     const swap: Swap = {
       order,
@@ -342,8 +339,7 @@ export class Swapper {
       try {
         step.run(this.#place, cell, swap);
       } catch (error) {
-        this.#fail(cell, swap, error);
-        return;
+        return this.#fail(cell, swap, error);
       }
       swap.done++;
       swap.phase = step.phase;
@@ -359,10 +355,8 @@ export class Swapper {
     const { name } = swap.steps[swap.done] ?? {};
     if (name === "leave" || name === "finish") throw error;
     const { cause, text } = describeFault(error, swap.next?.instance);
-    if (swap.old !== undefined || swap.luggage !== undefined || name === "settle") {
-      this.#goBack(cell, swap, cause, text);
-      return;
-    }
+    if (swap.old !== undefined || swap.luggage !== undefined || name === "settle")
+      return this.#goBack(cell, swap, cause, text);
     this.#undo(cell, swap);
     const { code } = error instanceof Refusal ? error : { code: undefined };
     const told = code === "E_STATE" || code === "E_TIMEOUT" ? code : "E_PROBATION";
@@ -397,8 +391,7 @@ export class Swapper {
       environment.post.forgetAllOf(cell, swap.next);
       swap.phase = "held";
       swap.isReturning = true;
-      environment.report({ type: "swap-returning", ...named(cell, swap), cause, text });
-      return;
+      return environment.report({ type: "swap-returning", ...named(cell, swap), cause, text });
     }
     this.#undo(cell, swap);
     for (const each of luggage.toReversed()) unpack(cell, environment.post, each);

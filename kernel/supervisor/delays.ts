@@ -5,10 +5,7 @@ export class Delays {
 
   /** At once where there is nothing to wait for. */
   after(milliseconds: number, action: () => void): void {
-    if (milliseconds === 0) {
-      action();
-      return;
-    }
+    if (milliseconds === 0) return action();
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
       action();

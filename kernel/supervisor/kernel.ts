@@ -1,6 +1,5 @@
 /** The supervisor: starts, links, watches, restarts and replaces modules and partitions. It waits for nothing. */
-import type { AdmittedModule } from "../admission.ts";
-import { checkGrants } from "../admission.ts";
+import { type AdmittedModule, checkGrants } from "../admission.ts";
 import { RESULT, RESULT_CODES, resultName } from "../abi.ts";
 import { Refusal } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
@@ -12,11 +11,9 @@ import type { Inspection, KernelOptions, ModuleRow } from "./events.ts";
 import { Links } from "./links.ts";
 import { calleesFirst, moduleOrder, ModuleRecord, routeRows } from "./modules.ts";
 import { Partitions, type Statistics } from "./partitions.ts";
-import type { Party } from "./policy.ts";
-import { checkContracts, checkPorts } from "./policy.ts";
+import { checkContracts, checkPorts, type Party } from "./policy.ts";
 import { Recovery } from "./recovery.ts";
-import type { SwapRequest, SwapResult } from "./swaps.ts";
-import { SwapCoordinator } from "./swaps.ts";
+import { SwapCoordinator, type SwapRequest, type SwapResult } from "./swaps.ts";
 
 const NO_TRACE = Object.freeze({ records: new Float64Array(0), lost: 0 });
 const NOTHING = new Uint8Array(0);

@@ -5,8 +5,7 @@ import { LIMITS } from "../limits.ts";
 import type { Order, SlotLink } from "../partition/protocol.ts";
 import type { Grant } from "../system.ts";
 import type { KernelHost, ResourceBinding } from "./events.ts";
-import type { ModuleRecord } from "./modules.ts";
-import { edgeKeys, slotLinks, targets } from "./modules.ts";
+import { edgeKeys, type ModuleRecord, slotLinks, targets } from "./modules.ts";
 import type { Partitions } from "./partitions.ts";
 import { callLevels, routeGuards } from "./policy.ts";
 

@@ -1,8 +1,6 @@
 /** The supervisor's side of one partition: its worker, its control words, its orders and reports. */
-import { MessageChannel, Worker } from "node:worker_threads";
-import type { MessagePort } from "node:worker_threads";
-import type { SharedBuffer } from "../ipc/shared.ts";
-import { PartitionControl } from "../ipc/shared.ts";
+import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+import { PartitionControl, type SharedBuffer } from "../ipc/shared.ts";
 import type { Order, PartitionData, PartitionSeat, Report } from "../partition/protocol.ts";
 import type { PartitionSpec } from "../system.ts";
 import { Heartbeat } from "./heartbeat.ts";

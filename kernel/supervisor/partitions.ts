@@ -5,8 +5,7 @@ import type { Freeze, Order, Report } from "../partition/protocol.ts";
 import type { PartitionSpec } from "../system.ts";
 import type { Delays } from "./delays.ts";
 import type { KernelOptions } from "./events.ts";
-import type { PartitionOwner } from "./partition.ts";
-import { PartitionHandle, PartitionThread } from "./partition.ts";
+import { PartitionHandle, type PartitionOwner, PartitionThread } from "./partition.ts";
 import type { RestartHistory } from "./restart.ts";
 
 /** What the partitions tell, and ask, of those who know the modules. */

@@ -5,8 +5,7 @@ import { Refusal } from "../errors.ts";
 import type { ManifestPort } from "../manifest.ts";
 import type { PolicyOrder, SlotLink } from "../partition/protocol.ts";
 import type { PortAddress } from "../system.ts";
-import type { ModuleRecord } from "./modules.ts";
-import { endpoints } from "./modules.ts";
+import { endpoints, type ModuleRecord } from "./modules.ts";
 
 /** As much of a module as these functions look at. */
 export type Party = Pick<ModuleRecord, "admitted" | "grants">;

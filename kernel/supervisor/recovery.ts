@@ -5,8 +5,7 @@ import type { Report, SavedState } from "../partition/protocol.ts";
 import type { Delays } from "./delays.ts";
 import type { KernelOptions } from "./events.ts";
 import type { Links } from "./links.ts";
-import type { ModuleRecord } from "./modules.ts";
-import { endpoints } from "./modules.ts";
+import { endpoints, type ModuleRecord } from "./modules.ts";
 
 export class Recovery {
   readonly #links: Links;
@@ -60,10 +59,8 @@ export class Recovery {
     // The swap's end decides: the new version takes over, or the old one is restarted.
     if (this.#isChanging(record)) return;
     // A crash right after a restore says that the state is poisoned: it is dropped once, then the module is held.
-    if (report.justRestored && record.failedAt - record.droppedAt < record.spec.restart.windowMs) {
-      this.hold(record, "it failed again right after its state had been dropped");
-      return;
-    }
+    if (report.justRestored && record.failedAt - record.droppedAt < record.spec.restart.windowMs)
+      return this.hold(record, "it failed again right after its state had been dropped");
     if (verdict.action === "hold") {
       this.hold(record, `it failed too often; the last time: ${text}`);
       return;
@@ -72,10 +69,7 @@ export class Recovery {
       // Meanwhile an order, a swap or the loss of its partition may have dealt with it.
       const isWaiting = record.status === "failed" && record.generation === generation;
       if (!isWaiting || this.#isChanging(record)) return;
-      if (record.spec.restart.policy !== "restart-partition") {
-        this.restart(record, report.justRestored);
-        return;
-      }
+      if (record.spec.restart.policy !== "restart-partition") return this.restart(record, report.justRestored);
       if (report.justRestored) this.#dropState(record);
       this.#links.partitions.kill(record.partition, `${record.spec.name} failed: its policy is restart-partition`);
     });

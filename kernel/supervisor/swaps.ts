@@ -5,8 +5,7 @@ import type { Luggage, ModuleOrder, Report, SavedState } from "../partition/prot
 import type { ModuleSpec } from "../system.ts";
 import type { KernelOptions } from "./events.ts";
 import type { Links } from "./links.ts";
-import type { ModuleRecord, ModuleStatus } from "./modules.ts";
-import { moduleOrder } from "./modules.ts";
+import { moduleOrder, type ModuleRecord, type ModuleStatus } from "./modules.ts";
 import type { Recovery } from "./recovery.ts";
 import { RestartHistory } from "./restart.ts";
 
@@ -209,10 +208,7 @@ export class SwapCoordinator {
       const { record, from, to, generation } = member;
       if (set === undefined || (from !== index && to !== index)) continue;
       const refusal = new Refusal("E_PROBATION", `the partition of ${record.spec.name} was lost during the swap`);
-      if (set.phase === "preparing") {
-        this.#refused(set, refusal);
-        return;
-      }
+      if (set.phase === "preparing") return this.#refused(set, refusal);
       if (from !== to) this.#links.place(record, from, generation, false);
       this.#goBack(set, refusal, member);
       if (from === index) {

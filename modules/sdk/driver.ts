@@ -57,6 +57,10 @@ export abstract class Driver {
   /** The module behind this endpoint slot runs again. */
   peerBack(slot: Bytes): void {}
 
-  /** The last message before a stop: put what the module drives into a safe state. */
+  /**
+   * The last message, when the gateway stops or the module is held: put what it drives into a safe state, within half a
+   * second. The state was saved before, so the next start goes on as it was commanded. None comes at an update, nor to a
+   * module that failed: `restart: { policy: safe-state }` has another one told then.
+   */
   safeState(): void {}
 }

@@ -50,7 +50,9 @@ const NOTICE_PAYLOADS: Readonly<Record<keyof typeof NOTICE, string>> = {
     `settings for the module, any CBOR of at most ${LIMITS.settingsBytes} bytes`,
   peerLost: '`[2, slot]`: the module behind the slot is gone; `[2, "handles", handle]`: the one that a handle leads to',
   peerBack: "`[3, slot]`: it is there again",
-  safeState: "`[4]`: the last message before a stop",
+  safeState:
+    "`[4]`: the last message, when the gateway stops, the operator holds the module, or a plan leaves it out; the state has been " +
+    "saved, nothing follows, and after half a second the module is ended. None comes at a swap, nor where the module has failed",
 };
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
