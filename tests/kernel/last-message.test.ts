@@ -140,7 +140,7 @@ describe("at a stop", () => {
   test("one that loops in its last message is not waited for, and the others have theirs", async () => {
     await begin();
     await loadProbe(running, "spinner", relay("(loop $l (br $l))"), {
-      manifest: { ...FIELDS, fuel: 1_000_000_000 },
+      manifest: { ...FIELDS, fuel: 1_000_000_000_000 },
       spec: { priority: 0 },
     });
     running.kernel.begin("spinner");
