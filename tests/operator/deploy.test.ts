@@ -5,6 +5,7 @@ import {
   copyFileSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
@@ -26,18 +27,25 @@ const blocks = [...page.matchAll(/^```(\S*) ?(.*)\n([^]*?)^```$/gm)].map(([, lan
   text: String(text),
 }));
 
+/** Each has a folder of its own: what one does not carry to another is not there. */
+const MACHINES = ["laptop", "offline", "gateway"];
+
 const OVERLAY =
   "mount -t tmpfs none /mnt && mkdir /mnt/u /mnt/w && mount -t overlay o -o lowerdir=/etc,upperdir=/mnt/u,workdir=/mnt/w /etc";
 const isAllowed = spawnSync("unshare", ["-m", "sh", "-c", OVERLAY]).status === 0;
 
 const BULKHEAD = `exec '${process.execPath}' --disable-warning=ExperimentalWarning '${path.join(ROOT, "tools/cli.ts")}'`;
 
-/** Stand in for what the page's commands are given on a Pi. The service's probation is shorter than in the field. */
+/**
+ * Stand in for what the page's commands are given. The service's probation is shorter than in the field. The laptop has the
+ * page's alias in place of the package's command.
+ */
 const STAND_INS: Readonly<Record<string, string>> = {
-  bulkhead: `${BULKHEAD} "$@"`,
-  sudo: 'exec "$@"',
-  ssh: 'shift; exec "$@"',
-  systemctl: `desk=$(dirname "$0")/..
+  "package/bulkhead": `${BULKHEAD} "$@"`,
+  "bin/sudo": 'exec "$@"',
+  "bin/ssh": 'cd "$(dirname "$0")/../gateway" && shift && PATH=../package:$PATH exec "$@"',
+  "bin/scp": 'cp "$1" "$(dirname "$0")/../gateway/"',
+  "bin/systemctl": `desk=$(dirname "$0")/..
 case "$1" in
   restart)
     : >"$desk/gateway.log"
@@ -63,6 +71,7 @@ test("every verb and option that the page names is one of the command's", async 
 describe.skipIf(!isAllowed)("docs/deploy.md", () => {
   const desk = mkdtempSync(path.join(tmpdir(), "bulkhead-deploy-"));
   const readings: string[] = [];
+  const machine = (name: string) => path.join(desk, name);
   /** On standard output; on standard error the commands themselves come too. */
   let said = "";
   let output = "";
@@ -74,22 +83,32 @@ describe.skipIf(!isAllowed)("docs/deploy.md", () => {
     const server = createServer((socket) => void aedes.handle(socket));
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const { port } = server.address() as AddressInfo;
-    for (const folder of ["bin", "work"]) mkdirSync(path.join(desk, folder));
+    for (const folder of ["bin", "package", "stick", ...MACHINES]) mkdirSync(path.join(desk, folder));
     for (const [name, script] of Object.entries(STAND_INS)) {
-      writeFileSync(path.join(desk, "bin", name), `#!/bin/bash\n${script}\n`);
-      chmodSync(path.join(desk, "bin", name), 0o755);
+      writeFileSync(path.join(desk, name), `#!/bin/bash\n${script}\n`);
+      chmodSync(path.join(desk, name), 0o755);
     }
     copyFileSync(path.join(ROOT, "tools/package/files/gateway.yaml"), path.join(desk, "pristine.yaml"));
-    symlinkSync(path.join(ROOT, "build"), path.join(desk, "work/build"));
+    for (const folder of ["build", "tools"]) symlinkSync(path.join(ROOT, folder), path.join(machine("laptop"), folder));
     for (const { kind, text } of blocks.filter(({ language }) => language === "yaml")) {
-      writeFileSync(path.join(desk, "work", String(kind)), text);
+      writeFileSync(path.join(machine("laptop"), String(kind)), text);
     }
     // `doctor` says that a broker without TLS and other things should be looked at: 3 is as good as 0 here.
     const commands = blocks
-      .filter(({ language, kind }) => language === "sh" && kind === "run")
-      .map(({ text }) => `set -x\n${text.replace(/^sudo bulkhead doctor$/m, "sudo bulkhead doctor || [ $? = 3 ]")}`);
+      .filter(({ language, kind }) => language === "sh" && kind?.startsWith("run "))
+      .map(({ kind = "", text }) => {
+        const name = kind.replace("run ", "");
+        expect(MACHINES).toContain(name);
+        const own = name === "laptop" ? "shopt -s expand_aliases" : "shopt -u expand_aliases; PATH=$desk/package:$PATH";
+        const lines = text.replace(/^sudo bulkhead doctor$/m, "sudo bulkhead doctor || [ $? = 3 ]");
+        return `cd "$desk/${name}"; PATH=$desk/bin:$system; ${own}\nset -x\n${lines}set +x\n`;
+      });
     const script = path.join(desk, "commands.sh");
-    writeFileSync(script, commands.join("\n").replaceAll("mqtts://broker.example:8883", `mqtt://127.0.0.1:${port}`));
+    const text = commands
+      .join("\n")
+      .replaceAll("mqtts://broker.example:8883", `mqtt://127.0.0.1:${port}`)
+      .replaceAll("/media/stick", path.join(desk, "stick"));
+    writeFileSync(script, `system=$PATH\n${text}`);
     const host = spawn("unshare", [
       "-m",
       "bash",
@@ -113,8 +132,15 @@ describe.skipIf(!isAllowed)("docs/deploy.md", () => {
 
   test("the first modules and the update are committed, and readings arrive", () => {
     expect(said.match(/committed/g)?.length, output).toBeGreaterThanOrEqual(2);
-    expect(readings.filter((topic) => topic.startsWith("site/7/readings/")).length).toBeGreaterThan(0);
+    expect(readings.filter((topic) => topic.startsWith("site/gw-7/readings/")).length).toBeGreaterThan(0);
     expect(said, output).toMatch(/system-monitor\b.*\b2\b/);
+  });
+
+  test("no private key but the one that deploys has left the offline machine", () => {
+    const keysOf = (folder: string) => readdirSync(folder).filter((name) => name.endsWith(".key"));
+    expect(keysOf(path.join(machine("offline"), "keys"))).toHaveLength(6);
+    expect(keysOf(path.join(machine("laptop"), "keys"))).toEqual(["deploy.key"]);
+    expect([...keysOf(path.join(desk, "stick")), ...keysOf(machine("gateway"))]).toEqual([]);
   });
 
   test("the trust root is in force, signed by two of three keys, and is no development root", () => {
