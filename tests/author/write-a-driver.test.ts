@@ -1,6 +1,6 @@
 /** docs/write-a-driver.md as an author follows it: the packed package in an empty folder, each command in its order. */
-import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { connectAsync } from "mqtt";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { decodeCbor } from "../../kernel/index.ts";
@@ -78,7 +78,7 @@ describe("docs/write-a-driver.md", () => {
     edit("gateway.yaml", ":1883", `:${port}`);
     const table = [...page.matchAll(/^\| `([\w./-]+)` \| .*$/gm)].map(([, name]) => name ?? "");
     const named = table.filter((name) => /[./]/.test(name));
-    expect(named).toHaveLength(8);
+    expect(named).toHaveLength(9);
     for (const name of named) expect({ name, exists: existsSync(file(name)) }).toEqual({ name, exists: true });
     expect(statSync(join(folder, "build/modules/air-sensor.wasm")).size).toBeLessThan(12_000);
   }, 120_000);
@@ -223,10 +223,51 @@ describe("docs/write-a-driver.md", () => {
     const again = sign.replace("--sequence 1", "--sequence 2").replace("air-sensor.envelope", "dev.envelope");
     const signed = await shell(folder, again.replace("keys/release.key", "air-sensor/.bulkhead/keys/release.key"));
     expect(signed.code, signed.output).toBe(0);
-    const push = (commands.at(-1) ?? "").replaceAll(":1883", `:${port}`);
+    const push = (commands.find((line) => line.startsWith("npx bulkhead push")) ?? "").replaceAll(":1883", `:${port}`);
     const { code, output } = await shell(folder, push.replace("air-sensor.envelope", "dev.envelope"));
     expect(code).toBe(1);
     expect(output).toContain("E_KEY");
+  }, 120_000);
+
+  it("has contracts, settings and calls of the author's own, as the page has them", async () => {
+    for (const [, text = "", name = ""] of page.matchAll(/```cddl\n(; (\S+)\n[\s\S]*?)```/g)) {
+      mkdirSync(dirname(join(folder, name)), { recursive: true });
+      writeFileSync(join(folder, name), text);
+    }
+    await run("npx bulkhead gen");
+    const [, ports = "", slots = ""] = /# module\.yaml\nports:\n([\s\S]*?)slots:\n([\s\S]*?)```/.exec(page) ?? [];
+    edit("module.yaml", "ports:\n", `settings: settings.cddl\nports:\n${ports}`);
+    edit("module.yaml", "slots:\n", `slots:\n${slots}`);
+    const [, calls = ""] = /```ts\n(const answered[\s\S]*?)```/.exec(page) ?? [];
+    edit(
+      "index.ts",
+      "import { clock",
+      'import { settings } from "./generated/settings";\nimport { Valve, ValveReply } from "./generated/valve";\nimport { other, clock',
+    );
+    edit(
+      "index.ts",
+      "  start(restored: bool): void {\n",
+      `  private command: Valve = new Valve();
+  private said: ValveReply = new ValveReply();
+  private writer: Writer = new Writer(64);
+  private answer: Bytes = Bytes.allocate(64);
+
+  private ask(): void {
+    ${calls}
+    if (answered.failed || asked.failed) log.warning("nobody answers");
+    if (settings.hasOffset) log.information((settings.offset + <f64>settings.period + <f64>this.said.moved).toString());
+  }
+
+  start(restored: bool): void {
+    this.ask();
+`,
+    );
+    const { code, output } = await shell(folder, "npx bulkhead build air-sensor");
+    expect(code, output).toBe(0);
+    const inspected = await shell(folder, "npx bulkhead inspect build/modules/air-sensor.wasm");
+    expect(inspected.output).toMatch(
+      /other: endpoint \[call\]; imports (call, request|request, call); events to answers; sends valve/,
+    );
   }, 120_000);
 
   it("leaves no command of the page out", async () => {

@@ -8,6 +8,7 @@ import type { CborInput } from "../../kernel/index.ts";
 import { inspectModule, Refusal } from "../../kernel/index.ts";
 import { buildModule } from "../../tools/build/build.ts";
 import { ModuleHost } from "../../tools/testkit/module-host.ts";
+import { inspectVerb } from "../../tools/verbs/inspect.ts";
 
 const MODULE = `name: sample
 version: 1.0.0
@@ -142,6 +143,29 @@ describe("a driver's settings", () => {
       { name: "mode", isOptional: true, default: "very-slow", type: { kind: "choice", values: ["fast", "very-slow"] } },
     ]);
     expect(fields[6]?.type).toMatchObject({ kind: "list", least: 0, most: 3, of: { kind: "map" } });
+  });
+
+  it("are shown by `bulkhead inspect`, with their bounds and defaults", async () => {
+    const output: string[] = [];
+    const keep = (text: string) => void output.push(text);
+    const io = { stdout: keep, stderr: keep, isTerminal: false, signal: new AbortController().signal };
+    expect(await inspectVerb.run([await build()], io)).toBe(0);
+    expect(/^ {2}settings\n((?: {4}.*\n)*)/m.exec(output.join(""))?.[1]?.split("\n")).toEqual([
+      "    name: text of 1 to 8 bytes",
+      "    period: optional integer from 10 to 1000, default 50",
+      "    turn-off: optional boolean, default true",
+      "    mode: optional fast | very-slow, default very-slow",
+      "    gain: optional number from 0.5 to 2",
+      "    serial: optional integer from 0 to 4294967295",
+      "    points: optional list of 0 to 3: map",
+      "      at: integer from -9007199254740991 to 9007199254740991",
+      "      unit: optional text of 0 to 4096 bytes, default 1",
+      "    tags: optional list of 1 to 2: text of 1 to 4 bytes",
+      "    first: optional map",
+      "      at: integer from -9007199254740991 to 9007199254740991",
+      "      unit: optional text of 0 to 4096 bytes, default 1",
+      "",
+    ]);
   });
 });
 

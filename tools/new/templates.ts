@@ -355,25 +355,27 @@ function deskGateway(devices: readonly string[], modules: readonly string[]): st
         "uplink",
         "services",
         ["log: { log: {} }", "north: { mqtt: { publish: [site/7/#] } }"],
-        "{ prefix: site/7 }",
+        "settings: { prefix: site/7 }",
       ),
     ),
   );
 }
 
-function placed(name: string, partition: string, grants: readonly string[], settings?: string): string[] {
+function placed(name: string, partition: string, grants: readonly string[], ...keys: readonly string[]): string[] {
   return [
     `${name}:`,
     `  envelope: .bulkhead/modules/${name}.envelope`,
     `  partition: ${partition}`,
-    ...(settings === undefined ? [] : [`  settings: ${settings}`]),
+    ...indented(keys),
     "  grants:",
     ...indented(grants, 4),
   ];
 }
 
 function driverGateway(name: string, template: BusTemplate): string {
-  return deskGateway(template.simulated, placed(name, "drivers", [template.grant, ...commonGrants(template)]));
+  const grants = [template.grant, ...commonGrants(template)];
+  const checkpoint = "checkpoint: { every: 10s }   # its state survives a crash too, as it was then";
+  return deskGateway(template.simulated, placed(name, "drivers", grants, checkpoint));
 }
 
 /** A service has something to work on: the readings of this machine's own load. */
@@ -422,7 +424,8 @@ function editorConfig({ bulkhead, assembly }: EditorPaths): string {
       },
     },
     include: ["**/*.ts"],
-    exclude: ["**/*.test.ts"],
+    // What `bulkhead gen` makes for tests is TypeScript of the host.
+    exclude: ["**/*.test.ts", "generated/host"],
   };
   return `${JSON.stringify(config, null, 2)}\n`;
 }

@@ -4,6 +4,8 @@ import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { decodeConfiguration, decodeModule, decodePlan, decodeRoot, toHex } from "../../gateway/envelopes/index.ts";
 import type { UnverifiedEnvelope } from "../../gateway/envelopes/index.ts";
+import type { SettingsMap, SettingsType } from "../../gateway/config/settings-contract.ts";
+import { decodeSettingsContract } from "../../gateway/config/settings-contract.ts";
 import { escapeControls } from "../../gateway/wire/escape.ts";
 import type { Contract, ModuleInspection } from "../../kernel/index.ts";
 import { describeField, encodeCbor, inspectModule, Refusal } from "../../kernel/index.ts";
@@ -13,8 +15,9 @@ import { formatDate } from "../keys/command-line.ts";
 
 const HELP = `usage: bulkhead inspect <module.wasm | envelope> [--json]
 
-Shows a module's authority, imports, exports, contracts, digest, fuel and memory needs; of an envelope also what its
-document says and whose keys signed it. It never runs the module, and it verifies nothing: 'bulkhead verify' does.
+Shows a module's authority, imports, exports, contracts, settings, digest, fuel and memory needs; of an envelope also
+what its document says and whose keys signed it. It never runs the module, and it verifies nothing: 'bulkhead verify'
+does.
 
   --json   print one JSON object
 `;
@@ -146,16 +149,48 @@ function ofModule(inspection: ModuleInspection): Findings {
     ...contract,
   }));
   const slots = Object.fromEntries(manifest.slots);
-  const settings = manifest.settings === null ? null : toHex(manifest.settings);
+  const settings = manifest.settings === null ? null : decodeSettingsContract(manifest.settings);
   return {
-    lines: moduleLines(inspection, contracts),
+    lines: moduleLines(inspection, contracts, settings),
     data: { ...manifest, slots, settings, contracts, imports, exports, foreignExports, bytes, sha256 },
   };
+}
+
+/** A line for each setting, those of maps within indented below it. */
+function settingLines({ fields }: SettingsMap, indentation: string): string[] {
+  return fields.flatMap(({ name, isOptional, default: preset, type }) => {
+    const absent = preset === null ? "" : `, default ${String(preset)}`;
+    const inner = type.kind === "list" ? type.of : type;
+    return [
+      `${indentation}${name}: ${isOptional ? "optional " : ""}${describeType(type)}${absent}`,
+      ...(inner.kind === "map" ? settingLines(inner, `${indentation}  `) : []),
+    ];
+  });
+}
+
+function describeType(type: SettingsType): string {
+  switch (type.kind) {
+    case "text":
+      return `text of ${type.least} to ${type.most} bytes`;
+    case "choice":
+      return type.values.join(" | ");
+    case "integer":
+      return `integer from ${type.least} to ${type.most}`;
+    case "number": {
+      const bounds = [type.least === null ? "" : ` from ${type.least}`, type.most === null ? "" : ` to ${type.most}`];
+      return `number${bounds.join("")}`;
+    }
+    case "list":
+      return `list of ${type.least} to ${type.most}: ${describeType(type.of)}`;
+    default:
+      return type.kind;
+  }
 }
 
 function moduleLines(
   { manifest, imports, exports, bytes, sha256 }: ModuleInspection,
   contracts: readonly (Contract & { readonly name: string; readonly sha256: string })[],
+  settings: SettingsMap | null,
 ): string[] {
   const lines = [
     `${manifest.name} ${manifest.version} (${manifest.kind}, ABI ${manifest.abi})`,
@@ -175,6 +210,7 @@ function moduleLines(
       ...contract.message.map((field) => `      ${field.name}: ${describeField(field)}`),
       ...(contract.reply ?? []).map((field) => `      reply ${field.name}: ${describeField(field)}`),
     ]),
+    ...(settings === null ? [] : ["  settings", ...settingLines(settings, "    ")]),
     "  authority",
   ];
   for (const [name, { interface: interfaceName, rights, port, contract }] of manifest.slots) {
