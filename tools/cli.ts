@@ -2,6 +2,7 @@
 import { Refusal } from "../kernel/index.ts";
 import { ConfigurationError } from "../gateway/config/index.ts";
 import type { Command, Io } from "./command.ts";
+import { UsageError } from "./keys/command-line.ts";
 import { COMMANDS } from "./verbs/table.ts";
 import { nearestName } from "../gateway/config/names.ts";
 
@@ -82,8 +83,9 @@ function explain(name: string, error: unknown): number {
   return 1;
 }
 
-/** What `node:util` parseArgs throws for an unknown flag or a missing value. */
+/** What `node:util` parseArgs throws for an unknown flag or a missing value, and what reads the values throws. */
 function isUsageError(error: unknown): error is Error {
+  if (error instanceof UsageError) return true;
   return error instanceof Error && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS");
 }
 
@@ -97,7 +99,8 @@ usage: bulkhead <verb> [options]
 
 ${lines.join("\n")}
 
-\`bulkhead <verb> --help\` says more. Exit codes: 0 success, 1 failure, 2 wrong usage or configuration.
+\`bulkhead <verb> --help\` says more. Exit codes: 0 success, 1 failure, 2 wrong usage or configuration;
+doctor also 3, where something should be looked at.
 `;
 }
 

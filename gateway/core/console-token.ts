@@ -37,6 +37,12 @@ export function consoleToken(file: string | null, dataFolder: string): ConsoleTo
   return { digest, file: path, shown: made };
 }
 
+/** That the token which is there is a good one; where none is, a start makes it. @throws Refusal E_CONFIG */
+export function checkConsoleToken(file: string | null, dataFolder: string): void {
+  const path = file ?? join(dataFolder, FILE);
+  if (file !== null || existsSync(path)) read(path);
+}
+
 /** Whole or not at all, for half a token would keep the gateway from starting. @returns undefined where there is one already */
 function make(path: string): string | undefined {
   if (existsSync(path)) return undefined;

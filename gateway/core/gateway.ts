@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { Worker } from "node:worker_threads";
 import type { CborInput, ModuleSpec, SavedState } from "../../kernel/index.ts";
-import { inspectModule, Kernel, LIMITS, Refusal } from "../../kernel/index.ts";
+import { Kernel, LIMITS, Refusal } from "../../kernel/index.ts";
 import type { ConsoleSettings, GatewayConfiguration, Problem } from "../config/index.ts";
-import { checkAgainstManifests, ConfigurationError, describeProblem, excessGrants } from "../config/index.ts";
+import { ConfigurationError, describeProblem, excessGrants, fitBinaries } from "../config/index.ts";
 import { HostProcess } from "../wire/child.ts";
 import type { HostPermissions } from "../wire/permissions.ts";
 import { hostEntry } from "../wire/entry.ts";
@@ -254,25 +254,11 @@ export class Gateway {
 
   /** The configuration must fit the modules that are there; a module that cannot be read is refused and the rest starts. */
   #inspect({ modules }: BootReply, configuration: GatewayConfiguration): BootedModule[] {
-    const manifests = new Map<string, ReturnType<typeof inspectModule>["manifest"]>();
-    const readable = modules.filter(({ name, binary }) => {
-      if (specOf(configuration, name) === undefined) {
-        this.#refuse(name, new Refusal("E_CAP", "the configuration has no place for it"));
-        return false;
-      }
-      try {
-        manifests.set(name, inspectModule(binary).manifest);
-        return true;
-      } catch (error) {
-        if (!(error instanceof Refusal)) throw error;
-        this.#refuse(name, error);
-        return false;
-      }
-    });
-    const { errors, warnings } = checkAgainstManifests(configuration, manifests);
+    const { errors, warnings, refused } = fitBinaries(configuration, modules);
+    for (const [name, refusal] of refused) this.#refuse(name, refusal);
     if (errors.length > 0) throw new ConfigurationError(errors);
     for (const warning of warnings) this.#warn(warning);
-    return readable;
+    return modules.filter(({ name }) => !refused.has(name));
   }
 
   async #admit(modules: readonly BootedModule[], configuration: GatewayConfiguration): Promise<RunningModule[]> {

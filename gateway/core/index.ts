@@ -1,3 +1,4 @@
-/** The core as tools enter it: a gateway, and the events that it tells. */
+/** The core as tools enter it: a gateway, the events that it tells, and what it reads at a start. */
 export { type GatewayEvent, eventText, isWarning } from "./events.ts";
 export { Gateway } from "./gateway.ts";
+export { checkLinkFiles } from "./link-settings.ts";

@@ -2,7 +2,8 @@
 import { readFileSync } from "node:fs";
 import type { CborInput } from "../../kernel/index.ts";
 import { Refusal } from "../../kernel/index.ts";
-import type { BrokerSettings, ConsoleSettings } from "../config/index.ts";
+import type { BrokerSettings, ConsoleSettings, GatewayConfiguration } from "../config/index.ts";
+import { checkConsoleToken } from "./console-token.ts";
 
 export interface Will {
   readonly topic: string;
@@ -40,6 +41,14 @@ export function linkSettings(
 export function consoleSettings(console: ConsoleSettings, tokenDigest: Uint8Array): CborInput {
   const { address, port, certificateFile, keyFile } = console;
   return { address, port, tokenDigest, tls: { cert: readSecret(certificateFile), key: readSecret(keyFile) } };
+}
+
+/** Reads what the link process would be given at a start, and makes nothing. @throws Refusal E_CONFIG */
+export function checkLinkFiles({ broker, console, dataFolder }: GatewayConfiguration): void {
+  if (broker !== null) linkSettings(broker, { topic: "", payload: new Uint8Array(), retain: false }, "");
+  if (console === null) return;
+  checkConsoleToken(console.tokenFile, dataFolder);
+  consoleSettings(console, new Uint8Array());
 }
 
 function readSecret(path: string | null): string | null {

@@ -307,6 +307,8 @@ export class Operator {
       queued: row?.queued ?? 0,
       lost: row?.lost ?? 0,
       isThrottled: row?.isThrottled ?? false,
+      waitingMs: row?.waitingMs ?? 0,
+      longestWaitMs: row?.longestWaitMs ?? 0,
       restarts: row?.restarts ?? 0,
       faults: known.faults,
       denials: known.denials,

@@ -1,6 +1,7 @@
 /** Makes the interface hosts of the device process from its settings, and says which backend each bus has got. */
 import { existsSync } from "node:fs";
 import { performance } from "node:perf_hooks";
+import { Refusal } from "../../kernel/index.ts";
 import type { HostPort, HostSetup } from "../wire/host-process.ts";
 import type { SimulatedPart } from "../wire/protocol.ts";
 import { FileHost } from "./file.ts";
@@ -15,7 +16,7 @@ import { LinuxGpioChip } from "./linux/gpio-chip.ts";
 import { LinuxOneWireBus } from "./linux/onewire-bus.ts";
 import { openSerialLine } from "./linux/serial-line.ts";
 import { parseDeviceSettings, UNNAMED_BUS } from "./settings.ts";
-import type { BusSettings } from "./settings.ts";
+import type { BusSettings, DeviceSettings } from "./settings.ts";
 import { makeI2cChip, makeSpiChip } from "./simulator/chips.ts";
 import { SimulatedOneWireBus } from "./simulator/ds18b20.ts";
 import { SimulatedGpioChip } from "./simulator/gpio-chip.ts";
@@ -38,6 +39,15 @@ interface Simulator extends Backed {
   simulate(part: string, quantity: string, script: unknown): boolean;
 }
 
+/** Where the hardware of a bus would be. */
+const PATHS = Object.freeze({
+  i2c: (key: string) => `/dev/i2c-${key}`,
+  spi: (key: string) => `/dev/spidev${key}.0`,
+  gpio: (key: string) => `/dev/gpiochip${key}`,
+  uart: (key: string) => key,
+  onewire: () => "/sys/bus/w1/devices",
+});
+
 /** What one kind of bus needs to be made: where the hardware would be, and both ways of making it. */
 interface Kind<Bus extends Backed> {
   readonly path: (key: string) => string;
@@ -52,27 +62,27 @@ export function configureDevices(settings: unknown, port: HostPort): Promise<Hos
   const { i2c, spi, gpio, uart, onewire } = parseDeviceSettings(settings);
   const buses = new Buses(port);
   const i2cBus = buses.kind<I2cBus>("i2c", i2c, {
-    path: (key) => `/dev/i2c-${key}`,
+    path: PATHS.i2c,
     linux: (path) => new LinuxI2cBus(path),
     simulator: ({ simulate }) => new SimulatedI2cBus(simulate.map((device) => makeI2cChip(device, now))),
   });
   const spiBus = buses.kind<SpiBus>("spi", spi, {
-    path: (key) => `/dev/spidev${key}.0`,
+    path: PATHS.spi,
     linux: (path) => new LinuxSpiBus(path.replace(/0$/, "")),
     simulator: ({ simulate }) => new SimulatedSpiBus(simulate.map((device) => makeSpiChip(device, now))),
   });
   const gpioChip = buses.kind<GpioChip>("gpio", gpio, {
-    path: (key) => `/dev/gpiochip${key}`,
+    path: PATHS.gpio,
     linux: (path) => new LinuxGpioChip(path),
     simulator: ({ simulate }) => new SimulatedGpioChip(simulate),
   });
   const serialLine = buses.kind<SerialBackend>("uart", uart, {
-    path: (key) => key,
+    path: PATHS.uart,
     linux: (path) => ({ description: `linux ${path}`, open: openSerialLine }),
     simulator: ({ simulate }) => makeSerialSimulator(simulate, now),
   });
   const oneWireBus = buses.kind<OneWireBus>("w1", onewire, {
-    path: () => "/sys/bus/w1/devices",
+    path: PATHS.onewire,
     linux: (path) => new LinuxOneWireBus(path),
     simulator: ({ simulate }) => new SimulatedOneWireBus(simulate, now),
   });
@@ -91,6 +101,27 @@ export function configureDevices(settings: unknown, port: HostPort): Promise<Hos
     simulate: (device, quantity, script) => buses.simulate(device, quantity, script),
     simulators: () => ({ seconds: now() / 1000, parts: buses.parts() }),
   });
+}
+
+function isReal({ backend }: BusSettings, path: string): boolean {
+  return backend === "linux" || (backend === "auto" && existsSync(path));
+}
+
+/** Makes the simulators that these settings mean on this host, and nothing else, so that a mistake shows. @throws Refusal E_CONFIG */
+export async function checkSimulators(devices: unknown): Promise<void> {
+  const tables = Object.entries(parseDeviceSettings({ devices })) as [keyof typeof PATHS, DeviceSettings["i2c"]][];
+  const simulated = tables.map(([kind, table]): [string, unknown] => {
+    const buses = [...table].filter(([key, settings]) => !isReal(settings, PATHS[kind](key)));
+    return [kind, kind === "onewire" ? buses[0]?.[1] : Object.fromEntries(buses)];
+  });
+  const port: HostPort = {
+    event: () => false,
+    status: () => undefined,
+    log: () => undefined,
+    ask: () => Promise.reject(new Refusal("E_BUSY", "nothing runs")),
+    fail: () => undefined,
+  };
+  await configureDevices({ devices: Object.fromEntries(simulated) }, port);
 }
 
 /** Every bus that has been made, by kind and key; those that the settings name are made at once, so that a mistake shows. */
@@ -133,7 +164,7 @@ class Buses {
     const path = kind.path(key);
     const isMissing = settings.backend === "auto" && !existsSync(path);
     const label = `${name}-${key}`;
-    if (settings.backend === "linux" || (settings.backend === "auto" && !isMissing)) {
+    if (isReal(settings, path)) {
       const bus = kind.linux(path);
       this.#port.status("bus", `${label}: ${bus.description}`);
       return bus;

@@ -1,2 +1,3 @@
-/** What tools may use of the device process's folder: a look at a bus, from outside and while nothing runs on it. */
+/** What tools may use of the device process's folder: looks at buses and settings, from outside and while nothing runs. */
+export { checkSimulators } from "./configure.ts";
 export { scanI2c } from "./linux/scan.ts";

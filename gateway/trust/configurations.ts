@@ -1,14 +1,8 @@
 /** The configurations of a gateway: its own file's, and those that an operator's key has signed, which are held to it. */
 
-import type { GatewayConfiguration, ManifestView, Problem } from "../config/index.ts";
-import {
-  checkAgainstManifests,
-  checkReceived,
-  ConfigurationError,
-  describePosition,
-  parseReceived,
-} from "../config/index.ts";
-import { inspectModule, Refusal } from "../../kernel/index.ts";
+import type { GatewayConfiguration, Problem } from "../config/index.ts";
+import { checkReceived, ConfigurationError, describePosition, fitBinaries, parseReceived } from "../config/index.ts";
+import { Refusal } from "../../kernel/index.ts";
 
 /** A module by name, with the bytes that hold its manifest. */
 interface NamedBinary {
@@ -35,22 +29,10 @@ export function configurationsOf(own: GatewayConfiguration): Configurations {
       return received;
     },
     fit: (configuration, modules) => {
-      refuse(checkAgainstManifests(configuration, manifestsOf(modules)).errors);
+      const binaries = modules.map(({ document: { name }, binary }) => ({ name, binary }));
+      refuse(fitBinaries(configuration, binaries).errors);
     },
   };
-}
-
-/** Of those that can be read: admission refuses the others, each for itself. */
-function manifestsOf(modules: readonly NamedBinary[]): ReadonlyMap<string, ManifestView> {
-  const manifests = new Map<string, ManifestView>();
-  for (const { document, binary } of modules) {
-    try {
-      manifests.set(document.name, inspectModule(binary).manifest);
-    } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-    }
-  }
-  return manifests;
 }
 
 function refusing<Value>(read: () => Value): Value {

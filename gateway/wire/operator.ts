@@ -62,6 +62,9 @@ export interface ModuleView {
   readonly lost: number;
   /** True where it has used up its fuel for now. */
   readonly isThrottled: boolean;
+  /** How long it has been ready and not had its turn, at this moment; and the longest that it ever was. */
+  readonly waitingMs: number;
+  readonly longestWaitMs: number;
   readonly restarts: number;
   readonly faults: number;
   readonly denials: number;

@@ -80,6 +80,8 @@ const MODULE = {
   queued: 0,
   lost: 0,
   isThrottled: false,
+  waitingMs: 0,
+  longestWaitMs: 0,
   restarts: 0,
   faults: 0,
   denials: 0,

@@ -1,11 +1,13 @@
 /** `bulkhead run` as an operator meets it: bad input, damaged files, an absent broker, Ctrl-C. */
 import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
 import { cp, mkdir, mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { nodeFileSystem, Store } from "../../gateway/trust/index.ts";
 import { buildAll } from "../../tools/build/build.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -113,6 +115,40 @@ describe("a configuration that is not valid starts nothing", () => {
       expect(stderr).not.toMatch(/\bat .*\.ts:\d+/);
       expect(stdout).not.toMatch(/loaded/);
       expect(code).toBe(2);
+      const checked = await run([path, "--check"]);
+      expect(checked.stderr).toMatch(message);
+      expect(checked).toMatchObject({ code: 2, stdout: "" });
+    },
+    60_000,
+  );
+
+  test.each([
+    ["a simulator that does not exist", "chip: bme280", "chip: bme281", /no simulator of this chip.*found bme281/],
+    [
+      "a password that is not there",
+      "127.0.0.1:1\n",
+      "127.0.0.1:1\n  username: a\n  password-file: none\n",
+      /none cannot be read/,
+    ],
+    [
+      "a token for the console that others know",
+      "partitions:",
+      "console: { port: 0, token-file: known }\npartitions:",
+      /chmod 600/,
+    ],
+  ])(
+    "%s, which a check finds too",
+    async (what, from, to, message) => {
+      await writeFile(join(folder, "known"), "k".repeat(24), { mode: 0o644 });
+      const path = await configure(what.replaceAll(" ", "-"), (text) =>
+        text.replace("backend: auto", "backend: simulator").replace(from, to),
+      );
+      const checked = await run([path, "--check"]);
+      expect(checked.stderr).toMatch(message);
+      expect(checked).toMatchObject({ code: 2, stdout: "" });
+      const started = await run([path]);
+      expect(started.stdout + started.stderr).toMatch(message);
+      expect(started.code).not.toBe(0);
     },
     60_000,
   );
@@ -191,9 +227,54 @@ test("with --json every line is an object", { timeout: 60_000 }, async () => {
   expect(code).toBe(0);
 });
 
-test("--check reads the configuration and starts nothing", { timeout: 60_000 }, async () => {
-  const path = await configure("check", (text) => text);
-  expect(await run([path, "--check"])).toMatchObject({ code: 0, stdout: `${path} is valid\n` });
+describe("--check", () => {
+  test("compares all that a start does, and starts and writes nothing", { timeout: 60_000 }, async () => {
+    const button = "  gpio: { 99: { simulate: [{ chip: button, line: 17, period: 1 }] } }\n  i2c:\n";
+    const path = await configure("check", (text) => text.replace("  i2c:\n", button));
+    const { code, stdout, stderr } = await run([path, "--check"]);
+    expect({ code, stdout }).toEqual({ code: 0, stdout: `${path} is valid\n` });
+    expect(stderr).toMatch(/^! the trust root is a development root: .*\n$/);
+    expect(existsSync(join(folder, "data-check"))).toBe(false);
+  });
+
+  test("leaves the state of a gateway that was there as it is", { timeout: 60_000 }, async () => {
+    const path = await configure("tried", (text) => text);
+    const trust = join(folder, "data-tried/trust");
+    const set = { modules: new Map(), configuration: null, plan: "ab".repeat(32) };
+    new Store(nodeFileSystem, trust).save({ candidate: { set, tries: 1 } });
+    const { code, stderr } = await run([path, "--check"]);
+    expect(stderr).toMatch(/^! the new set is damaged: it is fetched again$/m);
+    expect(code).toBe(0);
+    expect(new Store(nodeFileSystem, trust).state.candidate).toMatchObject({ tries: 1 });
+  });
+
+  test("tells what a start would refuse and go on, and what it cannot compare", { timeout: 60_000 }, async () => {
+    await writeFile(join(folder, "damaged.envelope"), "no envelope");
+    const path = await configure("warned", (text) =>
+      text
+        .replace("build/modules/bme280.envelope", "damaged.envelope")
+        .replace("tick: { timer: {} }", "tock: { log: {} }\n      tick: { timer: {} }"),
+    );
+    const { code, stdout } = await run([path, "--check", "--json"]);
+    const { ok, errors, warnings } = JSON.parse(stdout) as { ok: boolean; errors: unknown[]; warnings: string[] };
+    expect({ code, ok, errors }).toEqual({ code: 0, ok: true, errors: [] });
+    expect(warnings.join("\n")).toMatch(/^bme280: refused: E_CBOR/m);
+    expect(warnings.join("\n")).toMatch(/excess privilege: system-monitor has no slot 'tock'/);
+    const rootless = await configure("rootless", (text) => text.replace(".bulkhead/dev/root.envelope", "no.envelope"));
+    const without = await run([rootless, "--check"]);
+    expect(without.stderr).toMatch(
+      /^! no start without the root of trust, so no signature is checked: E_STORE: .*no\.envelope/,
+    );
+    expect(without.code).toBe(0);
+  });
+
+  test("gives each mistake as an object, with its place", { timeout: 60_000 }, async () => {
+    const path = await configure("mistaken", (text) => text.replace("to: uplink.alarms", "to: uplink.alarm"));
+    const { code, stdout } = await run([path, "--check", "--json"]);
+    const place = { file: path, line: expect.any(Number) as number, column: expect.any(Number) as number };
+    expect(JSON.parse(stdout)).toMatchObject({ ok: false, file: path, errors: [{ code: "E_UNKNOWN", at: place }] });
+    expect(code).toBe(2);
+  });
 });
 
 test("what modules had saved when the gateway stopped is theirs again at the next start", {

@@ -6,7 +6,7 @@ import path from "node:path";
 import { afterAll, beforeAll } from "vitest";
 import { developmentKeys } from "../../tools/build/development.ts";
 
-const CLI = path.resolve(import.meta.dirname, "../../tools/cli.ts");
+export const CLI = path.resolve(import.meta.dirname, "../../tools/cli.ts");
 const NODE = [process.execPath, "--disable-warning=ExperimentalWarning", CLI];
 
 /** What a terminal is told beside text: colours, where the cursor goes. */

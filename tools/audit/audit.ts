@@ -1,6 +1,6 @@
 /** `bulkhead audit`: lists, verifies and exports the log of grants, denials and faults. */
 import { createPublicKey } from "node:crypto";
-import { readFile, writeFile } from "node:fs/promises";
+import { access, constants, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { loadConfiguration } from "../../gateway/config/index.ts";
@@ -19,6 +19,8 @@ import { Refusal } from "../../kernel/index.ts";
 import { toHex } from "../../gateway/envelopes/index.ts";
 import { escapeControls } from "../../gateway/wire/escape.ts";
 import type { Command, Io } from "../command.ts";
+import { notYours } from "../dev/control-client.ts";
+import { configurationFile, WHERE_NONE_IS_NAMED } from "../dev/find-gateway.ts";
 
 const HELP = `usage: bulkhead audit list | verify | export [--config gateway.yaml | --data <folder>] [--json]
 
@@ -33,7 +35,7 @@ const HELP = `usage: bulkhead audit list | verify | export [--config gateway.yam
   export                prints every entry as one JSON object a line
     --head <file>       writes the signed head there, to be kept off the gateway
 
-  --config <file>       the configuration that names the data folder (default gateway.yaml)
+  --config <file>       the configuration that names the data folder (${WHERE_NONE_IS_NAMED})
   --data <folder>       the data folder itself
   --json                print JSON
 
@@ -78,7 +80,12 @@ async function run(args: string[], io: Io): Promise<number> {
 }
 
 async function dataFolder({ data, config }: Values): Promise<string> {
-  return data ?? (await loadConfiguration(config ?? "gateway.yaml")).dataFolder;
+  const folder = data ?? (await loadConfiguration(configurationFile(config))).dataFolder;
+  await access(folder, constants.R_OK | constants.X_OK).catch((error: unknown) => {
+    // What else may be wrong with it is told of the file that is wanted.
+    if (error instanceof Error && "code" in error && error.code === "EACCES") throw notYours(folder);
+  });
+  return folder;
 }
 
 function usage(message: string, io: Io): number {

@@ -1,5 +1,5 @@
 /** Speaks with a running gateway through the owner's socket in its data folder. */
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { createConnection } from "node:net";
 import type { Socket } from "node:net";
@@ -166,8 +166,16 @@ function refuseFolder(dataFolder: string): (error: unknown) => never {
   };
 }
 
-function notYours(dataFolder: string): Refusal {
+export function notYours(dataFolder: string): Refusal {
   return new Refusal("E_CAP", `the gateway in ${dataFolder} is another user's`, {
-    hint: "only the user that runs a gateway may look into it and turn its simulators",
+    hint: `only the user that runs it may look into it: say sudo -u ${ownerOf(dataFolder)} before the command`,
   });
+}
+
+/** The user's name as passwd(5) has it, or its number as sudo(8) takes it. */
+function ownerOf(path: string): string {
+  const { uid } = statSync(path);
+  const users = readFileSync("/etc/passwd", "utf8").split("\n");
+  const user = users.map((line) => line.split(":")).find(([, , number]) => number === String(uid));
+  return user?.[0] ?? `'#${uid}'`;
 }

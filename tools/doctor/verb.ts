@@ -9,6 +9,7 @@ import { initialTrust, keyIdOf, toHex } from "../../gateway/envelopes/index.ts";
 import { Refusal } from "../../kernel/index.ts";
 import type { Command, Io } from "../command.ts";
 import { ControlClient } from "../dev/control-client.ts";
+import { configurationFile, WHERE_NONE_IS_NAMED } from "../dev/find-gateway.ts";
 import { measureAddressSpace } from "../launch/address-space.js";
 import { PACKAGE_ROOT } from "../root.ts";
 import { checkConfigurationFile, checkDataFolder, checkSecrets } from "./access.ts";
@@ -27,11 +28,9 @@ the root of trust, the broker. Each finding that is not well says what to do. No
   --json      one JSON object: status, findings [{subject, severity, text, remedy}]
   --no-scan   ask no I2C address; while the gateway runs none is asked anyway
 
-The configuration is /etc/bulkhead/gateway.yaml, or gateway.yaml here, where none is named.
+The configuration is ${WHERE_NONE_IS_NAMED}, where none is named.
 Exit codes: 0 all is well, 3 something should be looked at, 1 something does not work, 2 wrong usage.
 `;
-
-const INSTALLED = "/etc/bulkhead/gateway.yaml";
 
 export const doctorVerb: Command = {
   name: "doctor",
@@ -51,7 +50,7 @@ async function run(args: string[], io: Io): Promise<number> {
     io.stderr(`bulkhead doctor: name one configuration\n${HELP}`);
     return 2;
   }
-  const file = resolve(named ?? (existsSync(INSTALLED) ? INSTALLED : "gateway.yaml"));
+  const file = resolve(configurationFile(named));
   const findings = await examine(file, values["no-scan"] !== true);
   const code = exitCode(findings);
   const status = code === 0 ? "ok" : code === 3 ? "warning" : "error";

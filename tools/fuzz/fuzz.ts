@@ -3,11 +3,6 @@ import { parseArgs } from "node:util";
 import { fuzzEnvelope } from "./envelope.ts";
 import { fuzzWasm } from "./wasm.ts";
 
-const HELP = `npm run fuzz -- [target ...] [--count <inputs>] [--seed <number>] [--json]
-
-Without a target every one runs. The same seed gives the same inputs; a failure names what to repeat it with.
-`;
-
 interface Options {
   readonly count: number;
   readonly seed: number;
@@ -23,6 +18,12 @@ const TARGETS = new Map<string, (options: Options) => Report | Promise<Report>>(
   ["envelope", fuzzEnvelope],
   ["wasm", fuzzWasm],
 ]);
+
+const HELP = `npm run fuzz -- [target ...] [--count <inputs>] [--seed <number>] [--json]
+
+Targets: ${[...TARGETS.keys()].join(", ")}; without one every one runs. The same seed gives the same inputs; a failure names
+what to repeat it with.
+`;
 
 function progress(name: string, count: number): (done: number) => void {
   if (!process.stderr.isTTY) return () => undefined;

@@ -2,7 +2,7 @@
 import { parseArgs } from "node:util";
 import { ACTIONS, type Action } from "../../gateway/wire/operator.ts";
 import type { Command, Io } from "../command.ts";
-import { connectGateway } from "../dev/find-gateway.ts";
+import { connectGateway, WHERE_NONE_RUNS } from "../dev/find-gateway.ts";
 
 const SUMMARIES: Readonly<Record<Action, string>> = {
   restart: "run a module of a running gateway afresh, held or not",
@@ -21,7 +21,7 @@ function help(action: Action): string {
 
 To ${SUMMARIES[action]}. The audit log keeps it. Only the user that runs the gateway can.
 
-  --gateway <file>   the gateway's configuration (gateway.yaml here, or one folder down)
+  --gateway <file>   the gateway's configuration (${WHERE_NONE_RUNS})
   --json             one JSON object: action, module
 `;
 }

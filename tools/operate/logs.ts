@@ -5,7 +5,7 @@ import { LEVELS, type History, type HistoryEntry } from "../../gateway/wire/oper
 import { Refusal } from "../../kernel/index.ts";
 import type { Command, Io } from "../command.ts";
 import type { ControlClient } from "../dev/control-client.ts";
-import { connectGateway } from "../dev/find-gateway.ts";
+import { connectGateway, WHERE_NONE_RUNS } from "../dev/find-gateway.ts";
 
 const HELP = `usage: bulkhead logs [--follow] [--module <name>] [--level <level>] [--gateway <gateway.yaml>] [--json]
 
@@ -14,7 +14,7 @@ Shows the newest 2,000 events of the gateway that runs here: lines of modules, f
   --follow, -f       go on until Ctrl-C
   --module <name>    of this module only
   --level <level>    this and worse: ${LEVELS.join(", ")} (default: debug)
-  --gateway <file>   the gateway's configuration (gateway.yaml here, or one folder down)
+  --gateway <file>   the gateway's configuration (${WHERE_NONE_RUNS})
   --json             one JSON object a line: sequence, time, type, module, level, text
 `;
 

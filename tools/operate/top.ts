@@ -5,16 +5,17 @@ import type { ModuleView, RouteView, Snapshot } from "../../gateway/wire/operato
 import { printable } from "../../gateway/wire/parse.ts";
 import { Refusal } from "../../kernel/index.ts";
 import type { Command, Io } from "../command.ts";
-import { connectGateway } from "../dev/find-gateway.ts";
+import { connectGateway, WHERE_NONE_RUNS } from "../dev/find-gateway.ts";
 
 const HELP = `usage: bulkhead top [--once] [--interval <seconds>] [--gateway <gateway.yaml>] [--json]
 
 Shows modules with what they use, routes with their rates, and the newest readings of the gateway that runs here, each
-second until Ctrl-C or q. Where stdout is no terminal it looks once.
+second until Ctrl-C or q. Where stdout is no terminal it looks once. WAITS is how long a module has been ready and not had
+its turn, LOST what its mailbox had no room for; REFUSED went back to the sender, DROPPED by the route's policy.
 
   --once             look once: two looks a second apart, for the rates
   --interval <s>     seconds between two looks, 0.5 to 60 (default 1)
-  --gateway <file>   the gateway's configuration (gateway.yaml here, or one folder down)
+  --gateway <file>   the gateway's configuration (${WHERE_NONE_RUNS})
   --json             one JSON object a look: gateway, partitions, modules, routes, hosts, readings, updates
 `;
 
@@ -103,7 +104,7 @@ class Screen {
 }
 
 /** Pages of a book: who is, what it may do with what is left, who talks to whom, what is measured. */
-function describe({ gateway, partitions, modules, routes, hosts, readings, updates }: Snapshot): string {
+export function describe({ gateway, partitions, modules, routes, hosts, readings, updates }: Snapshot): string {
   const up = Math.round((Date.now() - gateway.startedAt) / 1000);
   const processes = hosts.map(({ process, state }) => `${process} ${state}`).join(", ");
   const [update] = updates;
@@ -132,10 +133,12 @@ const MODULE_HEAD = [
   "OF",
   "MEMORY",
   "QUEUE",
+  "WAITS",
+  "LOST",
   "RESTARTS",
   "LAST FAULT",
 ];
-const ROUTE_HEAD = ["ROUTE", "TO", "MSG/S", "SENT", "DROPPED", "QUEUE"];
+const ROUTE_HEAD = ["ROUTE", "TO", "MSG/S", "SENT", "REFUSED", "DROPPED", "QUEUE"];
 const READING_HEAD = ["TOPIC", "QUANTITY", "VALUE", "AGE"];
 
 function moduleLine(module: ModuleView): string[] {
@@ -152,14 +155,16 @@ function moduleLine(module: ModuleView): string[] {
     share,
     `${Math.ceil(module.memoryBytes / 1024)}K`,
     String(module.queued),
+    milliseconds(module.waitingMs),
+    String(module.lost),
     String(module.restarts),
     fault.slice(0, 60),
   ].map(printable);
 }
 
 function routeLine({ from, slot, to, perSecond, sent, refused, dropped, queued }: RouteView): string[] {
-  const counts = [number(perSecond), String(sent), String(refused + dropped), String(queued)];
-  return [`${from}.${slot}`, to, ...counts].map(printable);
+  const counts = [sent, refused, dropped, queued].map(String);
+  return [`${from}.${slot}`, to, number(perSecond), ...counts].map(printable);
 }
 
 function readingLine({ topic, quantity, value, unit, text, time }: Snapshot["readings"][number]): string[] {
@@ -181,6 +186,12 @@ function number(value: number | null): string {
   if (value === null) return "-";
   if (value < 10_000) return value < 10 ? value.toFixed(1) : value.toFixed(0);
   return value < 10_000_000 ? `${(value / 1000).toFixed(0)}k` : `${(value / 1e6).toFixed(0)}M`;
+}
+
+/** How long a module has been ready without its turn; most are never seen waiting. */
+function milliseconds(time: number): string {
+  if (time < 0.5) return "-";
+  return time < 1000 ? `${time.toFixed(0)}ms` : `${(time / 1000).toFixed(1)}s`;
 }
 
 function percent(share: number): string {

@@ -6,7 +6,7 @@ import type { TraceAnswer } from "../../gateway/wire/operator.ts";
 import { Refusal } from "../../kernel/index.ts";
 import type { Command, Io } from "../command.ts";
 import type { ControlClient } from "../dev/control-client.ts";
-import { connectGateway } from "../dev/find-gateway.ts";
+import { connectGateway, WHERE_NONE_RUNS } from "../dev/find-gateway.ts";
 import { perfetto } from "./perfetto.ts";
 
 const HELP = `usage: bulkhead trace --perfetto <out.json> [--for <seconds>] [--gateway <gateway.yaml>] [--json]
@@ -17,7 +17,7 @@ runs, calls within a partition go by messages and not through gates: they are sl
 
   --perfetto <file>  where the trace goes
   --for <seconds>    1 to 600 (default 5)
-  --gateway <file>   the gateway's configuration (gateway.yaml here, or one folder down)
+  --gateway <file>   the gateway's configuration (${WHERE_NONE_RUNS})
   --json             one JSON object: file, messages, arrows, lost
 `;
 

@@ -3,11 +3,14 @@ import { parseArgs } from "node:util";
 import { systemGraph, toDot, toMermaid } from "../../gateway/config/graph.ts";
 import { loadConfiguration } from "../../gateway/config/index.ts";
 import type { Command, Io } from "../command.ts";
+import { configurationFile, WHERE_NONE_IS_NAMED } from "../dev/find-gateway.ts";
 
 const HELP = `usage: bulkhead graph [gateway.yaml] [--format mermaid | dot] [--json]
 
 Draws modules by partition, the routes between them, what they reach, and the process (trust zone) that answers. A thick
 line is a call: the caller waits.
+
+The configuration is ${WHERE_NONE_IS_NAMED}, where none is named.
 
   --format <name>   mermaid (default) or dot
   --json            print groups, nodes and edges as one JSON object
@@ -32,13 +35,13 @@ async function run(args: string[], io: Io): Promise<number> {
     io.stdout(HELP);
     return 0;
   }
-  const [file = "gateway.yaml", ...others] = positionals;
+  const [named, ...others] = positionals;
   const format = values.format ?? "mermaid";
   if (others.length > 0 || (format !== "mermaid" && format !== "dot")) {
     io.stderr(`bulkhead graph: name one configuration; the format is mermaid or dot\n${HELP}`);
     return 2;
   }
-  const graph = systemGraph(await loadConfiguration(file));
+  const graph = systemGraph(await loadConfiguration(configurationFile(named)));
   if (values.json === true) io.stdout(`${JSON.stringify(graph)}\n`);
   else io.stdout(format === "dot" ? toDot(graph) : toMermaid(graph));
   return 0;

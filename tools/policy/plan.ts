@@ -6,6 +6,7 @@ import { checkAgainstManifests } from "../../gateway/config/manifests.ts";
 import { describeProblem, type Problem } from "../../gateway/config/problem.ts";
 import { checkReceived } from "../../gateway/config/received.ts";
 import type { Command, Io } from "../command.ts";
+import { configurationFile, WHERE_NONE_IS_NAMED } from "../dev/find-gateway.ts";
 import { type Proposal, readManifests, readProposal } from "./source.ts";
 
 const HELP = `usage: bulkhead plan <new gateway.yaml | envelope> [--config gateway.yaml] [--json]
@@ -16,7 +17,7 @@ memory and fuel. The assertions under 'tests:' of the proposal are checked. Noth
 A proposal is a gateway.yaml (with its gateway.d/), the envelope of a configuration, or a module (its envelope or its
 .wasm) that would take the place of the one that runs. Signatures are not checked here: 'bulkhead verify' does that.
 
-  --config <file>   the configuration in force (default gateway.yaml)
+  --config <file>   the configuration in force (${WHERE_NONE_IS_NAMED})
   --json            print one JSON object
 
 Exit codes: 0 it can be applied, 1 it would be refused, 2 wrong usage or a configuration that is not valid.
@@ -51,7 +52,7 @@ async function run(args: string[], io: Io): Promise<number> {
     io.stderr(`bulkhead plan: name one configuration or envelope\n${HELP}`);
     return 2;
   }
-  const inForce = values.config ?? "gateway.yaml";
+  const inForce = configurationFile(values.config, file);
   const before = await loadConfiguration(inForce);
   const proposal = await readProposal(file, inForce);
   const outcome =

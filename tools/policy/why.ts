@@ -3,6 +3,7 @@ import { parseArgs } from "node:util";
 import { describeExplanation, why } from "../../gateway/config/explain.ts";
 import { loadConfiguration } from "../../gateway/config/index.ts";
 import type { Command, Io } from "../command.ts";
+import { configurationFile, WHERE_NONE_IS_NAMED } from "../dev/find-gateway.ts";
 import { readManifests } from "./source.ts";
 
 const HELP = `usage: bulkhead why <module> <slot | target> [--config gateway.yaml] [--json]
@@ -14,7 +15,7 @@ and the one that decided.
   bulkhead why uplink bme280.control            a port of another module
   bulkhead why uplink mqtt:site/7/alarms        a resource: interface:resource
 
-  --config <file>   the configuration (default gateway.yaml)
+  --config <file>   the configuration (${WHERE_NONE_IS_NAMED})
   --json            print one JSON object
 
 Exit codes: 0 allowed, 1 denied, 2 wrong usage or a configuration that is not valid.
@@ -42,7 +43,7 @@ async function run(args: string[], io: Io): Promise<number> {
     io.stderr(`bulkhead why: name a module, and a slot or target\n${HELP}`);
     return 2;
   }
-  const configuration = await loadConfiguration(values.config ?? "gateway.yaml");
+  const configuration = await loadConfiguration(configurationFile(values.config));
   const { manifests, unknown } = await readManifests(configuration);
   const explanation = why(configuration, manifests, module, asked);
   if (values.json === true) io.stdout(`${JSON.stringify({ ...explanation, unknownManifests: unknown })}\n`);

@@ -15,7 +15,8 @@ import { givenPassphrase, PASSPHRASE_OPTIONS } from "../keys/passphrase.ts";
 import type { Replayed } from "./replay.ts";
 import { checkReplayable, findBinary, replay } from "./replay.ts";
 
-const HELP = `usage: bulkhead replay <capsule> [--wasm <file>] [--key <file>] [--until <n>] [--inspect] [--json]
+const HELP = `usage: bulkhead replay <capsule> [--wasm <file>] [--key <file> [--passphrase-file <file>]]
+                       [--until <n>] [--inspect] [--last <n>] [--json]
 
 Runs the module's failure again: the same messages, the same answers of the host, the same fuel. Three times, and each must
 end as it did on the gateway. Against a changed binary it says where the two part. A gateway writes a capsule for each

@@ -1,11 +1,13 @@
 /** What `bulkhead setup` must know: each question with its flag, its default, and the check by the real configuration reader. */
 import { createInterface } from "node:readline/promises";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { ConfigurationError, parseConfiguration } from "../../gateway/config/index.ts";
 import type { RootDocument } from "../../gateway/envelopes/index.ts";
 import { initialTrust } from "../../gateway/envelopes/index.ts";
 import { Refusal } from "../../kernel/index.ts";
 import type { Io } from "../command.ts";
+import { PACKAGE_ROOT } from "../root.ts";
 
 export const QUESTIONS = ["id", "vendor", "class", "broker", "root"] as const;
 export type Question = (typeof QUESTIONS)[number];
@@ -39,13 +41,19 @@ const STAND_INS: Answers = Object.freeze({
   data: "data",
 });
 
+/** Where the pages and the schema lie: with this program, or where the Debian package puts them. */
+const HAS_DOCUMENTS = existsSync(join(PACKAGE_ROOT, "docs"));
+const PAGES = HAS_DOCUMENTS ? join(PACKAGE_ROOT, "docs") : "/usr/share/doc/bulkhead";
+const SCHEMAS = HAS_DOCUMENTS ? PAGES : "/usr/share/bulkhead";
+
 /** The configuration that these answers make. A JSON text is a YAML text, whatever is in it. */
 export function configurationText(answers: Answers, root: string): string {
   const { id, vendor, class: kind, broker, data, username, passwordFile, caFile } = answers;
   const line = (key: string, value: string | undefined): string[] =>
     value === undefined ? [] : [`  ${key}: ${JSON.stringify(value)}`];
   return [
-    "# Written by `bulkhead setup`. Keys and meanings: docs/configuration-keys.md",
+    `# Written by \`bulkhead setup\`. Keys and meanings: ${join(PAGES, "configuration-keys.md")}`,
+    `# yaml-language-server: $schema=${join(SCHEMAS, "gateway-schema.json")}`,
     "gateway:",
     ...[...line("id", id), ...line("vendor", vendor), ...line("class", kind)],
     `data: ${JSON.stringify(data)}`,

@@ -8,7 +8,7 @@ import type { CborInput } from "../../kernel/index.ts";
 import { Refusal } from "../../kernel/index.ts";
 import type { Command, Io } from "../command.ts";
 import type { ControlClient } from "../dev/control-client.ts";
-import { connectGateway } from "../dev/find-gateway.ts";
+import { connectGateway, WHERE_NONE_RUNS } from "../dev/find-gateway.ts";
 import { parseDuration } from "../push/options.ts";
 
 const HELP = `usage: bulkhead sim [list]
@@ -22,7 +22,7 @@ runs the gateway can, and a real device cannot be turned. Without a verb, on a t
   <value>            a number; { base: 20, swing: 5, period: 60, noise: 0.1 }; or [[0, 20], [60, 30]] in seconds
   <kind>             nack, stuck, noise, crc, short or silent; what each does: docs/devices.md
   --for <time>       the fault ends by itself, as after 10s
-  --gateway <file>   the gateway's configuration (gateway.yaml here, or one folder down)
+  --gateway <file>   the gateway's configuration (${WHERE_NONE_RUNS})
   --json             one JSON object: seconds, and parts with device, chip, quantities, faults
   --help             this text
 

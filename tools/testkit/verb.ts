@@ -2,15 +2,17 @@
 import { spawn } from "node:child_process";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
+import { parseArgs } from "node:util";
 import { Refusal } from "../../kernel/index.ts";
 import { buildModule } from "../build/build.ts";
 import type { Command, Io } from "../command.ts";
 import { PACKAGE_ROOT } from "../root.ts";
 
-const HELP = `bulkhead test [folder ...]
+const HELP = `bulkhead test [folder ...] [--json]
 
 Builds the modules in the folders (the working folder where none is named) and runs their *.test.ts in vitest.
 
+  --json    vitest's report as one JSON object: success, numTotalTests, numFailedTests, testResults
   --help    this text
 `;
 
@@ -19,14 +21,10 @@ export const testCommand: Command = {
   summary: "build modules and run their tests without hardware",
   help: HELP,
   async run(args: string[], io: Io): Promise<number> {
-    const option = args.find((argument) => argument.startsWith("-"));
-    if (option !== undefined) {
-      io.stderr(`there is no option ${option}: bulkhead test --help\n`);
-      return 2;
-    }
-    const folders = (args.length === 0 ? ["."] : args).map((folder) => resolve(folder));
+    const { values, positionals } = parseArgs({ args, options: { json: { type: "boolean" } }, allowPositionals: true });
+    const folders = (positionals.length === 0 ? ["."] : positionals).map((folder) => resolve(folder));
     for (const folder of folders) await buildModule(folder);
-    return runTests(folders, io);
+    return runTests(folders, values.json === true ? ["--reporter=json"] : [], io);
   },
 };
 
@@ -42,9 +40,9 @@ function findVitest(): string {
   throw new Refusal("E_UNKNOWN", "vitest is not installed", { hint: "npm install --save-dev vitest" });
 }
 
-function runTests(folders: readonly string[], io: Io): Promise<number> {
+function runTests(folders: readonly string[], reporter: readonly string[], io: Io): Promise<number> {
   const config = join(import.meta.dirname, `vitest-config.${import.meta.filename.endsWith(".ts") ? "ts" : "js"}`);
-  const parameters = [findVitest(), "run", "--config", config, "--root", process.cwd(), ...folders];
+  const parameters = [findVitest(), "run", "--config", config, "--root", process.cwd(), ...reporter, ...folders];
   const child = spawn(process.execPath, parameters, { signal: io.signal });
   child.stdout.on("data", (chunk: Buffer) => io.stdout(chunk.toString()));
   child.stderr.on("data", (chunk: Buffer) => io.stderr(chunk.toString()));

@@ -1,19 +1,30 @@
 /** `bulkhead run`: the gateway, until it is told to stop. */
 import { fstatSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { loadConfiguration } from "../../gateway/config/index.ts";
+import type { GatewayConfiguration } from "../../gateway/config/index.ts";
+import { ConfigurationError, loadConfiguration } from "../../gateway/config/index.ts";
 import { eventText, Gateway, isWarning } from "../../gateway/core/index.ts";
 import type { GatewayEvent } from "../../gateway/core/index.ts";
+import type { Refusal } from "../../kernel/index.ts";
 import type { Command, Io } from "../command.ts";
+import { configurationFile, WHERE_NONE_IS_NAMED } from "../dev/find-gateway.ts";
+import type { StartCheck } from "./check.ts";
 
 const HELP = `usage: bulkhead run [gateway.yaml] [--check] [--json] [--quiet]
 
 Runs the gateway that the configuration describes, until Ctrl-C. A broker that is absent is not an error: the gateway
 says so and goes on trying.
 
-  --check   read and check the configuration, then stop; nothing is started
-  --json    print each event as one JSON object a line
-  --quiet   print warnings and errors only
+The configuration is ${WHERE_NONE_IS_NAMED}, where none is named.
+
+  --check          compare the configuration with modules, files and simulators as a start does, then stop; nothing is
+                   started or written, and what could not be compared is told
+  --json           print each event as one JSON object a line; of --check one object: ok, file, errors, warnings
+  --quiet          print warnings and errors only
+  --patience <n>   wait n times as long for processes and partitions, 1 to 100: for emulated and very slow machines
+
+For tools: --before <file> decides before all other files; --probation-ms <n> and --probation-messages <n> shorten an
+update's probation, which a real gateway needs.
 
 Exit codes: 0 stopped cleanly, 1 a failure, 2 a configuration that is not valid.
 `;
@@ -34,7 +45,7 @@ async function run(args: string[], io: Io): Promise<number> {
       json: { type: "boolean" },
       quiet: { type: "boolean" },
       check: { type: "boolean" },
-      // For the demo and tests: milliseconds of an update's probation. Not in the help, because a real gateway needs its time.
+      // For the demo and tests: milliseconds of an update's probation.
       "probation-ms": { type: "string" },
       // For `bulkhead dev`: messages that a new module must have handled, and a file that decides before the others.
       "probation-messages": { type: "string" },
@@ -44,7 +55,7 @@ async function run(args: string[], io: Io): Promise<number> {
     },
     allowPositionals: true,
   });
-  const [file = "gateway.yaml", ...others] = positionals;
+  const [named, ...others] = positionals;
   if (others.length > 0) {
     io.stderr(`bulkhead run: name one configuration\n${HELP}`);
     return 2;
@@ -55,11 +66,10 @@ async function run(args: string[], io: Io): Promise<number> {
     io.stderr(`bulkhead run: --${name} takes a number from ${least} to ${most}\n`);
     return 2;
   }
-  const configuration = await loadConfiguration(file, values.before === undefined ? [] : [values.before]);
-  if (values.check === true) {
-    io.stdout(`${file} is valid\n`);
-    return 0;
-  }
+  const file = configurationFile(named);
+  const read = () => loadConfiguration(file, values.before === undefined ? [] : [values.before]);
+  if (values.check === true) return await check(file, read, values.json === true, io);
+  const configuration = await read();
   const updateTimes = Object.fromEntries(
     [
       ["probationMs", values["probation-ms"]],
@@ -87,6 +97,35 @@ async function run(args: string[], io: Io): Promise<number> {
   await aborted(io.signal);
   await gateway.stop();
   return 0;
+}
+
+async function check(
+  file: string,
+  read: () => Promise<GatewayConfiguration>,
+  isJson: boolean,
+  io: Io,
+): Promise<number> {
+  // A gateway that runs needs none of this in its memory.
+  const { checkStart } = await import("./check.ts");
+  const { errors, warnings } = await read().then(checkStart, (error: unknown): StartCheck => {
+    if (error instanceof ConfigurationError) return { errors: [error], warnings: [] };
+    throw error;
+  });
+  if (isJson) {
+    const told = errors.flatMap((error): readonly object[] =>
+      error instanceof ConfigurationError ? error.problems : [plain(error)],
+    );
+    io.stdout(`${JSON.stringify({ ok: errors.length === 0, file, errors: told, warnings })}\n`);
+  } else {
+    for (const warning of warnings) io.stderr(`! ${warning}\n`);
+    for (const error of errors) io.stderr(`${error.describe()}\n`);
+    if (errors.length === 0) io.stdout(`${file} is valid\n`);
+  }
+  return errors.length === 0 ? 0 : 2;
+}
+
+function plain({ code, message, detail }: Refusal): object {
+  return { code, message, ...detail };
 }
 
 function print(told: GatewayEvent, io: Io, isJson: boolean, isQuiet: boolean): void {

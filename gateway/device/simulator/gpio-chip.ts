@@ -150,6 +150,8 @@ export class SimulatedGpioChip implements GpioChip {
       this.#timers.delete(timer);
       work();
     }, ms);
+    // What is simulated keeps no process: one that only looks at the settings ends.
+    timer.unref();
     this.#timers.add(timer);
   }
 

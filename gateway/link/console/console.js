@@ -128,7 +128,7 @@ class ModuleCard {
       Messages: `${module.activations} handled, ${perSecond(module.activationsPerSecond)}`,
       Fuel: `${perSecond(module.fuelPerSecond)} of ${count(module.fuelLimitPerSecond)}`,
       Memory: `${bytes(module.memoryBytes)} of ${bytes(module.memoryLimitBytes)}`,
-      Waiting: `${module.queued}, lost ${module.lost}`,
+      Waiting: `${module.queued}, for ${Math.round(module.waitingMs)} ms, lost ${module.lost}`,
       Restarts: `${module.restarts}, faults ${module.faults}`,
       Denied: String(module.denials),
       "Last fault": lastFault === null ? "none" : `${clock(lastFault.time)} ${lastFault.cause}: ${lastFault.text}`,
