@@ -155,6 +155,7 @@ export class ModuleCell {
   /** Where answers go that come here for a module that has left. */
   forward: ((correlation: number, result: number, bytes: Uint8Array) => void) | undefined = undefined;
   enqueued = false;
+  behind: ModuleCell | undefined = undefined;
   activations = 0;
   /** The route of the message that was taken last, for the trace. */
   taken: Edge | undefined = undefined;

@@ -3,10 +3,20 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { PRIORITIES, Scheduler } from "../../kernel/scheduler/scheduler.ts";
 
+class Item {
+  readonly priority: number;
+  enqueued = false;
+  behind: Item | undefined = undefined;
+
+  constructor(priority: number) {
+    this.priority = priority;
+  }
+}
+
 test("for any sequence: the highest priority first, and within one who was ready first", () => {
-  const scheduler = new Scheduler<{ priority: number; enqueued: boolean; id: number }>();
-  const waiting: { priority: number; enqueued: boolean; id: number }[] = [];
-  const items = Array.from({ length: 200 }, (_, id) => ({ priority: id % PRIORITIES, enqueued: false, id }));
+  const scheduler = new Scheduler<Item>();
+  const waiting: Item[] = [];
+  const items = Array.from({ length: 200 }, (_, id) => new Item(id % PRIORITIES));
   fc.assert(
     fc.property(fc.array(fc.option(fc.nat(199)), { maxLength: 400 }), (steps) => {
       for (const step of steps) {

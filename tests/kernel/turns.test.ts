@@ -113,8 +113,13 @@ test("each message of a turn has its whole budget, and no more", async () => {
 });
 
 test("somebody of a higher priority who waits is known at once", () => {
-  const scheduler = new Scheduler<{ priority: number; enqueued: boolean }>();
-  const item = (priority: number) => ({ priority, enqueued: false });
+  interface Item {
+    readonly priority: number;
+    enqueued: boolean;
+    behind: Item | undefined;
+  }
+  const scheduler = new Scheduler<Item>();
+  const item = (priority: number): Item => ({ priority, enqueued: false, behind: undefined });
   const [low, high, higher] = [item(5), item(2), item(0)];
   scheduler.ready(low);
   expect([scheduler.hasAbove(5), scheduler.hasAbove(6)]).toEqual([false, true]);
