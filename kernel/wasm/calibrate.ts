@@ -1,6 +1,6 @@
 /** Measures how long fuel takes on this machine, so that a slice is 200 µs or less. */
 import { LIMITS } from "../limits.ts";
-import { assemble, bodies, I32, I64 } from "./assembly.ts";
+import { Assembly, assemble, bodies, FUNCTION_TYPE, I32, I64, OP } from "./assembly.ts";
 import { ByteWriter } from "./bytes.ts";
 import { compileOwn, instantiateModule } from "./engine.ts";
 import { METER_MODULE, meter } from "./meter.ts";
@@ -13,13 +13,15 @@ const PLENTY = 1_000_000;
 
 /** `run(n)`: n divisions in a row, each by the result of the one before, as costly as instructions of one fuel get. */
 function makeLoop(): Uint8Array<ArrayBuffer> {
-  const code = new ByteWriter(64).raw(1, 1, I64, 0x03, 0x40);
+  const [n, x] = [0, 1];
+  const code = new Assembly(64).raw(1, 1, I64, OP.loop, OP.empty);
   // x = (2^56 - 1) / (n | x) + 2^40
-  code.raw(0x42, ...new Uint8Array(8).fill(0xff), 0x00, 0x20, 0, 0xad, 0x20, 1, 0x84, 0x80);
-  code.raw(0x42, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20, 0x7c, 0x21, 1);
-  code.raw(0x20, 0, 0x41, 1, 0x6b, 0x22, 0, 0x0d, 0, 0x0b, 0x20, 1);
+  code.raw(OP.i64Const, ...new Uint8Array(8).fill(0xff), 0x00);
+  code.get(n).raw(OP.i64ExtendUnsigned).get(x).raw(OP.i64Or, OP.i64DivideUnsigned);
+  code.raw(OP.i64Const, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20, OP.i64Add).set(x);
+  code.get(n).constant(1).raw(OP.i32Subtract).tee(n).raw(OP.brIf, 0, OP.end).get(x);
   return assemble([
-    [1, new ByteWriter().raw(1, 0x60, 1, I32, 1, I64)],
+    [1, new ByteWriter().raw(1, FUNCTION_TYPE, 1, I32, 1, I64)],
     [3, new ByteWriter().raw(1, 0)],
     [7, new ByteWriter().u32(1).name("run").raw(0, 0)],
     bodies(code),

@@ -2,32 +2,23 @@
 
 import { ABI_VERSION, FIRST_MODULE_ERROR, HEADER, KIND, RESULT } from "../abi.ts";
 import { LIMITS } from "../limits.ts";
-import { Assembly, assemble, bodies, F64, I32, I64, V128 } from "./assembly.ts";
+import { Assembly, assemble, AT_MEMORY, bodies, F64, FUNCTION_TYPE, I32, I64, LONG_OP, OP, V128 } from "./assembly.ts";
 import { ByteWriter } from "./bytes.ts";
 
 /** What is fixed for one pair of ends. The callee's numbers must have been checked; the gate trusts them. */
-export interface GateShape {
-  /** Address of the callee's inbox, and how many bytes of payload fit behind the header: inside its memory, 8-aligned. */
-  readonly inbox: number;
-  readonly payloadRoom: number;
-  /** What the port declares: fuel and abstract stack bytes of one activation. */
-  readonly fuel: number;
-  readonly stack: number;
-  /** Written into every header: who calls, and the number that the operator's grant put on this edge. */
-  readonly senderModule: number;
-  readonly senderGeneration: number;
-  readonly badge: number;
-}
-
 const SHAPE_FIELDS = Object.freeze([
+  // Address of the callee's inbox, and how many bytes of payload fit behind the header: inside its memory, 8-aligned.
   "inbox",
   "payloadRoom",
+  // What the port declares: fuel and abstract stack bytes of one activation.
   "fuel",
   "stack",
+  // Written into every header: who calls, and the number that the operator's grant put on this edge.
   "senderModule",
   "senderGeneration",
   "badge",
-] as const satisfies readonly (keyof GateShape)[]);
+] as const);
+export type GateShape = Readonly<Record<(typeof SHAPE_FIELDS)[number], number>>;
 
 /** Abstract bytes that the gate itself and the JavaScript frame behind it stand on. */
 const GATE_STACK = 2048;
@@ -55,6 +46,9 @@ const LOCAL = Object.freeze({
   result: 8,
 });
 
+/** Of a call: (address, length, replyAddress, replyCapacity, timeoutMs) -> i32. */
+const CALL_TYPE = [FUNCTION_TYPE, 5, I32, I32, I32, I32, I32, 1, I32] as const;
+
 /** The instructions of the gate's one function. */
 class GateAssembly extends Assembly {
   /** The pair's own number. */
@@ -64,21 +58,22 @@ class GateAssembly extends Assembly {
 
   /** 1 if `[address, address + length)`, both u32 in locals, is not inside memory `index`: computed in 64 bits. */
   outside(index: number, address: number, length: number): this {
-    this.get(address).raw(0xad).get(length);
-    return this.raw(0xad, 0x7c, 0x3f, index, 0xad, 0x42, 16, 0x86, 0x56);
+    this.get(address).raw(OP.i64ExtendUnsigned).get(length).raw(OP.i64ExtendUnsigned, OP.i64Add);
+    this.raw(OP.memorySize, index, OP.i64ExtendUnsigned, OP.i64Const, 16, OP.i64ShiftLeft);
+    return this.raw(OP.i64GreaterUnsigned);
   }
 
   /** Stores the vector that `value` pushes at `offset` of the callee's inbox. */
   header(offset: number, value: () => void): this {
     this.shape("inbox");
     value();
-    return this.raw(0xfd, 0x0b, 0x40, CALLEE, offset);
+    return this.raw(...LONG_OP.v128Store, AT_MEMORY, CALLEE, offset);
   }
 
   /** Replaces lane `lane` of the i32x4 on the stack by what `value` pushes. */
   lane(lane: number, value: () => void): this {
     value();
-    return this.raw(0xfd, 0x1c, lane);
+    return this.raw(...LONG_OP.i32x4ReplaceLane, lane);
   }
 
   /**
@@ -89,45 +84,48 @@ class GateAssembly extends Assembly {
     const vector = (offset: () => void): this => {
       to();
       offset();
-      this.raw(0x6a).get(from);
+      this.raw(OP.i32Add).get(from);
       offset();
-      return this.raw(0x6a, 0xfd, 0x00, 0x40, source, 0, 0xfd, 0x0b, 0x40, target, 0);
+      this.raw(OP.i32Add, ...LONG_OP.v128Load, AT_MEMORY, source, 0);
+      return this.raw(...LONG_OP.v128Store, AT_MEMORY, target, 0);
     };
-    this.get(length).constant(16).raw(0x6b, 0x22, LOCAL.last).constant(48).raw(0x4b, 0x04, 0x40);
+    this.get(length).constant(16).raw(OP.i32Subtract).tee(LOCAL.last).constant(48);
+    this.raw(OP.i32GreaterUnsigned, OP.if, OP.empty);
     to();
-    this.gets([from, length]).raw(0xfc, 0x0a, target, source, 0x05);
+    this.gets([from, length]).copyMemory(target, source).raw(OP.else);
     vector(() => this.constant(0));
     for (const at of [16, 32]) {
       // min(at, last)
-      vector(() => this.constant(at).get(LOCAL.last).constant(at).get(LOCAL.last).raw(0x49, 0x1b));
+      const { last } = LOCAL;
+      vector(() => this.constant(at).get(last).constant(at).get(last).raw(OP.i32LessUnsigned, OP.select));
     }
     vector(() => this.get(LOCAL.last));
-    return this.raw(0x0b);
+    return this.raw(OP.end);
   }
 }
 
 /** All checks come before the callee's memory is touched, so no caller can make a callee fail or see half a message. */
 function check(code: GateAssembly): void {
   const { address, length, replyAddress, replyCapacity } = LOCAL;
-  code.get(LOCAL.timeoutMs).constant(1).raw(0x48).refuse(RESULT.invalid);
+  code.get(LOCAL.timeoutMs).constant(1).raw(OP.i32LessSigned).refuse(RESULT.invalid);
   code.global(GLOBAL.busy).refuse(RESULT.busy);
-  code.get(length).shape("payloadRoom").raw(0x4b).refuse(RESULT["too-large"]);
+  code.get(length).shape("payloadRoom").raw(OP.i32GreaterUnsigned).refuse(RESULT["too-large"]);
   code.outside(CALLER, address, length).refuse(RESULT["bad-address"]);
   code.outside(CALLER, replyAddress, replyCapacity).refuse(RESULT["bad-address"]);
-  code.global(GLOBAL.callerFuel).shape("fuel").raw(0x48).refuse(RESULT["no-fuel"]);
-  code.global(GLOBAL.callerDepth).shape("stack").constant(GATE_STACK).raw(0x6a, 0x48).refuse(RESULT["no-stack"]);
+  code.global(GLOBAL.callerFuel).shape("fuel").raw(OP.i32LessSigned).refuse(RESULT["no-fuel"]);
+  code.global(GLOBAL.callerDepth).shape("stack").add(GATE_STACK).raw(OP.i32LessSigned).refuse(RESULT["no-stack"]);
 }
 
 /** Runs once for each gate: makes the header that all its calls have in common. */
 function prepare(code: GateAssembly): void {
   const [first, second] = HEADER_GLOBALS;
-  code.constant(ABI_VERSION | (KIND.call << 16)).raw(0xfd, 0x11);
+  code.constant(ABI_VERSION | (KIND.call << 16)).raw(...LONG_OP.i32x4Splat);
   code.lane(HEADER.length / 4, () => code.constant(0));
   code.lane(HEADER.senderModule / 4, () => code.shape("senderModule"));
   code.lane(HEADER.senderGeneration / 4, () => code.shape("senderGeneration"));
   code.setGlobal(first);
   // No correlation, nothing lost.
-  code.constant(0).raw(0xfd, 0x11);
+  code.constant(0).raw(...LONG_OP.i32x4Splat);
   code.lane(HEADER.badge / 4 - 4, () => code.shape("badge"));
   code.setGlobal(second);
 }
@@ -138,43 +136,46 @@ function deliver(code: GateAssembly): void {
   code.header(0, () => code.global(first).lane(HEADER.length / 4, () => code.get(length)));
   code.header(16, () => code.global(second));
   // The handles of an earlier message are not this sender's to show.
-  for (const offset of [HEADER.handleList, 48]) code.header(offset, () => code.constant(0).raw(0xfd, 0x11));
+  const none = (): GateAssembly => code.constant(0).raw(...LONG_OP.i32x4Splat);
+  for (const offset of [HEADER.handleList, 48]) code.header(offset, none);
   code.copy(CALLEE, CALLER, () => code.shape("inbox").add(HEADER.size), address, length);
 }
 
 function invoke(code: GateAssembly): void {
   // One more: 1 as a double.
-  code.global(CALLS_GLOBAL).raw(0x44, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0xa0).setGlobal(CALLS_GLOBAL);
-  code.get(LOCAL.length).raw(0x10, FUNCTION.invoke);
+  code.global(CALLS_GLOBAL).raw(OP.f64Const, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, OP.f64Add).setGlobal(CALLS_GLOBAL);
+  code.get(LOCAL.length).raw(OP.call, FUNCTION.invoke);
   code.set(LOCAL.replyStart);
   // Charged to the caller: what the callee used of its declared fuel, never more, and the bytes carried.
-  code.shape("fuel").shape("fuel").global(GLOBAL.calleeFuel).raw(0x6b).raw(0x22, LOCAL.used);
-  code.shape("fuel").get(LOCAL.used).raw(0x48, 0x1b).set(LOCAL.used);
-  charge(code, () => code.get(LOCAL.used).get(LOCAL.length).constant(3).raw(0x76, 0x6a));
+  code.shape("fuel").shape("fuel").global(GLOBAL.calleeFuel).raw(OP.i32Subtract).tee(LOCAL.used);
+  code.shape("fuel").get(LOCAL.used).raw(OP.i32LessSigned, OP.select).set(LOCAL.used);
+  charge(code, () => code.get(LOCAL.used).get(LOCAL.length).constant(3).raw(OP.i32ShiftRightUnsigned, OP.i32Add));
 }
 
 function charge(code: GateAssembly, amount: () => void): void {
   code.global(GLOBAL.callerFuel);
   amount();
-  code.raw(0x6b).setGlobal(GLOBAL.callerFuel);
+  code.raw(OP.i32Subtract).setGlobal(GLOBAL.callerFuel);
 }
 
 function answer(code: GateAssembly): void {
   const { result, used: replyLength, replyStart, replyAddress, replyCapacity } = LOCAL;
-  const atFault = (): GateAssembly => code.raw(0x10, FUNCTION.misbehaved).constant(RESULT["dead-peer"]).raw(0x0f, 0x0b);
+  const atFault = (): GateAssembly =>
+    code.raw(OP.call, FUNCTION.misbehaved).constant(RESULT["dead-peer"]).raw(OP.return, OP.end);
   code.get(replyStart).refuse(RESULT["dead-peer"]); // Here still what `invoke` gave.
-  code.global(GLOBAL.calleeResult).raw(0x22, result, 0x42, 0, 0x53, 0x04, 0x40);
-  code.get(result).raw(0x42).s32(FIRST_MODULE_ERROR).raw(0x55, 0x04, 0x40);
+  code.global(GLOBAL.calleeResult).tee(result).raw(OP.i64Const, 0, OP.i64LessSigned, OP.if, OP.empty);
+  code.get(result).raw(OP.i64Const).s32(FIRST_MODULE_ERROR).raw(OP.i64GreaterSigned, OP.if, OP.empty);
   atFault();
   // Below an i32's range a module's error stays an error.
-  code.get(result).raw(0x42).s32(LOWEST).get(result).raw(0x42).s32(LOWEST).raw(0x55, 0x1b, 0xa7, 0x0f, 0x0b);
-  code.get(result).raw(0x42, 32, 0x88, 0xa7).set(replyStart);
-  code.get(result).raw(0xa7).set(replyLength);
-  code.outside(CALLEE, replyStart, replyLength).raw(0x04, 0x40);
+  code.get(result).raw(OP.i64Const).s32(LOWEST).get(result).raw(OP.i64Const).s32(LOWEST);
+  code.raw(OP.i64GreaterSigned, OP.select, OP.i32Wrap, OP.return, OP.end);
+  code.get(result).raw(OP.i64Const, 32, OP.i64ShiftRightUnsigned, OP.i32Wrap).set(replyStart);
+  code.get(result).raw(OP.i32Wrap).set(replyLength);
+  code.outside(CALLEE, replyStart, replyLength).raw(OP.if, OP.empty);
   atFault();
-  code.get(replyLength).get(replyCapacity).raw(0x4b).refuse(RESULT["too-large"]);
+  code.get(replyLength).get(replyCapacity).raw(OP.i32GreaterUnsigned).refuse(RESULT["too-large"]);
   code.copy(CALLER, CALLEE, () => code.get(replyAddress), replyStart, replyLength);
-  charge(code, () => code.get(replyLength).constant(3).raw(0x76));
+  charge(code, () => code.get(replyLength).constant(3).raw(OP.i32ShiftRightUnsigned));
   code.get(replyLength);
 }
 
@@ -223,10 +224,13 @@ function gateImports(): ByteWriter {
  */
 export function makeGate(): Uint8Array<ArrayBuffer> {
   const types = new ByteWriter().u32(3);
-  types.raw(0x60, 1, I32, 1, I32).raw(0x60, 0, 0).raw(0x60, 5, I32, I32, I32, I32, I32, 1, I32);
-  const zero = [0xfd, 0x0c, ...new Uint8Array(16), 0x0b];
+  types
+    .raw(FUNCTION_TYPE, 1, I32, 1, I32)
+    .raw(FUNCTION_TYPE, 0, 0)
+    .raw(...CALL_TYPE);
+  const zero = [...LONG_OP.v128Const, ...new Uint8Array(16), OP.end];
   const globals = new ByteWriter().raw(3, V128, 1, ...zero, V128, 1, ...zero);
-  globals.raw(F64, 1, 0x44, 0, 0, 0, 0, 0, 0, 0, 0, 0x0b);
+  globals.raw(F64, 1, OP.f64Const, 0, 0, 0, 0, 0, 0, 0, 0, OP.end);
   const start = new GateAssembly().raw(0);
   prepare(start);
   return assemble([
@@ -264,17 +268,16 @@ export function gateShape(shape: GateShape): Record<string, number> {
  * | `gone` | as a gate's | answers `busy`: for an edge without a gate |
  */
 export function makeLink(): Uint8Array<ArrayBuffer> {
-  const types = new ByteWriter().raw(2, 0x60, 5, I32, I32, I32, I32, I32, 1, I32, 0x60, 0, 1, I32);
+  const types = new ByteWriter().raw(2, ...CALL_TYPE, FUNCTION_TYPE, 0, 1, I32);
   const imports = new ByteWriter().u32(3).name("link", "target").raw(1, 0x70, 0, 1);
   imports.name("link", "slow").raw(0, 0).name("link", "slice").raw(0, 1);
-  const parameters = [0x20, 0, 0x20, 1, 0x20, 2, 0x20, 3, 0x20, 4];
-  const result = 5;
-  const code = new Assembly().raw(1, 1, I32, 0x02, 0x40, 0x03, 0x40);
-  code.raw(...parameters, 0x41, 0, 0x11, 0, 0, 0x22, result);
-  code.constant(0).raw(0x4e, 0x04, 0x40).get(result).raw(0x0f, 0x0b);
-  for (const each of [RESULT.busy, RESULT["bad-address"]]) code.get(result).constant(each).raw(0x46, 0x0d, 1);
-  code.get(result).constant(RESULT["no-fuel"]).raw(0x47, 0x04, 0x40).get(result).raw(0x0f, 0x0b);
-  code.raw(0x10, 1, 0x45, 0x0d, 0, 0x0b, 0x0b, ...parameters, 0x10, 0);
+  const [parameters, result, slow, slice] = [[0, 1, 2, 3, 4], 5, 0, 1];
+  const code = new Assembly().raw(1, 1, I32, OP.block, OP.empty, OP.loop, OP.empty);
+  code.gets(parameters).constant(0).raw(OP.callIndirect, 0, 0).tee(result);
+  code.constant(0).raw(OP.i32AtLeastSigned, OP.if, OP.empty).get(result).raw(OP.return, OP.end);
+  for (const each of [RESULT.busy, RESULT["bad-address"]]) code.get(result).constant(each).raw(OP.i32Equal, OP.brIf, 1);
+  code.get(result).constant(RESULT["no-fuel"]).raw(OP.i32Unequal, OP.if, OP.empty).get(result).raw(OP.return, OP.end);
+  code.raw(OP.call, slice, OP.i32IsZero, OP.brIf, 0, OP.end, OP.end).gets(parameters).raw(OP.call, slow);
   return assemble([
     [1, types],
     [2, imports],

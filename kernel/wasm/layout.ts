@@ -56,10 +56,9 @@ export class Layout {
     this.added = IMPORTED.slice(0, recorded === undefined ? UNRECORDED : undefined);
     this.recorder = recorded && new Recorder(this);
     this.#wrappers = recorded === undefined ? [] : this.#wrapImports(recorded);
-    const settle = code()
-      .op(OP.globalGet, this.depth)
-      .raw(...IF_NEGATIVE);
-    settle.op(OP.call, this.imported.overflow).raw(OP.unreachable, OP.end, OP.loop, OP.empty);
+    const settle = code().op(OP.globalGet, this.depth);
+    settle.raw(...IF_NEGATIVE).op(OP.call, this.imported.overflow);
+    settle.raw(OP.unreachable, OP.end, OP.loop, OP.empty);
     settle.op(OP.globalGet, this.fuel).raw(...IF_NEGATIVE);
     settle.op(OP.call, this.recorder?.exhausted ?? this.imported.exhausted).raw(OP.br, 1, OP.end, OP.end, OP.end);
     this.settle = this.helper([], [], settle);

@@ -2,7 +2,7 @@
 
 import { Refusal, refuseSize } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import { code, F32, F64, I32, I64, OP } from "./assembly.ts";
+import { code, F32, F64, FUNCTION_TYPE, I32, I64, OP } from "./assembly.ts";
 import { ByteReader, ByteWriter, refuseWasm } from "./bytes.ts";
 import { type Appended, EXPORT_PREFIX, Layout } from "./layout.ts";
 import { KINDS, type Limits, type ModuleShape, readModule, SECTION, WASM_HEADER } from "./reader.ts";
@@ -193,7 +193,7 @@ class ModuleWriter {
   write(code: ByteWriter): Uint8Array<ArrayBuffer> {
     const { layout, shape } = this;
     this.#extend(SECTION.type, shape.types.length, layout.types, (out, { parameters, results }) => {
-      out.op(0x60, parameters.length).raw(...parameters);
+      out.op(FUNCTION_TYPE, parameters.length).raw(...parameters);
       out.u32(results.length).raw(...results);
     });
     this.#extend(SECTION.import, shape.imports.length, layout.added, (out, name) => {

@@ -1,7 +1,7 @@
 /** Writes the recorder: Wasm inside a rewritten module that notes what goes into it, in a memory that its code cannot reach. */
 import { HEADER } from "../abi.ts";
 import { LIMITS } from "../limits.ts";
-import { Assembly, F64, I32, I64 } from "./assembly.ts";
+import { Assembly, AT_MEMORY, F64, I32, I64, LONG_OP, OP } from "./assembly.ts";
 import type { ByteWriter } from "./bytes.ts";
 import type { Layout } from "./layout.ts";
 import type { FunctionType } from "./reader.ts";
@@ -51,9 +51,6 @@ export const LOG_PAGES = Object.freeze({ minimum: 1, maximum: LIMITS.recordingBy
 const FULL_BYTES = LIMITS.recordingBytes - 80 * 1024;
 
 const [GUEST, LOG] = [0, 1];
-const [END, EMPTY, RETURN, IF, ELSE, LOOP, BLOCK, BRANCH, BRANCH_IF, CALL] = [
-  0x0b, 0x40, 0x0f, 0x04, 0x05, 0x03, 0x02, 0x0c, 0x0d, 0x10,
-] as const;
 /** Of `around`: an i64 that the handler's code may use. */
 export const WORK = 6;
 /**
@@ -91,37 +88,38 @@ class EventAssembly extends Assembly {
 
   /** Where the event begins, with its first word. */
   tag(at: number, value: number): this {
-    return this.get(at).constant(value).store(0x36, 0);
+    return this.get(at).constant(value).store(OP.i32Store, 0);
   }
 
-  /** Stores what is on the stack behind its address: i32 0x36, i64 0x37, f64 0x39. */
+  /** Stores what is on the stack behind its address. */
   store(opcode: number, offset: number): this {
-    return this.raw(opcode, 0x42, LOG).u32(offset);
+    return this.raw(opcode, AT_MEMORY + 2, LOG).u32(offset);
   }
 
   /** Takes what is on the stack, a number of bytes in whole words, from the log; `at` is where, or below 0. */
   take(at: number): this {
-    this.own("at").raw(0x6a, 0x22).u32(at).own("limit").raw(0x4b, IF, I32);
-    this.get(at).op(CALL, this.#room).raw(ELSE);
-    return this.own("at").get(at).setOwn("at").raw(END).set(at);
+    this.own("at").raw(OP.i32Add).tee(at).own("limit").raw(OP.i32GreaterUnsigned, OP.if, I32);
+    this.get(at).op(OP.call, this.#room).raw(OP.else);
+    return this.own("at").get(at).setOwn("at").raw(OP.end).set(at);
   }
 
   /** Rounds what is on the stack up to whole words. */
   words(): this {
-    return this.add(3).constant(-4).raw(0x71);
+    return this.add(3).constant(-4).raw(OP.i32And);
   }
 
   /** `body` where `at` is 0 or more. */
   where(at: number, body: () => unknown): this {
-    this.get(at).constant(0).raw(0x4e, IF, EMPTY);
+    this.get(at).constant(0).raw(OP.i32AtLeastSigned, OP.if, OP.empty);
     body();
-    return this.raw(END);
+    return this.raw(OP.end);
   }
 
   /** A vector from the inbox into the log, at these offsets behind the local `by`. */
   copy(at: number, by: number, from: number, to: number): this {
-    this.gets([at, by]).raw(0x6a).own("inbox").get(by).raw(0x6a);
-    return this.raw(0xfd, 0x00, 0x40, GUEST).u32(from).raw(0xfd, 0x0b, 0x40, LOG).u32(to);
+    this.gets([at, by]).raw(OP.i32Add).own("inbox").get(by).raw(OP.i32Add);
+    this.raw(...LONG_OP.v128Load, AT_MEMORY, GUEST).u32(from);
+    return this.raw(...LONG_OP.v128Store, AT_MEMORY, LOG).u32(to);
   }
 
   #indexOf(name: GlobalName): number {
@@ -161,21 +159,21 @@ export class Recorder {
     out.constant(end + (isLong ? 8 : 4)).take(at);
     out.where(at, () => {
       out.tag(at, tag).fuel().set(before);
-      for (const each of parameters.keys()) out.gets([at, each]).store(0x36, 8 + 4 * each);
+      for (const each of parameters.keys()) out.gets([at, each]).store(OP.i32Store, 8 + 4 * each);
     });
     out.gets([...parameters.keys()]);
-    out.op(CALL, target).set(result);
+    out.op(OP.call, target).set(result);
     if (buffer >= 0) {
-      out.get(result).constant(0).raw(0x4a, IF, EMPTY);
-      out.gets([buffer, result, buffer + 1, result, buffer + 1]).raw(0x49, 0x1b);
-      out.op(CALL, this.#wrote).raw(END);
+      out.get(result).constant(0).raw(OP.i32GreaterSigned, OP.if, OP.empty);
+      out.gets([buffer, result, buffer + 1, result, buffer + 1]).raw(OP.i32LessUnsigned, OP.select);
+      out.op(OP.call, this.#wrote).raw(OP.end);
     }
     out.where(at, () => {
       out.tag(at, tag + RECORDED.ended).gets([at, before]);
-      out.fuel().raw(0x6b).store(0x36, 4);
-      out.gets([at, result]).store(isLong ? 0x37 : 0x36, end);
+      out.fuel().raw(OP.i32Subtract).store(OP.i32Store, 4);
+      out.gets([at, result]).store(isLong ? OP.i64Store : OP.i32Store, end);
     });
-    return this.#module.helper(parameters, results, out.get(result).raw(END));
+    return this.#module.helper(parameters, results, out.get(result).raw(OP.end));
   }
 
   /**
@@ -186,34 +184,34 @@ export class Recorder {
   around(tag: number, handle: (out: ByteWriter) => unknown): ByteWriter {
     const [port, length, at, first, result, offset, zero] = [2, 3, 4, 5, 7, 8, 9];
     const out = this.#code(2, I32, 1, I64, 1, F64, 2, I32);
-    const hasHandles = (): EventAssembly => out.get(first).constant(28).raw(0x76);
+    const hasHandles = (): EventAssembly => out.get(first).constant(28).raw(OP.i32ShiftRightUnsigned);
     const { header, payload, handleBytes } = MESSAGE_EVENT;
-    out.own("at").constant(FULL_BYTES).raw(0x4b).own("torn").raw(0x72, IF, EMPTY);
-    out.op(CALL, this.#module.imported.full).raw(END);
+    out.own("at").constant(FULL_BYTES).raw(OP.i32GreaterUnsigned).own("torn").raw(OP.i32Or, OP.if, OP.empty);
+    out.op(OP.call, this.#module.imported.full).raw(OP.end);
     out.own("messages").add(1).setOwn("messages");
     // A header begins with version, kind and number of handles.
-    out.own("inbox").raw(0x28, 2, HEADER.version).constant(-65_536).raw(0x71).get(port).raw(0x72);
-    out.constant(4).raw(0x74).constant(tag).raw(0x72).set(first);
+    out.own("inbox").raw(OP.i32Load, 2, HEADER.version).constant(-65_536).raw(OP.i32And).get(port).raw(OP.i32Or);
+    out.constant(4).raw(OP.i32ShiftLeft).constant(tag).raw(OP.i32Or).set(first);
     out.get(length).add(payload).words().constant(handleBytes).constant(0);
-    hasHandles().raw(0x1b, 0x6a).take(at);
+    hasHandles().raw(OP.select, OP.i32Add).take(at);
     out.where(at, () => {
       // The last word may be more than the payload's end.
-      out.gets([at, length]).words().raw(0x6a, 0x41, 0);
-      out.store(0x36, payload - 4).raw(BLOCK, EMPTY, LOOP, EMPTY);
-      out.get(offset).add(16).get(length).raw(0x4e, BRANCH_IF, 1).copy(at, offset, HEADER.size, payload);
-      out.get(offset).add(16).set(offset).raw(BRANCH, 0, END, END);
+      out.gets([at, length]).words().raw(OP.i32Add).constant(0);
+      out.store(OP.i32Store, payload - 4).raw(OP.block, OP.empty, OP.loop, OP.empty);
+      out.get(offset).add(16).get(length).raw(OP.i32AtLeastSigned, OP.brIf, 1).copy(at, offset, HEADER.size, payload);
+      out.get(offset).add(16).set(offset).raw(OP.br, 0, OP.end, OP.end);
       out.copy(at, length, HEADER.size - 16, payload - 16).copy(at, zero, HEADER.senderModule, header);
-      out.get(at).own("inbox").raw(0x28, 2, HEADER.lost);
-      out.store(0x36, header + 16);
-      out.gets([at, first]).store(0x36, 0).gets([at, length]).store(0x36, 16);
-      hasHandles().raw(IF, EMPTY).gets([at, length]).words().raw(0x6a).add(payload);
-      out.own("inbox").add(HEADER.handleList).constant(handleBytes).raw(0xfc, 0x0a, LOG, GUEST, END);
+      out.get(at).own("inbox").raw(OP.i32Load, 2, HEADER.lost);
+      out.store(OP.i32Store, header + 16);
+      out.gets([at, first]).store(OP.i32Store, 0).gets([at, length]).store(OP.i32Store, 16);
+      hasHandles().raw(OP.if, OP.empty).gets([at, length]).words().raw(OP.i32Add).add(payload);
+      out.own("inbox").add(HEADER.handleList).constant(handleBytes).copyMemory(LOG, GUEST).raw(OP.end);
     });
     handle(out);
-    if (tag === RECORDED.message) out.op(0x22, result);
+    if (tag === RECORDED.message) out.tee(result);
     return out.where(at, () => {
-      out.gets([at, first]).add(RECORDED.ended).store(0x36, 0);
-      out.gets([at, result]).store(0x39, 4).get(at).fuel().store(0x36, 12);
+      out.gets([at, first]).add(RECORDED.ended).store(OP.i32Store, 0);
+      out.gets([at, result]).store(OP.f64Store, 4).get(at).fuel().store(OP.i32Store, 12);
     });
   }
 
@@ -224,46 +222,45 @@ export class Recorder {
   /** (end): makes room up to there. @returns where the event begins, or -1 from the first on that found none */
   #roomBody(): ByteWriter {
     const end = 0;
-    const out = this.#code().own("torn").raw(IF, EMPTY).constant(-1).raw(RETURN, END, LOOP, EMPTY);
-    out.constant(1).raw(0x40, LOG).constant(-1).raw(0x46, IF, EMPTY);
+    const out = this.#code().own("torn").raw(OP.if, OP.empty).constant(-1).raw(OP.return, OP.end, OP.loop, OP.empty);
+    out.constant(1).raw(OP.memoryGrow, LOG).constant(-1).raw(OP.i32Equal, OP.if, OP.empty);
     // A limit of 0 sends every later event here.
-    out.constant(1).setOwn("torn").constant(0).setOwn("limit").constant(-1).raw(RETURN, END);
-    out.raw(0x3f, LOG).constant(16).raw(0x74).setOwn("limit");
-    out.get(end).own("limit").raw(0x4b, BRANCH_IF, 0, END);
-    return out.own("at").get(end).setOwn("at").raw(END);
+    out.constant(1).setOwn("torn").constant(0).setOwn("limit").constant(-1).raw(OP.return, OP.end);
+    out.raw(OP.memorySize, LOG).constant(16).raw(OP.i32ShiftLeft).setOwn("limit");
+    out.get(end).own("limit").raw(OP.i32GreaterUnsigned, OP.brIf, 0, OP.end);
+    return out.own("at").get(end).setOwn("at").raw(OP.end);
   }
 
   #exhaustedBody(): ByteWriter {
     const [before, at] = [0, 1];
-    const out = this.#code(2, I32).fuel().set(before).op(CALL, this.#module.imported.exhausted).constant(8).take(at);
-    out.where(at, () => out.tag(at, RECORDED.refuelled).get(at).fuel().get(before).raw(0x6b).store(0x36, 4));
-    return out.raw(END);
+    const out = this.#code(2, I32).fuel().set(before).op(OP.call, this.#module.imported.exhausted).constant(8).take(at);
+    out.where(at, () => {
+      out.tag(at, RECORDED.refuelled).get(at).fuel().get(before).raw(OP.i32Subtract).store(OP.i32Store, 4);
+    });
+    return out.raw(OP.end);
   }
 
   #growBody(): ByteWriter {
     const [pages, at] = [0, 1];
-    const out = this.#code(1, I32).get(pages).op(CALL, this.#module.imported.grow).op(0x22, pages);
-    out.constant(-1).raw(0x46, IF, EMPTY).constant(4).take(at);
-    return out
-      .where(at, () => out.tag(at, RECORDED.refused))
-      .raw(END)
-      .get(pages)
-      .raw(END);
+    const out = this.#code(1, I32).get(pages).op(OP.call, this.#module.imported.grow).tee(pages);
+    out.constant(-1).raw(OP.i32Equal, OP.if, OP.empty).constant(4).take(at);
+    out.where(at, () => out.tag(at, RECORDED.refused)).raw(OP.end);
+    return out.get(pages).raw(OP.end);
   }
 
   #enteredBody(): ByteWriter {
     const at = 2;
     const out = this.#code(1, I32).constant(8).take(at);
-    return out.where(at, () => out.gets([at, 0]).store(0x36, 0).gets([at, 1]).store(0x36, 4)).raw(END);
+    return out.where(at, () => out.gets([at, 0]).store(OP.i32Store, 0).gets([at, 1]).store(OP.i32Store, 4)).raw(OP.end);
   }
 
   #wroteBody(): ByteWriter {
     const [address, length, at] = [0, 1, 2];
     const out = this.#code(1, I32).get(length).add(12).words().take(at);
     out.where(at, () => {
-      out.tag(at, RECORDED.wrote).gets([at, address]).store(0x36, 4).gets([at, length]).store(0x36, 8);
-      out.get(at).add(12).gets([address, length]).raw(0xfc, 0x0a, LOG, GUEST);
+      out.tag(at, RECORDED.wrote).gets([at, address]).store(OP.i32Store, 4).gets([at, length]).store(OP.i32Store, 8);
+      out.get(at).add(12).gets([address, length]).copyMemory(LOG, GUEST);
     });
-    return out.raw(END);
+    return out.raw(OP.end);
   }
 }

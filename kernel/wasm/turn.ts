@@ -1,5 +1,5 @@
 /** Generates the turn: the small Wasm loop in which a module handles its messages; a blocking one enters it under JSPI once, and stays. */
-import { assemble, bodies, F64, I32, I64 } from "./assembly.ts";
+import { Assembly, assemble, bodies, F64, FUNCTION_TYPE, I32, I64, OP } from "./assembly.ts";
 import { ByteWriter } from "./bytes.ts";
 
 /** What `turn.next` gives: port * 2^LENGTH_BITS + length, exactly; the kernel's own port would be too large for an i32. */
@@ -26,18 +26,20 @@ export function packInput(port: number, length: number): number {
  * | `run` | (fuel, depth, port, length) -> () | one activation after the other, until there is no next one, one of them traps, or the kernel throws |
  */
 export function makeTurn(): Uint8Array<ArrayBuffer> {
-  const types = new ByteWriter().raw(4, 0x60, 4, I32, I32, I32, I32, 1, F64, 0x60, 1, F64, 1, F64);
-  types.raw(0x60, 4, I32, I32, I32, I32, 0, 0x60, 2, F64, I32, 1, F64);
+  const types = new ByteWriter().raw(4, FUNCTION_TYPE, 4, I32, I32, I32, I32, 1, F64, FUNCTION_TYPE, 1, F64, 1, F64);
+  types.raw(FUNCTION_TYPE, 4, I32, I32, I32, I32, 0, FUNCTION_TYPE, 2, F64, I32, 1, F64);
   const imports = new ByteWriter().u32(4).name("turn", "enter").raw(0, 0).name("turn", "next").raw(0, 3);
   imports.name("turn", "idle").raw(0, 1).name("turn", "fuel").raw(3, I32, 1);
-  const [port, length, result, next, input] = [2, 3, 4, 5, 6];
-  const isNegative = [0x44, 0, 0, 0, 0, 0, 0, 0, 0, 0x63, 0x04, 0x40];
-  const code = new ByteWriter().raw(2, 2, F64, 1, I64, 0x03, 0x40);
-  code.raw(0x20, 0, 0x20, 1, 0x20, port, 0x20, length, 0x10, 0, 0x22, result, 0x23, 0, 0x10, 1, 0x22, next);
-  code.raw(...isNegative, 0x20, result, 0x10, 2, 0x22, next, ...isNegative, 0x0f, 0x0b, 0x0b);
-  code.raw(0x20, next, 0xb1, 0x22, input, 0x42, LENGTH_BITS, 0x88, 0xa7, 0x21, port);
-  code.raw(0x20, input, 0xa7, 0x41).s32(MAXIMUM_LENGTH);
-  code.raw(0x71, 0x21, length, 0x0c, 0, 0x0b);
+  const [fuel, depth, port, length, result, given, input] = [0, 1, 2, 3, 4, 5, 6];
+  const [enter, next, idle, left] = [0, 1, 2, 0];
+  const code = new Assembly().raw(2, 2, F64, 1, I64, OP.loop, OP.empty);
+  const ifNegative = (): Assembly => code.raw(OP.f64Const, 0, 0, 0, 0, 0, 0, 0, 0, OP.f64Less, OP.if, OP.empty);
+  code.gets([fuel, depth, port, length]).op(OP.call, enter).tee(result).global(left).op(OP.call, next).tee(given);
+  ifNegative().get(result).op(OP.call, idle).tee(given);
+  ifNegative().raw(OP.return, OP.end, OP.end);
+  code.get(given).raw(OP.i64TruncateF64Unsigned).tee(input);
+  code.raw(OP.i64Const, LENGTH_BITS, OP.i64ShiftRightUnsigned, OP.i32Wrap).set(port);
+  code.get(input).raw(OP.i32Wrap).constant(MAXIMUM_LENGTH).raw(OP.i32And).set(length).raw(OP.br, 0, OP.end);
   return assemble([
     [1, types],
     [2, imports],
