@@ -127,8 +127,7 @@ export function copyBytes(
   length: number,
 ): void {
   if (from === undefined || to === undefined || length > SHORT_COPY) {
-    toBytes.set(fromBytes.subarray(fromAt, fromAt + length), toAt);
-    return;
+    return toBytes.set(fromBytes.subarray(fromAt, fromAt + length), toAt);
   }
   // Exact for every bit pattern, as doubles would not be; optimised code makes no BigInt of it.
   const whole = length & ~7;

@@ -37,9 +37,8 @@ const FROM_BITS: Bits = { [I32]: [0xa7], [I64]: [], [F32]: [0xa7, 0xbe], [F64]: 
 
 function addControls(layout: Layout, { fee: entryFee, changesTables }: Entries): void {
   const { fuel, depth, result, shape, recorder } = layout;
-  const add = (name: string, parameters: readonly number[], results: readonly number[], body: ByteWriter): void => {
+  const add = (name: string, parameters: readonly number[], results: readonly number[], body: ByteWriter): void =>
     layout.export(name, "function", layout.helper(parameters, results, body.byte(OP.end)));
-  };
   /** Calls a guest's function and, as every caller must, pays the fee of its entry. */
   const call = (out: ByteWriter, index: number): ByteWriter => {
     out.op(OP.globalGet, fuel).constant(entryFee(index)).byte(OP.i32Subtract).op(OP.globalSet, fuel);
