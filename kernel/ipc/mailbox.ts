@@ -37,8 +37,8 @@ export interface Message {
   kind: number;
   senderModule: number;
   senderGeneration: number;
-  /** Partition to which the reply goes; only for calls. */
-  senderPartition: number;
+  /** Of the worker to which the reply goes; only for calls. */
+  senderLife: number;
   badge: number;
   correlation: number;
   payload: Uint8Array;
@@ -63,7 +63,7 @@ function makeMessage(edge: Edge): Message {
     kind: 0,
     senderModule: 0,
     senderGeneration: 0,
-    senderPartition: 0,
+    senderLife: 0,
     badge: 0,
     correlation: 0,
     payload,

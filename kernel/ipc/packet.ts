@@ -10,7 +10,7 @@ export const HEAD = Object.freeze({
   kind: 3,
   senderModule: 4,
   senderGeneration: 5,
-  senderPartition: 6,
+  senderLife: 6,
   badge: 7,
   correlation: 8,
   edge: 9,

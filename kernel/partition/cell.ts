@@ -23,8 +23,7 @@ export interface Activation {
   kind: number;
   port: number;
   correlation: number;
-  senderPartition: number;
-  senderModule: number;
+  senderLife: number;
   /** Fuel left to be granted after the slice in progress. */
   fuelLeft: number;
   /** What the fuel counter said when it was last looked at; below 0 it is a debt. */
@@ -183,8 +182,7 @@ export class ModuleCell {
       kind: 0,
       port: 0,
       correlation: 0,
-      senderPartition: 0,
-      senderModule: 0,
+      senderLife: 0,
       fuelLeft: 0,
       granted: 0,
       startedAt: 0,

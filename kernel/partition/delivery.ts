@@ -39,7 +39,7 @@ function deliverOwn({ cell, instance }: Incarnation, kind: number, port: number,
   const { length } = payload;
   const header = { kind, length, senderModule: 0, senderGeneration: 0, badge: 0, correlation: 0 };
   instance.deliver(header, payload, NO_HANDLES);
-  Object.assign(cell.activation, { kind, port, correlation: 0, senderModule: 0 });
+  Object.assign(cell.activation, { kind, port, correlation: 0 });
   return length;
 }
 
@@ -54,7 +54,7 @@ function deliverTick(incarnation: Incarnation): number {
 /** A message that was accepted for an older version with a larger inbox. */
 function turnAway(cell: ModuleCell, post: PostOffice, message: Message): void {
   if (message.kind === KIND.call) {
-    post.answer(message.senderPartition, message.correlation, RESULT["too-large"], NOTHING);
+    post.answer(message.senderLife, message.correlation, RESULT["too-large"], NOTHING);
   }
   cell.mailbox.addLost(message.port, 1);
   cell.mailbox.recycle(message);
@@ -65,8 +65,7 @@ function deliverMessage({ cell, instance }: Incarnation, message: Message): numb
   activation.kind = message.kind;
   activation.port = message.port;
   activation.correlation = message.correlation;
-  activation.senderPartition = message.senderPartition;
-  activation.senderModule = message.senderModule;
+  activation.senderLife = message.senderLife;
   cell.taken = message.edge;
   const handles = message.capabilities.length === 0 ? NO_HANDLES : receiveHandles(cell, message.capabilities);
   instance.deliver(message, message.payload, handles, message.words, cell.mailbox.takeLost(message.port));
@@ -96,7 +95,7 @@ export function answerCaller(
   post: PostOffice,
   packed: number,
 ): GuestStopped | undefined {
-  const { kind, senderPartition, correlation } = cell.activation;
+  const { kind, senderLife, correlation } = cell.activation;
   if (packed < 0 && packed > FIRST_MODULE_ERROR) {
     const name = resultName(packed);
     return new GuestStopped("contract", `the handler returned ${name}, a result that is the kernel's own`);
@@ -108,6 +107,6 @@ export function answerCaller(
   if (bytes === undefined) {
     return new GuestStopped("contract", `the reply (${length} bytes at ${address}) cannot be read`);
   }
-  post.answer(senderPartition, correlation, error, error < 0 ? NOTHING : bytes);
+  post.answer(senderLife, correlation, error, error < 0 ? NOTHING : bytes);
   return undefined;
 }

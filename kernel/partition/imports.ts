@@ -4,6 +4,7 @@ import { findOperation, type Operation } from "../interfaces.ts";
 import { Refusal } from "../errors.ts";
 import { suspending, type WasmFunction, type WasmImports } from "../wasm/engine.ts";
 import { METER_MODULE } from "../wasm/meter.ts";
+import { GuestStopped } from "./fault.ts";
 import { resourceFunction } from "./host-calls.ts";
 import { deny, type GuestFunction, type LinkContext, OPERATION_FUEL, pay } from "./link.ts";
 import { LOCAL_OPERATIONS } from "./local-operations.ts";
@@ -12,7 +13,7 @@ import type { SlotLink } from "./protocol.ts";
 /** @throws Refusal E_CAP: admission has checked all this, so it says that the kernel contradicts itself. */
 export function buildImports(context: LinkContext): WasmImports {
   const imports = Object.create(null) as Record<string, Record<string, WebAssemblyImport>>;
-  const { order, cell } = context.incarnation;
+  const { order, cell, isDirect } = context.incarnation;
   const slots = new Map(order.slots.map((slot) => [slot.slot, slot]));
   for (const { slot: name, operation } of order.imports) {
     const slot = slots.get(name);
@@ -21,8 +22,10 @@ export function buildImports(context: LinkContext): WasmImports {
     imports[name][operation] = linkOperation(context, slot, operation);
   }
   imports[METER_MODULE] = {
-    exhausted: context.isDirect ? context.exhausted : suspending(context.exhausted),
-    overflow: context.overflow,
+    exhausted: isDirect ? context.exhausted : suspending(context.exhausted),
+    overflow: () => {
+      throw new GuestStopped("stack", "the stack allowance is used up");
+    },
     // A copy of its memory is no step of its code: it is the period's fuel that pays for it.
     full: () => {
       const { instance } = context.incarnation;

@@ -102,10 +102,10 @@ export class ModuleInstance {
     this.#exports["bulkhead:initialize"]();
     this.#armOnce();
     const inbox = this.#exports.bulkhead_inbox() >>> 0;
-    const covered = this.memory.covers(guestPointer(inbox), guestLength(this.order.inboxBytes));
+    const covered = this.memory.covers(guestPointer(inbox), guestLength(this.order.inbox));
     if (inbox % 8 !== 0 || !covered) {
       throw new Refusal("E_ABI", `${this.order.name} names an inbox that cannot be used`, {
-        expected: `${this.order.inboxBytes} bytes inside the memory, 8-byte aligned`,
+        expected: `${this.order.inbox} bytes inside the memory, 8-byte aligned`,
         found: `address ${inbox}`,
       });
     }
@@ -115,7 +115,7 @@ export class ModuleInstance {
 
   /** Most bytes of payload that the inbox holds. */
   get payloadRoom(): number {
-    return this.order.inboxBytes - HEADER.size;
+    return this.order.inbox - HEADER.size;
   }
 
   /** Puts a message into the inbox; `payload` has at most `payloadRoom` bytes. The inbox stays inside: memories never shrink. */
@@ -132,9 +132,9 @@ export class ModuleInstance {
     const packed = BigInt.asUintN(64, this.#exports.bulkhead_save());
     if (packed >> 63n === 1n) throw new Refusal("E_STATE", `${this.order.name} failed to save its state`);
     const length = Number(packed & 0xffff_ffffn);
-    if (length > this.order.stateBytes) {
+    if (length > this.order.state) {
       throw new Refusal("E_STATE", "the state is larger than the manifest says", {
-        expected: `at most ${this.order.stateBytes} bytes`,
+        expected: `at most ${this.order.state} bytes`,
         found: `${length}`,
       });
     }

@@ -13,11 +13,9 @@ export type Suspend = (start: (complete: (result: number) => void) => (() => voi
 
 export interface LinkContext extends Pick<Environment, "gates" | "post" | "timers" | "now" | "ready" | "report"> {
   readonly incarnation: Incarnation;
-  readonly isDirect: boolean;
   readonly exhausted: () => undefined | Promise<number>;
   /** Ends the slice before it is used up: 0 with a new one, 1 where the activation has no fuel left for one. */
   readonly nextSlice: () => number | Promise<number>;
-  readonly overflow: () => never;
   readonly suspend: Suspend;
   /** Asks the host; `complete` gets its answer once. @returns what forgets the request. */
   readonly request: (

@@ -181,7 +181,7 @@ export class PostOffice {
     message.kind = kind;
     message.senderModule = 0;
     message.senderGeneration = 0;
-    message.senderPartition = this.#life;
+    message.senderLife = this.#life;
     message.badge = 0;
     message.correlation = correlation;
     this.#ready(receiver);
@@ -359,7 +359,7 @@ export class PostOffice {
     message.kind = packet.get(HEAD.kind);
     message.senderModule = packet.get(HEAD.senderModule);
     message.senderGeneration = packet.get(HEAD.senderGeneration);
-    message.senderPartition = packet.get(HEAD.senderPartition);
+    message.senderLife = packet.get(HEAD.senderLife);
     message.badge = packet.get(HEAD.badge) >>> 0;
     message.correlation = packet.get(HEAD.correlation) >>> 0;
     message.capabilities = packet.capabilities;
@@ -382,8 +382,7 @@ export class PostOffice {
 
   #refuse(packet: Packet, result: number): null {
     const correlation = packet.get(HEAD.correlation) >>> 0;
-    if (packet.get(HEAD.kind) === KIND.call)
-      this.answer(packet.get(HEAD.senderPartition), correlation, result, NOTHING);
+    if (packet.get(HEAD.kind) === KIND.call) this.answer(packet.get(HEAD.senderLife), correlation, result, NOTHING);
     return null;
   }
 
@@ -405,7 +404,7 @@ export class PostOffice {
     packet.set(HEAD.kind, kind);
     packet.set(HEAD.senderModule, sender.id);
     packet.set(HEAD.senderGeneration, sender.generation);
-    packet.set(HEAD.senderPartition, this.#life);
+    packet.set(HEAD.senderLife, this.#life);
     packet.set(HEAD.badge, badge);
     packet.set(HEAD.correlation, correlation);
     packet.set(HEAD.edge, target.edge);
@@ -420,7 +419,7 @@ export class PostOffice {
     message.kind = kind;
     message.senderModule = sender.id;
     message.senderGeneration = sender.generation;
-    message.senderPartition = this.#life;
+    message.senderLife = this.#life;
     message.badge = capability.badge;
     message.correlation = correlation;
     message.capabilities = capabilities;
@@ -432,5 +431,5 @@ const RECEIVE_BATCH = 256;
 
 /** Payload that the module's inbox holds. One that is being restarted has its inbox again soon. */
 function roomOf({ order }: ModuleCell): number {
-  return order.inboxBytes - HEADER.size;
+  return order.inbox - HEADER.size;
 }

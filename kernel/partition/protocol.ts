@@ -6,6 +6,7 @@ import type { HandleContents } from "../ipc/capability.ts";
 import type { Message } from "../ipc/mailbox.ts";
 import type { RouteGuard } from "../ipc/policy.ts";
 import type { SharedBuffer } from "../ipc/shared.ts";
+import type { Manifest } from "../manifest.ts";
 import type { ModuleSpec, OverflowPolicy } from "../system.ts";
 import type { RecordedEvents } from "./recording.ts";
 
@@ -71,19 +72,13 @@ export interface SlotLink {
 /** Everything that a partition needs to make an instance. */
 export interface ModuleOrder
   extends Pick<AdmittedModule, "compiled" | "imports" | "exports" | "sha256" | "metered">,
+    Pick<Manifest, "name" | "inbox" | "state" | "schema" | "fuel" | "canonicalNans">,
     Pick<ModuleSpec, "priority" | "fuelPerPeriod" | "periodMs" | "activationMs" | "checkpointMessages">,
     Required<Pick<ModuleSpec, "checkpointMs" | "record" | "settings">> {
   readonly id: number;
   readonly generation: number;
-  readonly name: string;
   readonly slots: readonly SlotLink[];
   readonly ports: readonly { readonly fuel: number; readonly stack: number }[];
-  readonly inboxBytes: number;
-  readonly stateBytes: number;
-  readonly schema: number;
-  /** Fuel of one activation. */
-  readonly fuel: number;
-  readonly canonicalNans: boolean;
 }
 
 /** A saved state with the schema version of the module that saved it. */
@@ -306,7 +301,7 @@ interface ReportsOfPartition {
 interface ReportsOfModule {
   answered: Answer;
   loaded: { generation: number; restored: boolean };
-  fault: FaultReport & { generation: number; fuel: number; justRestored: boolean };
+  fault: FaultReport & { generation: number; justRestored: boolean };
   checkpoint: { state: SavedState };
   failure: { failure: RecordedFailure };
   "host-request": {

@@ -105,7 +105,6 @@ export class Runner {
     const { post, gates, timers, now, report, ready } = this.#environment;
     const imports = buildImports({
       incarnation,
-      isDirect: incarnation.isDirect,
       post,
       gates,
       timers,
@@ -113,9 +112,6 @@ export class Runner {
       report,
       exhausted: () => this.#exhausted(incarnation),
       nextSlice: () => this.#nextSlice(incarnation) ?? 1,
-      overflow: () => {
-        throw new GuestStopped("stack", "the stack allowance is used up");
-      },
       suspend: (start) => this.#suspend(incarnation, start),
       ready,
       request: (...parameters) => this.#environment.request(cell, ...parameters),
@@ -236,7 +232,7 @@ export class Runner {
   stop(cell: ModuleCell, state: CellState & ("dead" | "held" | "empty")): void {
     const { activation } = cell;
     if (this.halt(cell) && activation.kind === KIND.call) {
-      this.#environment.post.answer(activation.senderPartition, activation.correlation, RESULT["dead-peer"], NOTHING);
+      this.#environment.post.answer(activation.senderLife, activation.correlation, RESULT["dead-peer"], NOTHING);
     }
     cell.state = state;
     this.#environment.post.forgetAllOf(cell);
@@ -274,10 +270,10 @@ export class Runner {
     const { port } = cell.activation;
     const input = cell.isActive ? { port, payload: instance?.lastInput(LIMITS.faultInputBytes) ?? NOTHING } : undefined;
     if (cell.incarnation !== undefined && cell.isActive) account(cell, cell.incarnation.instance.remaining());
-    const { id: module, justRestored, fuelUsed: fuel, generation, isEnding } = cell;
+    const { id: module, justRestored, generation, isEnding } = cell;
     if (cell.swap?.phase === "probation" && !isEnding) return this.onRevert(cell, description.cause, description.text);
     this.stop(cell, isEnding ? "held" : "dead");
-    this.#environment.report({ type: "fault", module, generation, ...description, input, fuel, justRestored });
+    this.#environment.report({ type: "fault", module, generation, ...description, input, justRestored });
     // A swap that waited for this handler to end can go on with the last good state.
     this.onIdle(cell);
   }

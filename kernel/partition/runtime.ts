@@ -268,7 +268,7 @@ export class PartitionRuntime {
 
   #makeCell(order: ModuleOrder): ModuleCell {
     const cell = new ModuleCell(order, (_, message, result) => {
-      if (message.kind === KIND.call) this.#post.answer(message.senderPartition, message.correlation, result, NOTHING);
+      if (message.kind === KIND.call) this.#post.answer(message.senderLife, message.correlation, result, NOTHING);
     });
     this.#cells.set(order.id, cell);
     return cell;
@@ -312,7 +312,7 @@ export class PartitionRuntime {
       this.#runner.reportFailure(cell, description);
       cell.state = "dead";
       const justRestored = cell.lastState !== undefined;
-      this.#report({ type: "fault", module: cell.id, generation, ...description, fuel: 0, justRestored });
+      this.#report({ type: "fault", module: cell.id, generation, ...description, justRestored });
     } finally {
       this.#control.askPatience(false);
     }

@@ -121,7 +121,7 @@ export const SWAP_STEPS: readonly SwapStep[] = [
       const { state } = swap;
       const next = made(swap);
       // A version that declares no state takes over without any; that is its author's decision.
-      if (state === undefined || swap.order.stateBytes === 0) return;
+      if (state === undefined || swap.order.state === 0) return;
       runner.synchronously(next, () => next.instance.restore(state));
     },
     report: (_, cell, swap) => ({ type: "swap-prepared", ...named(cell, swap) }),
@@ -193,7 +193,7 @@ export const SWAP_STEPS: readonly SwapStep[] = [
       keepState(environment, cell, swap.state ?? cell.lastState);
       swap.pauseMs = environment.now() - swap.heldSince;
       swap.held = cell.mailbox.length;
-      runner.begin(cell, swap.state !== undefined && swap.order.stateBytes > 0);
+      runner.begin(cell, swap.state !== undefined && swap.order.state > 0);
     },
     undo: (_, cell, swap) => {
       cell.mailbox.putBack(swap.inputs);

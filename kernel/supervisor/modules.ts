@@ -7,7 +7,7 @@ import type { EndpointGrant, Grant, ModuleSpec } from "../system.ts";
 import type { ResourceBinding, RouteRow } from "./events.ts";
 import { RestartHistory } from "./restart.ts";
 
-export type ModuleStatus = "loading" | "loaded" | "running" | "failed" | "held";
+export type ModuleStatus = "loading" | "running" | "failed" | "held";
 
 export class ModuleRecord {
   readonly id: number;
@@ -165,31 +165,15 @@ export function moduleOrder(
   slots: readonly SlotLink[],
   generation = record.generation,
 ): ModuleOrder {
-  const { manifest, compiled, imports, exports, sha256, metered, isRecorded } = record.admitted;
-  const { spec } = record;
+  const { id, admitted, spec } = record;
+  const { manifest, compiled, imports, exports, sha256, metered, isRecorded } = admitted;
+  const { name, inbox, state, schema, fuel, canonicalNans } = manifest;
+  const { priority, fuelPerPeriod, periodMs, activationMs, checkpointMessages, checkpointMs = 0 } = spec;
   return {
-    id: record.id,
-    generation,
-    name: manifest.name,
-    compiled,
-    imports,
-    exports,
-    slots,
-    ports: manifest.ports.map(({ fuel, stack }) => ({ fuel, stack })),
-    inboxBytes: manifest.inbox,
-    stateBytes: Math.min(manifest.state, LIMITS.stateBytes),
-    schema: manifest.schema,
-    fuel: manifest.fuel,
-    priority: spec.priority,
-    fuelPerPeriod: spec.fuelPerPeriod,
-    periodMs: spec.periodMs,
-    activationMs: spec.activationMs,
-    checkpointMessages: spec.checkpointMessages,
-    checkpointMs: spec.checkpointMs ?? 0,
-    record: isRecorded,
-    sha256,
-    metered,
-    canonicalNans: manifest.canonicalNans,
+    ...{ id, generation, slots, compiled, imports, exports, sha256, metered, record: isRecorded },
+    ...{ name, inbox, state, schema, fuel, canonicalNans },
+    ...{ priority, fuelPerPeriod, periodMs, activationMs, checkpointMessages, checkpointMs },
+    ports: manifest.ports.map((port) => ({ fuel: port.fuel, stack: port.stack })),
     settings: spec.settings ?? new Uint8Array(0),
   };
 }

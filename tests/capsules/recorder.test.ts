@@ -39,7 +39,7 @@ async function drive(wat: string, grow?: (memory: ModuleInstance["memory"], page
   const metered = meter(binary, meterOptions(inspection, true));
   const order: ModuleOrder = {
     ...{ id: 1, generation: 3, name: "victim", imports, exports, sha256, ports: manifest.ports, slots: [] },
-    ...{ inboxBytes: manifest.inbox, stateBytes: manifest.state, schema: manifest.schema, fuel: manifest.fuel },
+    ...{ inbox: manifest.inbox, state: manifest.state, schema: manifest.schema, fuel: manifest.fuel },
     ...{ priority: 0, fuelPerPeriod: 0, periodMs: 0, activationMs: 0, checkpointMessages: 0, checkpointMs: 0 },
     ...{ compiled: await compileModule(metered), metered: sha256Hex(metered), record: true, canonicalNans: false },
     settings: new Uint8Array(0),

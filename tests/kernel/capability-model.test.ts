@@ -75,7 +75,7 @@ class Real {
   #load(module: number): LinkContext {
     const { cells, post } = this.#partition(module);
     // SAFETY: of these objects the operations use what is here; there is no guest behind them.
-    const cell = new ModuleCell({ id: module + 1, inboxBytes: 4096, slots: [] } as never, () => undefined);
+    const cell = new ModuleCell({ id: module + 1, inbox: 4096, slots: [] } as never, () => undefined);
     cell.state = "idle";
     cells.set(cell.id, cell);
     const memory = new GuestMemory(new WebAssembly.Memory({ initial: 1 }));

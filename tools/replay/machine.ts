@@ -193,7 +193,7 @@ class Machine {
 
   #handle(event: Arrival): number {
     const { kind, port, payload, inbox } = event;
-    const { inboxBytes, fuel, ports } = this.#order;
+    const { inbox: inboxBytes, fuel, ports } = this.#order;
     const instance = this.#instance;
     if (inbox.length > inboxBytes) throw new Diverged(this.#describe(event), "its inbox is too small for it");
     instance.memory.write(guestPointer(instance.inbox), inbox);
@@ -386,7 +386,7 @@ function addressesOf({ interface: name, operation }: ImportedOperation): number[
 /** Goes on, in place of `initialize`, where another instance of the same binary was. @throws Refusal E_STATE where it cannot. */
 function become(instance: ModuleInstance, { memory, globals, inbox }: RecordedBase): void {
   const own = instance.globals ?? [];
-  const fits = globals.length === own.length * 2 && memory.length >= inbox + instance.order.inboxBytes;
+  const fits = globals.length === own.length * 2 && memory.length >= inbox + instance.order.inbox;
   if (!fits) throw new Refusal("E_STATE", "the image does not fit this binary");
   const pages = Math.ceil(Math.max(0, memory.length - instance.memory.size) / PAGE_BYTES);
   if (instance.memory.grow(pages) < 0)
@@ -400,19 +400,15 @@ function become(instance: ModuleInstance, { memory, globals, inbox }: RecordedBa
 
 function orderOf({ capsule, inspection, compiled }: Program): ModuleOrder {
   const { manifest, imports, exports, sha256 } = inspection;
+  const { name, ports, inbox, state, schema, fuel, canonicalNans } = manifest;
   return {
+    ...{ name, ports, inbox, state, schema, fuel, canonicalNans },
     id: 0,
     generation: capsule.generation,
-    name: manifest.name,
     compiled,
     imports,
     exports,
     slots: [],
-    ports: manifest.ports,
-    inboxBytes: manifest.inbox,
-    stateBytes: Math.min(manifest.state, LIMITS.stateBytes),
-    schema: manifest.schema,
-    fuel: manifest.fuel,
     priority: 0,
     fuelPerPeriod: 0,
     periodMs: 0,
@@ -422,7 +418,6 @@ function orderOf({ capsule, inspection, compiled }: Program): ModuleOrder {
     record: true,
     sha256,
     metered: capsule.metered,
-    canonicalNans: manifest.canonicalNans,
     settings: NOTHING,
   };
 }
