@@ -23,6 +23,8 @@ export interface Capability {
   readonly badge: number;
 }
 
+export const NO_CAPABILITIES: readonly Capability[] = Object.freeze([]);
+
 export function rightBits(rights: readonly EndpointRight[]): number {
   return rights.reduce((bits, right) => bits | ENDPOINT_RIGHT[right], 0);
 }

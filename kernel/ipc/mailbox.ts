@@ -1,7 +1,7 @@
 /** A module's mailbox: messages that wait for it, bounded per route, without allocation once it has warmed up. */
 import { LIMITS } from "../limits.ts";
 import type { OverflowPolicy } from "../system.ts";
-import type { Capability } from "./capability.ts";
+import { NO_CAPABILITIES } from "./capability.ts";
 
 /** One route as its receiver's partition sees it. */
 export interface Edge {
@@ -30,48 +30,32 @@ export function reviseEdge(edge: Edge, depth: number, overflow: OverflowPolicy):
   return edge;
 }
 
-/** One message that waits. Objects of this shape are reused; the payload's buffer grows and never shrinks. */
-export interface Message {
-  edge: Edge;
-  port: number;
-  kind: number;
-  senderModule: number;
-  senderGeneration: number;
-  /** Of the worker to which the reply goes; only for calls. */
-  senderLife: number;
-  badge: number;
-  correlation: number;
-  payload: Uint8Array;
-  /** The payload's buffer, for copies by words. */
-  words: DataView;
-  length: number;
-  capabilities: readonly Capability[];
-  /** The one that came after it, while both wait. */
-  next: Message | undefined;
-}
-
-const NO_CAPABILITIES: readonly Capability[] = Object.freeze([]);
 const FIRST_PAYLOAD_BYTES = 128;
 /** Messages so short are bounded by the route's depth alone: the news that a long one found no room is always told. */
 const SMALL_BYTES = 64;
 
-function makeMessage(edge: Edge): Message {
-  const payload = new Uint8Array(FIRST_PAYLOAD_BYTES);
-  return {
-    edge,
-    port: 0,
-    kind: 0,
-    senderModule: 0,
-    senderGeneration: 0,
-    senderLife: 0,
-    badge: 0,
-    correlation: 0,
-    payload,
-    words: new DataView(payload.buffer),
-    length: 0,
-    capabilities: NO_CAPABILITIES,
-    next: undefined,
-  };
+/** One message that waits. Objects of this shape are reused; the payload's buffer grows and never shrinks. */
+export class Message {
+  edge: Edge;
+  port = 0;
+  kind = 0;
+  senderModule = 0;
+  senderGeneration = 0;
+  /** Of the worker to which the reply goes; only for calls. */
+  senderLife = 0;
+  badge = 0;
+  correlation = 0;
+  payload = new Uint8Array(FIRST_PAYLOAD_BYTES);
+  /** The payload's buffer, for copies by words. */
+  words = new DataView(this.payload.buffer);
+  length = 0;
+  capabilities = NO_CAPABILITIES;
+  /** The one that came after it, while both wait. */
+  next: Message | undefined = undefined;
+
+  constructor(edge: Edge) {
+    this.edge = edge;
+  }
 }
 
 /** What `offer` found: a message to fill, or why there is none. */
@@ -108,7 +92,7 @@ export class Mailbox {
       const verdict = this.#overflow(edge, port);
       if (verdict !== "room") return verdict;
     }
-    const message = this.#reuse() ?? makeMessage(edge);
+    const message = this.#reuse() ?? new Message(edge);
     if (message.payload.length < length) {
       message.payload = new Uint8Array(2 ** Math.ceil(Math.log2(length)));
       message.words = new DataView(message.payload.buffer);

@@ -1,5 +1,5 @@
 /** Messages and replies as they cross between partitions: a head of words, handed-on capabilities, then the payload. */
-import { type Capability, MAXIMUM_VIA } from "./capability.ts";
+import { type Capability, MAXIMUM_VIA, NO_CAPABILITIES } from "./capability.ts";
 import type { Ring } from "./shared.ts";
 
 /** The words of a head, by their places. Of a reply only `isReply`, `correlation` and `result` say anything. */
@@ -20,7 +20,6 @@ export const HEAD = Object.freeze({
 
 const HEAD_WORDS = 12;
 const CAPABILITY_WORDS = 7 + MAXIMUM_VIA;
-const NO_CAPABILITIES: readonly Capability[] = Object.freeze([]);
 
 /** A packet where it lies in a ring, while it is written or read; no guest can write there. One object serves for all. */
 export class Packet {

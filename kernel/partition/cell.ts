@@ -7,8 +7,8 @@ import { LIMITS } from "../limits.ts";
 import type { GatedEntry, GateLink } from "./gates.ts";
 import { GuestStopped } from "./fault.ts";
 import type { ModuleInstance, Turns } from "./instance.ts";
-import type { HeldTimer, Holdings, Luggage, ModuleOrder, SavedState, SlotLink, SwapRole } from "./protocol.ts";
-import type { SwapStep } from "./swap.ts";
+import type { HeldTimer, ModuleOrder, SavedState, SlotLink } from "./protocol.ts";
+import type { Swap } from "./swap.ts";
 import type { CancelTimer } from "./timers.ts";
 
 /**
@@ -19,16 +19,16 @@ import type { CancelTimer } from "./timers.ts";
 export type CellState = "empty" | "idle" | "running" | "suspended" | "dead" | "held";
 
 /** One run of a handler. Reused: a module has at most one at a time. */
-export interface Activation {
-  kind: number;
-  port: number;
-  correlation: number;
-  senderLife: number;
+class Activation {
+  kind = 0;
+  port = 0;
+  correlation = 0;
+  senderLife = 0;
   /** Fuel left to be granted after the slice in progress. */
-  fuelLeft: number;
+  fuelLeft = 0;
   /** What the fuel counter said when it was last looked at; below 0 it is a debt. */
-  granted: number;
-  startedAt: number;
+  granted = 0;
+  startedAt = 0;
 }
 
 /** A suspension: settled by the scheduler when its turn comes, rejected when the module is killed. */
@@ -42,23 +42,32 @@ export interface Wait {
   result: number | undefined;
 }
 
-/** An instance and whether it is the one in force; callbacks of any other are dropped. */
-export interface Incarnation {
+/** An instance and whether it is the one in force; news of any other is dropped. */
+export class Incarnation {
   readonly cell: ModuleCell;
   readonly order: ModuleOrder;
-  instance: ModuleInstance;
   /** True where it is entered directly and runs to its end; else under JavaScript Promise Integration. */
   readonly isDirect: boolean;
-  /** True while the kernel runs it outside a handler: it can then not be suspended. */
-  synchronous: boolean;
-  /** Its `call` imports, and what gates into it share, once there is one. */
-  readonly links: GateLink[];
-  entry: GatedEntry | undefined;
+  // SAFETY: `Runner.incarnate` hands no incarnation out without both.
+  instance!: ModuleInstance;
   /** What it is entered by; and where a blocking module, which is so only once, stands between two turns. */
-  turns: Turns;
-  rest: Rest | undefined;
-  readonly onDone: (result: number) => void;
-  readonly onFault: (error: unknown) => void;
+  turns!: Turns;
+  rest: Rest | undefined = undefined;
+  /** True while the kernel runs it outside a handler: it can then not be suspended. */
+  synchronous = false;
+  /** Its `call` imports, and what gates into it share, once there is one. */
+  readonly links: GateLink[] = [];
+  entry: GatedEntry | undefined = undefined;
+
+  constructor(cell: ModuleCell, order: ModuleOrder, isDirect: boolean) {
+    this.cell = cell;
+    this.order = order;
+    this.isDirect = isDirect;
+  }
+
+  get isInForce(): boolean {
+    return this.cell.incarnation === this;
+  }
 }
 
 /** A blocking module's own suspension, in which it waits for its next message. */
@@ -78,47 +87,6 @@ export interface SlotTimer extends HeldTimer {
   readonly cancel: CancelTimer;
 }
 
-/** A swap in progress: what its steps have made so far. See `SWAP_STEPS`. */
-export interface Swap {
-  /** Of the new version. */
-  readonly order: ModuleOrder;
-  readonly role: SwapRole;
-  readonly steps: readonly SwapStep[];
-  /** Steps that are done. */
-  done: number;
-  phase: "making" | "held" | "away" | "probation" | "settled";
-  heldSince: number;
-  pauseMs: number;
-  held: number;
-  /** What the old version has saved, and held then. */
-  state: SavedState | undefined;
-  holdings: Holdings | undefined;
-  /** Timers that the new version has set before it was in force. */
-  armed: readonly HeldTimer[];
-  next: Incarnation | undefined;
-  /** What was in force before the flip, kept warm for the probation. */
-  old:
-    | {
-        readonly incarnation: Incarnation | undefined;
-        readonly order: ModuleOrder;
-        readonly state: SavedState | undefined;
-        readonly slots: readonly SlotLink[];
-      }
-    | undefined;
-  luggage: Luggage | undefined;
-  /** Partitions whose last message for a module that goes has not come yet, once they have been told; and those whose has. */
-  awaited: Set<number> | undefined;
-  readonly heard: Set<number>;
-  /** True where what has arrived goes back to the partition that it has left. */
-  isReturning: boolean;
-  /** Inputs since the flip, for the old version in case it comes back. */
-  inputs: Message[];
-  inputBytes: number;
-  /** Inputs that were too many to keep, by port. */
-  readonly lostInputs: Map<number, number>;
-  readonly cancelDeadline: CancelTimer;
-}
-
 export class ModuleCell {
   readonly id: number;
   order: ModuleOrder;
@@ -127,7 +95,7 @@ export class ModuleCell {
   incarnation: Incarnation | undefined = undefined;
   readonly mailbox: Mailbox;
   handles = new HandleTable();
-  readonly activation: Activation;
+  readonly activation = new Activation();
   wait: Wait | undefined = undefined;
   /** Timer expirations not yet delivered, by slot's event port. */
   readonly ticks = new Map<number, number>();
@@ -151,6 +119,8 @@ export class ModuleCell {
   swap: Swap | undefined = undefined;
   /** Answers to what it asked in another partition come from there: where from and for which port, by correlation. */
   readonly asked = new Map<number, { readonly partition: number; readonly port: number }>();
+  /** Where events of its slots wait. */
+  readonly eventEdges = new Map<string, Edge>();
   /** Where answers go that come here for a module that has left. */
   forward: ((correlation: number, result: number, bytes: Uint8Array) => void) | undefined = undefined;
   enqueued = false;
@@ -178,15 +148,6 @@ export class ModuleCell {
     this.mailbox = new Mailbox((message) => {
       discard(this, message, this.isAlive ? RESULT.full : RESULT["dead-peer"]);
     });
-    this.activation = {
-      kind: 0,
-      port: 0,
-      correlation: 0,
-      senderLife: 0,
-      fuelLeft: 0,
-      granted: 0,
-      startedAt: 0,
-    };
   }
 
   startCheckpoint(now: number): void {

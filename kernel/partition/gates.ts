@@ -1,8 +1,5 @@
 /** Puts gates behind the calls of this partition: made at a link's first use, taken away when either end changes. */
-import { ENDPOINT_RIGHT } from "../abi.ts";
-import { rightBits } from "../ipc/capability.ts";
 import type { Edge } from "../ipc/mailbox.ts";
-import type { Policy } from "../ipc/policy.ts";
 import type { WasmCounter, WasmFunction, WasmGlobal, WasmImports, WasmTable } from "../wasm/engine.ts";
 import { compileOwn, instantiateModule, makeCounter, makeTable, suspending } from "../wasm/engine.ts";
 import { gateShape, makeGate, makeLink } from "../wasm/gate.ts";
@@ -10,6 +7,7 @@ import type { Incarnation, ModuleCell } from "./cell.ts";
 import { GuestStopped } from "./fault.ts";
 import type { ModuleInstance } from "./instance.ts";
 import type { GuestFunction } from "./link.ts";
+import type { PostOffice } from "./post.ts";
 import type { SlotLink } from "./protocol.ts";
 
 /** One `call` import of one incarnation. Entry 0 of its table is a gate, or answers `busy`: the call then waits its turn. */
@@ -43,23 +41,19 @@ export interface GatedEntry {
 const LINK = compileOwn(makeLink());
 const GATE = compileOwn(makeGate());
 
-/** What gates need of their partition. */
-export interface GateSurroundings {
-  readonly partition: number;
-  readonly cells: ReadonlyMap<number, ModuleCell>;
-  readonly sliceFuel: number;
-  readonly policy: Policy;
-  readonly isRevoked: (edge: number) => boolean;
-  readonly edge: (id: number) => Edge | undefined;
-  readonly isTraced: () => boolean;
-  readonly fault: (cell: ModuleCell, error: unknown) => void;
-}
+type Fault = (cell: ModuleCell, error: unknown) => void;
 
 export class Gates {
-  readonly #surroundings: GateSurroundings;
+  readonly #post: PostOffice;
+  readonly #cells: ReadonlyMap<number, ModuleCell>;
+  readonly #sliceFuel: number;
+  readonly #fault: Fault;
 
-  constructor(surroundings: GateSurroundings) {
-    this.#surroundings = surroundings;
+  constructor(post: PostOffice, cells: ReadonlyMap<number, ModuleCell>, sliceFuel: number, fault: Fault) {
+    this.#post = post;
+    this.#cells = cells;
+    this.#sliceFuel = sliceFuel;
+    this.#fault = fault;
   }
 
   /**
@@ -89,7 +83,7 @@ export class Gates {
 
   /** Brings the counts of routes and modules up to date: what goes by a gate is counted there. */
   count(): void {
-    for (const { incarnation } of this.#surroundings.cells.values()) incarnation?.links.forEach(count);
+    for (const { incarnation } of this.#cells.values()) incarnation?.links.forEach(count);
   }
 
   /** Keeps callers out while messages wait, so that a call never overtakes what its caller has sent before. */
@@ -105,18 +99,17 @@ export class Gates {
   /** Makes the gate of a link that has none, where both ends allow it; the next call goes through it. */
   #consider(link: GateLink): void {
     const { caller, slot } = link;
-    const { partition, cells, policy, isRevoked } = this.#surroundings;
+    const { partition, policy, isRevoked, trace } = this.#post;
     if (link.gate !== undefined || caller.cell.incarnation !== caller || caller.cell.swap !== undefined) return;
     const bound = caller.cell.links.get(slot);
     const [edge, ...others] = bound?.edges ?? [];
     if (bound === undefined || edge === undefined || others.length > 0 || edge.partition !== partition) return;
     // A gate looks at no content, and tells no trace.
-    if (this.#surroundings.isTraced() || policy.isGuarded(edge.edge) || isRevoked(edge.edge)) return;
-    // SAFETY: the configuration gives an endpoint slot no other rights than these.
-    if ((rightBits(bound.rights as ("send" | "call" | "pass")[]) & ENDPOINT_RIGHT.call) === 0) return;
-    const callee = cells.get(edge.module);
+    if (trace !== undefined || policy.isGuarded(edge.edge) || isRevoked(edge.edge)) return;
+    if (!bound.rights.includes("call")) return;
+    const callee = this.#cells.get(edge.module);
     if (callee?.incarnation === undefined || !this.#mayBeGated(callee, edge.port)) return;
-    const route = this.#surroundings.edge(edge.edge);
+    const route = this.#post.edge(edge.edge);
     if (route !== undefined) this.#open(link, callee, callee.incarnation, edge.port, bound.badge, route);
   }
 
@@ -124,13 +117,11 @@ export class Gates {
   #mayBeGated({ incarnation, order, state, swap }: ModuleCell, port: number): boolean {
     if (incarnation?.isDirect !== true || state !== "idle" || swap !== undefined) return false;
     const fuel = order.ports[port]?.fuel ?? 0;
-    return (
-      order.checkpointMessages === 0 && order.checkpointMs === 0 && fuel > 0 && fuel <= this.#surroundings.sliceFuel
-    );
+    return order.checkpointMessages === 0 && order.checkpointMs === 0 && fuel > 0 && fuel <= this.#sliceFuel;
   }
 
   #open(link: GateLink, callee: ModuleCell, target: Incarnation, port: number, badge: number, route: Edge): void {
-    const { fault } = this.#surroundings;
+    const fault = this.#fault;
     const entry = (target.entry ??= makeEntry(callee, target.instance, fault));
     const { cell: caller, instance } = link.caller;
     const { fuel, stack } = callee.order.ports[port] ?? { fuel: 0, stack: 0 };
@@ -155,7 +146,7 @@ export class Gates {
   }
 }
 
-function makeEntry(callee: ModuleCell, instance: ModuleInstance, fault: GateSurroundings["fault"]): GatedEntry {
+function makeEntry(callee: ModuleCell, instance: ModuleInstance, fault: Fault): GatedEntry {
   const misbehaved = (): undefined => {
     fault(callee, new GuestStopped("contract", "a kernel result or an unreadable reply came out of a handler"));
   };

@@ -22,13 +22,14 @@ export function resourceFunction(
 ): GuestFunction {
   return (...parameters: never[]) => {
     // Looked up at each use, as its rights have just been, so that a new binding takes effect at once.
-    const link = context.incarnation.cell.links.get(slot.slot);
+    const { cell } = context.incarnation;
+    const link = cell.links.get(slot.slot);
     if (link === undefined) return deny(context, slot.slot, name);
     const call = marshal(context, operation, parameters);
     if (call === RESULT["bad-address"]) return deny(context, slot.slot, name, "bad-address");
     if (typeof call === "number") return call;
     return context.suspend((complete) =>
-      context.request(link.binding, name, call.numbers, call.bytes, call.capacity, (result, bytes) => {
+      context.request(cell, link.binding, name, call.numbers, call.bytes, call.capacity, (result, bytes) => {
         complete(result < 0 ? result : finish(context, slot, name, call, result, bytes));
       }),
     );

@@ -63,7 +63,8 @@ function guarded(
   const { [slot.interface as "log"]: fuel = OPERATION_FUEL.resource } = OPERATION_FUEL;
   let seen = slot;
   let isAllowed = slot.rights.includes(operation.right);
-  return paid(context, fuel, (...parameters: never[]) => {
+  return (...parameters: never[]) => {
+    pay(context, fuel);
     const now = context.incarnation.cell.links.get(slot.slot);
     if (now !== undefined && now !== seen) {
       seen = now;
@@ -72,13 +73,5 @@ function guarded(
     if (isAllowed) return target(...parameters);
     deny(context, slot.slot, name);
     return operation.result === "i64" ? BigInt(RESULT.denied) : RESULT.denied;
-  });
-}
-
-/** The guest pays before the host works: a slice of such operations then takes about as long as one of its own code. */
-function paid(context: LinkContext, fuel: number, target: GuestFunction): GuestFunction {
-  return (...parameters: never[]) => {
-    pay(context, fuel);
-    return target(...parameters);
   };
 }

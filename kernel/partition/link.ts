@@ -2,7 +2,7 @@
 import { RESULT, type ResultName } from "../abi.ts";
 import { LIMITS } from "../limits.ts";
 import { GuestStopped } from "./fault.ts";
-import type { Incarnation } from "./cell.ts";
+import type { Incarnation, ModuleCell } from "./cell.ts";
 import type { Environment } from "./runner.ts";
 
 /** An import as Wasm calls it. A promise suspends the caller; only blocking operations may return one. */
@@ -11,21 +11,24 @@ export type GuestFunction = (...parameters: never[]) => number | bigint | undefi
 /** Suspends the running handler until `complete` is called; what `start` returns undoes it where the handler is killed. */
 export type Suspend = (start: (complete: (result: number) => void) => (() => void) | undefined) => Promise<number>;
 
-export interface LinkContext extends Pick<Environment, "gates" | "post" | "timers" | "now" | "ready" | "report"> {
+/** Asks the host for a module; `complete` gets its answer once. @returns what forgets the request. */
+export type HostRequest = (
+  cell: ModuleCell,
+  binding: number,
+  operation: string,
+  numbers: readonly number[],
+  bytes: readonly Uint8Array[],
+  capacity: number,
+  complete: HostCompletion,
+) => () => void;
+export type HostCompletion = (result: number, bytes: Uint8Array) => void;
+
+export interface LinkContext extends Environment {
   readonly incarnation: Incarnation;
   readonly exhausted: () => undefined | Promise<number>;
   /** Ends the slice before it is used up: 0 with a new one, 1 where the activation has no fuel left for one. */
   readonly nextSlice: () => number | Promise<number>;
   readonly suspend: Suspend;
-  /** Asks the host; `complete` gets its answer once. @returns what forgets the request. */
-  readonly request: (
-    binding: number,
-    operation: string,
-    numbers: readonly number[],
-    bytes: readonly Uint8Array[],
-    capacity: number,
-    complete: (result: number, bytes: Uint8Array) => void,
-  ) => () => void;
 }
 
 /** Tells the supervisor of a denial, which the guest pays for, unless this module floods it. @returns the result code. */
@@ -37,9 +40,9 @@ export function deny(
   text = "",
 ): number {
   const { incarnation, now, report } = context;
-  const { cell } = incarnation;
+  const { cell, instance } = incarnation;
   const result = RESULT[code];
-  chargeFuel(context, OPERATION_FUEL.denial);
+  instance.charge(OPERATION_FUEL.denial);
   const untold = cell.denials.admit(now(), `${slot}.${operation} ${code}`);
   if (untold !== undefined) report({ type: "denied", module: cell.id, slot, operation, result, text, untold });
   return result;
@@ -60,12 +63,8 @@ export const OPERATION_FUEL = Object.freeze({
   resource: 3000,
 });
 
-export function chargeFuel({ incarnation: { instance } }: LinkContext, fuel: number): void {
-  instance.charge(fuel);
-}
-
 /**
- * As `chargeFuel`, before the host works. A meter looks at its counter only where code loops or enters a function, so what
+ * The guest pays before the host works: a slice of operations then takes about as long as one of its own code. A meter looks at its counter only where code loops or enters a function, so what
  * a straight line of operations may owe is bounded here. @throws GuestStopped: then nothing of it is charged.
  */
 export function pay(context: LinkContext, fuel: number): void {
@@ -79,6 +78,6 @@ export function pay(context: LinkContext, fuel: number): void {
 const FREE_BYTES = 512;
 
 /** Charges the guest for what the host does with its bytes, eight for one fuel as the meter counts its own bulk work. */
-export function chargeBytes(context: LinkContext, bytes: number): void {
-  if (bytes > FREE_BYTES) chargeFuel(context, bytes >>> 3);
+export function chargeBytes({ incarnation: { instance } }: LinkContext, bytes: number): void {
+  if (bytes > FREE_BYTES) instance.charge(bytes >>> 3);
 }

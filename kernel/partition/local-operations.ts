@@ -1,7 +1,7 @@
 /** Operations that a partition answers itself: endpoints, handles, timers, clock, random and log. */
 import { randomFillSync } from "node:crypto";
 import { ENDPOINT_RIGHT, HANDLE_COPY, HANDLES_SLOT, KIND, MAXIMUM_HANDLES, RESULT } from "../abi.ts";
-import { type Capability, MAXIMUM_VIA, rightBits } from "../ipc/capability.ts";
+import { type Capability, MAXIMUM_VIA, NO_CAPABILITIES, rightBits } from "../ipc/capability.ts";
 import { makeEdge } from "../ipc/mailbox.ts";
 import { LIMITS } from "../limits.ts";
 import { guestLength, guestPointer } from "../memory.ts";
@@ -14,7 +14,6 @@ type LocalOperation = (context: LinkContext, slot: SlotLink) => GuestFunction;
 
 /** Longest time that a guest may name: about 24 days; longer ones say nothing that a restart does not undo. */
 const MAXIMUM_MILLISECONDS = 0x7fff_ffff;
-const NO_CAPABILITIES: readonly Capability[] = Object.freeze([]);
 const NO_EDGES: readonly number[] = Object.freeze([]);
 const NOWHERE: Capability = {
   target: { edge: 0, module: 0, partition: -1, port: -1, via: NO_EDGES },

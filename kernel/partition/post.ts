@@ -1,7 +1,7 @@
 /** Messages and replies between modules: into a mailbox here, or through a channel to another partition. */
 import { HEADER, KIND, RESULT } from "../abi.ts";
 import { encodeCbor } from "../cbor/index.ts";
-import type { Capability, Target } from "../ipc/capability.ts";
+import { type Capability, NO_CAPABILITIES, type Target } from "../ipc/capability.ts";
 import { type Edge, makeEdge, type Message, reviseEdge } from "../ipc/mailbox.ts";
 import { HEAD, Packet } from "../ipc/packet.ts";
 import { Policy } from "../ipc/policy.ts";
@@ -47,7 +47,6 @@ interface Channel {
 const NOTHING = new Uint8Array(0);
 /** Correlations from here on are no call's: with a module's number they say that no message for it is to follow. */
 const LAST_MESSAGE = 0x8000_0000;
-const NO_CAPABILITIES: readonly Capability[] = Object.freeze([]);
 
 export class PostOffice {
   readonly partition: number;
@@ -233,10 +232,10 @@ export class PostOffice {
   /** Forgets what an instance, or any instance of that module, waits for: it is gone, and its successor never asked. */
   forgetAllOf(cell: ModuleCell, only?: Incarnation): void {
     if (only === undefined) cell.asked.clear();
-    for (const [correlation, { owner }] of [...this.#pending]) {
+    for (const [correlation, { owner, port }] of [...this.#pending]) {
       if (owner.cell !== cell || (only !== undefined && owner !== only)) continue;
       this.forget(correlation);
-      cell.pendingRequests = Math.max(0, cell.pendingRequests - 1);
+      if (port >= 0) cell.pendingRequests--;
     }
   }
 

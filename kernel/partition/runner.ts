@@ -2,12 +2,12 @@
 import { KERNEL_PORT, KIND, NOTICE, RESULT } from "../abi.ts";
 import type { Message } from "../ipc/mailbox.ts";
 import { LIMITS } from "../limits.ts";
-import { type CellState, dismiss, type Incarnation, type ModuleCell, type Wait } from "./cell.ts";
+import { type CellState, dismiss, Incarnation, type ModuleCell, type Wait } from "./cell.ts";
 import { answerCaller, deliverNext, traceBegin } from "./delivery.ts";
 import { packInput } from "../wasm/turn.ts";
 import { describeFault, type FaultDescription, GuestStopped, isSuspension, recordedFailure } from "./fault.ts";
 import { buildImports } from "./imports.ts";
-import type { LinkContext, Suspend } from "./link.ts";
+import type { HostRequest, Suspend } from "./link.ts";
 import { isDirect, ModuleInstance } from "./instance.ts";
 import type { Gates } from "./gates.ts";
 import type { PostOffice } from "./post.ts";
@@ -33,7 +33,7 @@ export interface Environment {
   readonly link: (cell: ModuleCell, slots: readonly SlotLink[]) => void;
   /** Forgets a cell whose module has gone elsewhere. */
   readonly remove: (cell: ModuleCell) => void;
-  readonly request: (cell: ModuleCell, ...parameters: Parameters<LinkContext["request"]>) => () => void;
+  readonly request: HostRequest;
 }
 
 /** A turn has at most so many messages after its first, so that orders, channels and timers are looked at in time. */
@@ -85,38 +85,21 @@ export class Runner {
 
   /** Makes an instance for the cell without running any of its code. */
   incarnate(cell: ModuleCell, order: ModuleOrder): Incarnation {
-    const incarnation = {
-      cell,
-      order,
-      synchronous: false,
-      links: [] as Incarnation["links"],
-      entry: undefined as Incarnation["entry"],
-      rest: undefined,
-      isDirect: isDirect(order, this.#environment.sliceFuel),
-    } as {
-      -readonly [Key in keyof Incarnation]: Incarnation[Key];
-    };
-    incarnation.onDone = (result) => {
-      if (cell.incarnation === incarnation) this.#finish(cell, result);
-    };
-    incarnation.onFault = (error) => {
-      if (cell.incarnation === incarnation) this.fault(cell, error);
-    };
-    const { post, gates, timers, now, report, ready } = this.#environment;
+    const incarnation = new Incarnation(cell, order, isDirect(order, this.#environment.sliceFuel));
     const imports = buildImports({
+      ...this.#environment,
       incarnation,
-      post,
-      gates,
-      timers,
-      now,
-      report,
       exhausted: () => this.#exhausted(incarnation),
       nextSlice: () => this.#nextSlice(incarnation) ?? 1,
       suspend: (start) => this.#suspend(incarnation, start),
-      ready,
-      request: (...parameters) => this.#environment.request(cell, ...parameters),
     });
-    incarnation.instance = new ModuleInstance(order, imports);
+    // A large memory takes its time.
+    this.#environment.askPatience(true);
+    try {
+      incarnation.instance = new ModuleInstance(order, imports);
+    } finally {
+      this.#environment.askPatience(false);
+    }
     const next = (result: number, fuel: number): number => this.#goOn(incarnation, result, fuel);
     const idle = (result: number): number | Promise<number> => this.#rest(incarnation, result);
     incarnation.turns = incarnation.instance.turns(incarnation.isDirect, next, idle);
@@ -178,7 +161,7 @@ export class Runner {
   conclude(): void {
     const ended = this.#ended;
     this.#ended = undefined;
-    ended?.onDone(this.#lastResult);
+    if (ended?.isInForce === true) this.#finish(ended.cell, this.#lastResult);
   }
 
   /** True where the module has used up its period's fuel: it is set aside until the next period. */
@@ -295,15 +278,22 @@ export class Runner {
       this.running = cell;
       incarnation.rest = undefined;
       if (rest !== undefined) rest.resolve(packInput(port, length));
-      else void turns(granted, LIMITS.stackBytes, port, length)?.then(undefined, incarnation.onFault);
+      else
+        void turns(granted, LIMITS.stackBytes, port, length)?.then(undefined, (error: unknown) => {
+          this.#fail(incarnation, error);
+        });
       return;
     }
     try {
       void turns(granted, LIMITS.stackBytes, port, length);
-      incarnation.onDone(this.#lastResult);
+      if (incarnation.isInForce) this.#finish(cell, this.#lastResult);
     } catch (error) {
-      incarnation.onFault(error);
+      this.#fail(incarnation, error);
     }
+  }
+
+  #fail(incarnation: Incarnation, error: unknown): void {
+    if (incarnation.isInForce) this.fault(incarnation.cell, error);
   }
 
   /** Delivers the next input and makes an activation of it. @returns its payload's length, or -1 where there is none. */
@@ -342,7 +332,7 @@ export class Runner {
 
   /** Ends a turn: a blocking module stands here until its next one. One that has failed meanwhile is unwound. */
   #rest(incarnation: Incarnation, result: number): number | Promise<number> {
-    if (incarnation.cell.incarnation !== incarnation) throw new GuestStopped("host", "stopped");
+    if (!incarnation.isInForce) throw new GuestStopped("host", "stopped");
     this.#lastResult = result;
     if (incarnation.isDirect) return -1;
     this.running = undefined;

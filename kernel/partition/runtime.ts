@@ -3,23 +3,20 @@ import { pbkdf2Sync } from "node:crypto";
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { HANDLES_SLOT, KERNEL_PORT, KIND, RESULT } from "../abi.ts";
 import { encodeCbor } from "../cbor/index.ts";
-import { type Edge, makeEdge } from "../ipc/mailbox.ts";
+import { makeEdge } from "../ipc/mailbox.ts";
 import type { PartitionControl } from "../ipc/shared.ts";
 import { LIMITS } from "../limits.ts";
 import { Scheduler } from "../scheduler/scheduler.ts";
 import { dismiss, ModuleCell } from "./cell.ts";
 import { describeFault } from "./fault.ts";
 import { Gates } from "./gates.ts";
-import type { LinkContext } from "./link.ts";
+import type { HostCompletion, HostRequest } from "./link.ts";
 import { PostOffice } from "./post.ts";
 import type { ModuleOrder, Order, OrderToModule, PartitionData, Report, SavedState, SlotLink } from "./protocol.ts";
 import { Runner } from "./runner.ts";
 import { Swapper } from "./swap.ts";
 import { Timers } from "./timers.ts";
 import { Trace } from "./trace.ts";
-
-type HostRequest = Parameters<LinkContext["request"]>;
-type HostCompletion = HostRequest[5];
 
 /** Longest sleep: a bound on how late a lost wake-up could ever be noticed. */
 const MAXIMUM_SLEEP_MS = 1000;
@@ -39,7 +36,6 @@ export class PartitionRuntime {
   readonly #runner: Runner;
   readonly #swapper: Swapper;
   readonly #hostRequests = new Map<number, HostCompletion>();
-  readonly #eventEdges = new Map<string, Edge>();
   readonly #sliceFuel: number;
   #hostRequest = 0;
   #ordersTaken = 0;
@@ -60,18 +56,7 @@ export class PartitionRuntime {
     };
     const now = (): number => performance.now();
     this.#post = new PostOffice(data, this.#cells, this.#timers, now, ready);
-    this.#gates = new Gates({
-      partition: data.index,
-      cells: this.#cells,
-      policy: this.#post.policy,
-      sliceFuel: data.sliceFuel,
-      isRevoked: this.#post.isRevoked,
-      edge: (id) => this.#post.edge(id),
-      isTraced: () => this.#post.trace !== undefined,
-      fault: (cell, error) => {
-        this.#runner.fault(cell, error);
-      },
-    });
+    this.#gates = new Gates(this.#post, this.#cells, data.sliceFuel, (cell, error) => this.#runner.fault(cell, error));
     const environment = {
       post: this.#post,
       gates: this.#gates,
@@ -82,9 +67,7 @@ export class PartitionRuntime {
       coarseNow: () => this.#now,
       isOutranked: (cell: ModuleCell) => this.#scheduler.hasAbove(cell.priority),
       ready,
-      report: (report: Report): void => {
-        this.#report(report);
-      },
+      report: (report: Report): void => this.#report(report),
       link: this.#link.bind(this),
       remove: (cell: ModuleCell) => {
         cell.stopTimers();
@@ -92,7 +75,7 @@ export class PartitionRuntime {
         dismiss(cell.incarnation);
         this.#cells.delete(cell.id);
       },
-      request: this.#request.bind(this),
+      request: this.#request,
     };
     this.#runner = new Runner(environment);
     this.#swapper = new Swapper(this.#runner, environment);
@@ -127,7 +110,7 @@ export class PartitionRuntime {
         const before = cell.fuelUsed;
         this.#runner.run(cell);
         // A blocking handler gives control back at a microtask: when it comes to rest or is suspended.
-        while (this.#runner.running !== undefined) await TURN;
+        while (this.#runner.running !== undefined) await MICROTASKS;
         this.#runner.conclude();
         fuel += cell.fuelUsed - before;
         // Who becomes ready meanwhile, by a timer or a message from elsewhere, waits for little more than one slice.
@@ -137,7 +120,7 @@ export class PartitionRuntime {
       }
       this.#post.tell();
       // Who was killed is unwound now: its stack serves the next one, and does not wait for somebody to be resumed.
-      await TURN;
+      await MICROTASKS;
       if (left > 0 && !isMore) this.#sleep(heard);
     }
   }
@@ -168,7 +151,8 @@ export class PartitionRuntime {
         return;
       case "place":
         this.#post.place(order);
-        if (order.left?.partition === this.#post.partition) this.#left(order.module, order.left.others);
+        if (order.left?.partition === this.#post.partition)
+          this.#swapper.left(this.#cells.get(order.module), order.left.others);
         return;
       case "route":
         return this.#post.route(order.edge, order.depth, order.overflow);
@@ -274,11 +258,6 @@ export class PartitionRuntime {
     return cell;
   }
 
-  #left(module: number, others: readonly number[]): void {
-    const cell = this.#cells.get(module);
-    if (cell !== undefined) this.#swapper.left(cell, others);
-  }
-
   #restart(cell: ModuleCell, generation: number, dropState: boolean): void {
     if (dropState) cell.lastState = undefined;
     this.#runner.stop(cell, "dead");
@@ -303,7 +282,6 @@ export class PartitionRuntime {
 
   #instantiate(cell: ModuleCell, generation: number): void {
     cell.generation = generation;
-    this.#control.askPatience(true);
     try {
       this.#runner.instantiate(cell);
       this.#report({ type: "loaded", module: cell.id, generation, restored: cell.justRestored });
@@ -313,8 +291,6 @@ export class PartitionRuntime {
       cell.state = "dead";
       const justRestored = cell.lastState !== undefined;
       this.#report({ type: "fault", module: cell.id, generation, ...description, justRestored });
-    } finally {
-      this.#control.askPatience(false);
     }
   }
 
@@ -328,14 +304,12 @@ export class PartitionRuntime {
     }
   }
 
-  #request(cell: ModuleCell, ...[binding, operation, numbers, bytes, capacity, complete]: HostRequest): () => void {
+  readonly #request: HostRequest = (cell, binding, operation, numbers, bytes, capacity, complete) => {
     const request = ++this.#hostRequest;
     this.#hostRequests.set(request, complete);
     this.#report({ type: "host-request", request, module: cell.id, binding, operation, numbers, bytes, capacity });
-    return () => {
-      this.#hostRequests.delete(request);
-    };
-  }
+    return () => void this.#hostRequests.delete(request);
+  };
 
   #hostReply(request: number, result: number, bytes: Uint8Array): void {
     const complete = this.#hostRequests.get(request);
@@ -359,12 +333,8 @@ export class PartitionRuntime {
   #hostEvent(cell: ModuleCell, slotName: string, payload: Uint8Array): void {
     const slot = cell.links.get(slotName);
     if (slot === undefined || slot.eventPort < 0) return;
-    const key = `${cell.id}.${slotName}`;
-    let edge = this.#eventEdges.get(key);
-    if (edge === undefined) {
-      edge = makeEdge(0, LIMITS.mailboxDepth, "drop-oldest");
-      this.#eventEdges.set(key, edge);
-    }
+    const edge = cell.eventEdges.get(slotName) ?? makeEdge(0, LIMITS.mailboxDepth, "drop-oldest");
+    cell.eventEdges.set(slotName, edge);
     const result = this.#post.deliver(cell, edge, slot.eventPort, KIND.event, 0, payload);
     if (result === RESULT["too-large"]) cell.mailbox.addLost(slot.eventPort, 1);
   }
@@ -387,7 +357,7 @@ export class PartitionRuntime {
 
 const NOTHING = new Uint8Array(0);
 /** Awaiting it gives the microtask queue one turn. */
-const TURN = Promise.resolve();
+const MICROTASKS = Promise.resolve();
 
 function statistics(cell: ModuleCell, now: number): Extract<Report, { type: "statistics" }>["modules"][number] {
   return {

@@ -4,19 +4,63 @@
  */
 import { Refusal } from "../errors.ts";
 import { HandleTable } from "../ipc/capability.ts";
-import type { Message } from "../ipc/mailbox.ts";
+import { Message } from "../ipc/mailbox.ts";
 import { LIMITS } from "../limits.ts";
-import { dismiss, type Incarnation, type ModuleCell, type Swap } from "./cell.ts";
+import { dismiss, type Incarnation, type ModuleCell } from "./cell.ts";
 import { describeFault } from "./fault.ts";
 import { arm, holdingsOf, pack, takeUp, unpack } from "./luggage.ts";
-import type { FaultCause, Luggage, Report, SavedState, SlotLink, SwapOrder, SwapRole } from "./protocol.ts";
+import type { FaultCause, HeldTimer, Holdings, Luggage, ModuleOrder, Report } from "./protocol.ts";
+import type { SavedState, SlotLink, SwapOrder, SwapRole } from "./protocol.ts";
 import type { Environment, Runner } from "./runner.ts";
+import type { CancelTimer } from "./timers.ts";
 
 /** Inputs kept for a replay into the old version; beyond them the newest are counted as lost, should it come back. */
 const MAXIMUM_INPUTS = 10_000;
 
 /** What a step waits for: an order, the end of the running handler, or the last message that can come here. */
 type Signal = "prepare" | "idle" | "empty" | "flip" | "settle" | "finish";
+
+/** A swap in progress: what its steps have made so far. */
+export class Swap {
+  /** Of the new version. */
+  readonly order: ModuleOrder;
+  readonly role: SwapRole;
+  readonly steps: readonly SwapStep[];
+  /** Steps that are done. */
+  done = 0;
+  phase: "making" | "held" | "away" | "probation" | "settled" = "making";
+  heldSince: number;
+  /** What the old version has saved, and held then. */
+  state: SavedState | undefined;
+  holdings: Holdings | undefined;
+  /** Timers that the new version has set before it was in force. */
+  armed: readonly HeldTimer[] = [];
+  next: Incarnation | undefined = undefined;
+  /** What was in force before the flip, kept warm for the probation. */
+  old: (Pick<ModuleCell, "incarnation" | "order" | "lastState"> & { readonly slots: readonly SlotLink[] }) | undefined =
+    undefined;
+  luggage: Luggage | undefined = undefined;
+  /** Partitions whose last message for a module that goes has not come yet, once they have been told; and those whose has. */
+  awaited: Set<number> | undefined = undefined;
+  readonly heard = new Set<number>();
+  /** True where what has arrived goes back to the partition that it has left. */
+  isReturning = false;
+  /** Inputs since the flip, for the old version in case it comes back. */
+  readonly inputs: Message[] = [];
+  inputBytes = 0;
+  /** Inputs that were too many to keep, by port. */
+  readonly lostInputs = new Map<number, number>();
+  cancelDeadline: CancelTimer = () => undefined;
+
+  constructor({ module, role, state, holdings, heldSince = 0 }: SwapOrder) {
+    this.order = module;
+    this.role = role;
+    this.steps = SWAP_STEPS.filter(({ roles }) => roles.includes(role));
+    this.state = state;
+    this.holdings = holdings;
+    this.heldSince = heldSince;
+  }
+}
 
 interface Place {
   readonly runner: Runner;
@@ -33,11 +77,10 @@ export interface SwapStep {
   readonly waitsFor: Signal;
   /** Of the swap, once the step is done. */
   readonly phase: Swap["phase"];
-  run: Action;
+  /** @returns what is told of it when it is done */
+  run: Action<Report | undefined>;
   /** Takes back what the step has done, also where it has not come to its end. */
   readonly undo?: Action;
-  /** Told when it is done. */
-  readonly report?: Action<Report | undefined>;
 }
 
 /** In their order: the whole of a swap, as one partition sees it. */
@@ -100,16 +143,14 @@ export const SWAP_STEPS: readonly SwapStep[] = [
         incarnation === undefined
           ? cell.lastState
           : runner.synchronously(incarnation, () => incarnation.instance.save());
-      swap.holdings = holdingsOf(cell);
-      if (swap.role === "leave") cell.stopTimers();
+      const holdings = holdingsOf(cell);
+      swap.holdings = holdings;
+      if (swap.role !== "leave") return undefined;
+      cell.stopTimers();
+      return { type: "swap-saved", ...named(cell, swap), state: swap.state, holdings, heldSince: swap.heldSince };
     },
     undo: ({ environment }, cell, { holdings }) => {
       if (holdings !== undefined) takeUp(environment, cell, holdings);
-    },
-    report: (_, cell, swap) => {
-      const { role, state, holdings, heldSince } = swap;
-      if (role !== "leave") return undefined;
-      return { type: "swap-saved", ...named(cell, swap), state, holdings: holdings ?? holdingsOf(cell), heldSince };
     },
   },
   {
@@ -117,14 +158,13 @@ export const SWAP_STEPS: readonly SwapStep[] = [
     roles: ["stay", "arrive"],
     waitsFor: "idle",
     phase: "held",
-    run: ({ runner }, _, swap) => {
+    run: ({ runner }, cell, swap) => {
       const { state } = swap;
       const next = made(swap);
       // A version that declares no state takes over without any; that is its author's decision.
-      if (state === undefined || swap.order.state === 0) return;
-      runner.synchronously(next, () => next.instance.restore(state));
+      if (state !== undefined && swap.order.state > 0) runner.synchronously(next, () => next.instance.restore(state));
+      return { type: "swap-prepared", ...named(cell, swap) };
     },
-    report: (_, cell, swap) => ({ type: "swap-prepared", ...named(cell, swap) }),
   },
   {
     name: "leave",
@@ -132,16 +172,15 @@ export const SWAP_STEPS: readonly SwapStep[] = [
     waitsFor: "empty",
     phase: "away",
     run: ({ environment }, cell, swap) => {
-      swap.luggage = pack(cell, environment.post);
+      const luggage = pack(cell, environment.post);
+      swap.luggage = luggage;
       cell.forward = (correlation, result, bytes) => {
         environment.report({ type: "answered", module: cell.id, correlation, result, bytes: bytes.slice() });
       };
+      return { type: "swap-luggage", ...named(cell, swap), luggage };
     },
     undo: (_, cell) => {
       cell.forward = undefined;
-    },
-    report: ({ environment }, cell, swap) => {
-      return { type: "swap-luggage", ...named(cell, swap), luggage: swap.luggage ?? pack(cell, environment.post) };
     },
   },
   {
@@ -152,12 +191,8 @@ export const SWAP_STEPS: readonly SwapStep[] = [
     run: ({ environment }, cell, swap) => {
       const { order, luggage } = swap;
       environment.gates.invalidate(cell);
-      swap.old = {
-        incarnation: cell.incarnation,
-        order: cell.order,
-        state: cell.lastState,
-        slots: [...cell.links.values()],
-      };
+      const { incarnation, lastState } = cell;
+      swap.old = { incarnation, order: cell.order, lastState, slots: [...cell.links.values()] };
       if (luggage !== undefined) unpack(cell, environment.post, luggage);
       swap.luggage = undefined;
       cell.incarnation = made(swap);
@@ -173,7 +208,7 @@ export const SWAP_STEPS: readonly SwapStep[] = [
       runner.halt(cell);
       environment.post.forgetAllOf(cell, next);
       cell.order = old.order;
-      keepState(environment, cell, state ?? old.state);
+      keepState(environment, cell, state ?? old.lastState);
       // What was revoked meanwhile is not given back.
       const isRevoked = ({ slot }: SlotLink): boolean => cell.links.get(slot)?.rights.length === 0;
       const slots = old.slots.map((slot) => (isRevoked(slot) ? { ...slot, rights: [] } : slot));
@@ -191,16 +226,14 @@ export const SWAP_STEPS: readonly SwapStep[] = [
     phase: "probation",
     run: ({ runner, environment }, cell, swap) => {
       keepState(environment, cell, swap.state ?? cell.lastState);
-      swap.pauseMs = environment.now() - swap.heldSince;
-      swap.held = cell.mailbox.length;
+      const pauseMs = environment.now() - swap.heldSince;
+      const held = cell.mailbox.length;
       runner.begin(cell, swap.state !== undefined && swap.order.state > 0);
+      return { type: "swap-flipped", ...named(cell, swap), pauseMs, held };
     },
     undo: (_, cell, swap) => {
       cell.mailbox.putBack(swap.inputs);
       for (const [port, count] of swap.lostInputs) cell.mailbox.addLost(port, count);
-    },
-    report: (_, cell, swap) => {
-      return { type: "swap-flipped", ...named(cell, swap), pauseMs: swap.pauseMs, held: swap.held };
     },
   },
   {
@@ -209,8 +242,7 @@ export const SWAP_STEPS: readonly SwapStep[] = [
     waitsFor: "settle",
     // From now on it goes back by order only.
     phase: "settled",
-    run: () => undefined,
-    report: (_, cell, swap) => ({ type: "swap-settled", ...named(cell, swap) }),
+    run: (_, cell, swap) => ({ type: "swap-settled", ...named(cell, swap) }),
   },
   {
     name: "finish",
@@ -242,36 +274,15 @@ export class Swapper {
   }
 
   /** Makes the new version beside the old, then holds the mailbox until the running handler has ended. */
-  prepare(cell: ModuleCell, { module: order, deadlineMs, role, state, holdings, heldSince }: SwapOrder): void {
+  prepare(cell: ModuleCell, order: SwapOrder): void {
     const { environment } = this.#place;
     if (cell.swap !== undefined)
-      return this.#refuse(cell, order.generation, "E_PROBATION", "another swap of this module is in progress");
+      return this.#refuse(cell, order.module.generation, "E_PROBATION", "another swap of this module is in progress");
     if (cell.isEnding) this.#place.runner.stop(cell, "held");
-    const swap: Swap = {
-      order,
-      role,
-      steps: SWAP_STEPS.filter(({ roles }) => roles.includes(role)),
-      done: 0,
-      phase: "making",
-      heldSince: heldSince ?? 0,
-      pauseMs: 0,
-      held: 0,
-      state,
-      holdings,
-      armed: [],
-      next: undefined,
-      old: undefined,
-      luggage: undefined,
-      awaited: undefined,
-      heard: new Set(),
-      isReturning: false,
-      inputs: [],
-      inputBytes: 0,
-      lostInputs: new Map(),
-      cancelDeadline: environment.timers.at(environment.now() + deadlineMs, () => {
-        this.#fail(cell, swap, new Refusal("E_TIMEOUT", "the running handler did not end in time"));
-      }),
-    };
+    const swap = new Swap(order);
+    swap.cancelDeadline = environment.timers.at(environment.now() + order.deadlineMs, () => {
+      this.#fail(cell, swap, new Refusal("E_TIMEOUT", "the running handler did not end in time"));
+    });
     cell.swap = swap;
     this.#advance(cell, "prepare");
   }
@@ -304,9 +315,9 @@ export class Swapper {
   }
 
   /** Messages for the module go elsewhere from now on: what waits follows them when these partitions have sent their last. */
-  left(cell: ModuleCell, others: readonly number[]): void {
-    const { swap } = cell;
-    if (swap === undefined) return;
+  left(cell: ModuleCell | undefined, others: readonly number[]): void {
+    const swap = cell?.swap;
+    if (cell === undefined || swap === undefined) return;
     swap.awaited = new Set(others.filter((other) => !swap.heard.has(other)));
     this.#goWhenEmpty(cell, swap);
   }
@@ -336,15 +347,15 @@ export class Swapper {
     const { swap } = cell;
     for (let step = swap?.steps[swap.done]; swap !== undefined && step !== undefined; step = swap.steps[swap.done]) {
       if (step.waitsFor === "idle" ? cell.isActive : step.waitsFor !== signal) return;
+      let report: Report | undefined;
       try {
-        step.run(this.#place, cell, swap);
+        report = step.run(this.#place, cell, swap);
       } catch (error) {
         return this.#fail(cell, swap, error);
       }
       swap.done++;
       swap.phase = step.phase;
       if (step.waitsFor === "idle") swap.cancelDeadline();
-      const report = step.report?.(this.#place, cell, swap);
       if (report !== undefined) this.#environment.report(report);
     }
     this.#environment.ready(cell);
@@ -432,5 +443,5 @@ function record(swap: Swap, message: Message): void {
   }
   swap.inputBytes += message.length;
   const payload = message.payload.slice(0, message.length);
-  swap.inputs.push({ ...message, payload, words: new DataView(payload.buffer) });
+  swap.inputs.push(Object.assign(new Message(message.edge), message, { payload, words: new DataView(payload.buffer) }));
 }

@@ -79,10 +79,15 @@ if (!isMainThread) {
       const hit = (): void => {
         strike(take(name, swap.role, "in"));
       };
-      run({ runner: striking(place.runner, hit), environment: striking(place.environment, hit) }, cell, swap);
+      const told = run(
+        { runner: striking(place.runner, hit), environment: striking(place.environment, hit) },
+        cell,
+        swap,
+      );
       // A step that does nothing to its surroundings is struck in its end.
       hit();
       strike(take(name, swap.role, "after"));
+      return told;
     };
   }
 }
