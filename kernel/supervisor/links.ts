@@ -2,12 +2,15 @@
 import { Refusal } from "../errors.ts";
 import { interfaceDefinition } from "../interfaces.ts";
 import { LIMITS } from "../limits.ts";
-import type { Order, SlotLink } from "../partition/protocol.ts";
-import type { Grant } from "../system.ts";
+import type { EdgeLink, Order, SlotLink } from "../partition/protocol.ts";
+import type { EndpointGrant, Grant } from "../system.ts";
 import type { KernelHost, ResourceBinding } from "./events.ts";
-import { edgeKeys, type ModuleRecord, slotLinks, targets } from "./modules.ts";
+import { edgeKeys, type ModuleRecord, targets } from "./modules.ts";
 import type { Partitions } from "./partitions.ts";
 import { callLevels, routeGuards } from "./policy.ts";
+
+/** What is passed on by handles leads nowhere itself. */
+const NO_ENDPOINT: Pick<EndpointGrant, "to" | "depth" | "overflow"> = { to: [], depth: 1, overflow: "refuse" };
 
 export class Links {
   readonly modules: ReadonlyMap<string, ModuleRecord>;
@@ -106,10 +109,41 @@ export class Links {
 
   /** Where the slots lead. What their routes ask for is known in every partition before a message can go by them. */
   of(record: ModuleRecord): SlotLink[] {
-    const slots = slotLinks(record, this.modules, () => this.#nextEdge());
+    const slots = [...record.admitted.manifest.slots.keys()].flatMap((slot) => {
+      const grant = record.grants.get(slot);
+      return grant === undefined ? [] : [this.#slot(record, grant)];
+    });
     const guards = routeGuards(record, slots, this.modules);
     if (guards.length > 0) this.partitions.broadcast({ type: "policy", levels: [], guards });
     return slots;
+  }
+
+  /** A slot as it is bound now. */
+  #slot(record: ModuleRecord, grant: Grant): SlotLink {
+    const { slot } = grant;
+    const { slots, ports } = record.admitted.manifest;
+    return {
+      slot,
+      interface: grant.interface,
+      rights: record.revoked.has(slot) ? [] : grant.rights,
+      eventPort: ports.findIndex(({ name }) => name === slots.get(slot)?.port),
+      binding: record.bindings.get(slot)?.id ?? 0,
+      edges: this.#edgesOf(record, grant),
+      badge: grant.interface === "endpoint" ? grant.badge : 0,
+      notify: grant.interface === "handles" && grant.parameters["notify"] === true,
+    };
+  }
+
+  #edgesOf(record: ModuleRecord, grant: Grant): EdgeLink[] {
+    const { to, depth, overflow } = grant.interface === "endpoint" ? grant : NO_ENDPOINT;
+    return edgeKeys(grant).map((key, index) => {
+      const edge = record.edges.get(key) ?? this.#nextEdge();
+      record.edges.set(key, edge);
+      const address = to[index];
+      const target = this.modules.get(address?.module ?? "");
+      const port = target?.admitted.manifest.ports.findIndex(({ name }) => name === address?.port) ?? -1;
+      return { edge, module: target?.id ?? 0, partition: target?.partition ?? -1, port, depth, overflow };
+    });
   }
 
   #nextEdge(): number {

@@ -2,7 +2,7 @@
 import type { AdmittedModule } from "../admission.ts";
 import { FloodGate } from "../flood.ts";
 import { LIMITS } from "../limits.ts";
-import type { EdgeLink, EdgeStatistics, ModuleOrder, SavedState, SlotLink } from "../partition/protocol.ts";
+import type { EdgeStatistics, ModuleOrder, SavedState, SlotLink } from "../partition/protocol.ts";
 import type { EndpointGrant, Grant, ModuleSpec } from "../system.ts";
 import type { ResourceBinding, RouteRow } from "./events.ts";
 import { RestartHistory } from "./restart.ts";
@@ -100,34 +100,6 @@ export function routeRows(records: Iterable<ModuleRecord>, counts: readonly Edge
   });
 }
 
-/** What is passed on by handles leads nowhere itself. */
-const NO_ENDPOINT: Pick<EndpointGrant, "to" | "depth" | "overflow"> = { to: [], depth: 1, overflow: "refuse" };
-
-/** The slots of a module's manifest as they are bound now; one without a grant is absent. */
-export function slotLinks(
-  record: ModuleRecord,
-  modules: ReadonlyMap<string, ModuleRecord>,
-  nextEdge: () => number,
-): SlotLink[] {
-  const { manifest } = record.admitted;
-  const links: SlotLink[] = [];
-  for (const [slot, { port }] of manifest.slots) {
-    const grant = record.grants.get(slot);
-    if (grant === undefined) continue;
-    links.push({
-      slot,
-      interface: grant.interface,
-      rights: record.revoked.has(slot) ? [] : grant.rights,
-      eventPort: port === null ? -1 : manifest.ports.findIndex(({ name }) => name === port),
-      binding: record.bindings.get(slot)?.id ?? 0,
-      edges: edgeLinks(record, grant, modules, nextEdge),
-      badge: grant.interface === "endpoint" ? grant.badge : 0,
-      notify: grant.interface === "handles" && grant.parameters["notify"] === true,
-    });
-  }
-  return links;
-}
-
 /** The keys of a grant's targets in `edges`: other rights or rules are another edge. What is passed on by handles has one too. */
 export function edgeKeys(grant: Grant): string[] {
   if (grant.interface === "handles") return [`${grant.slot}>`];
@@ -135,29 +107,6 @@ export function edgeKeys(grant: Grant): string[] {
   const { slot, to, rights, check, require } = grant;
   const terms = JSON.stringify([rights, check ?? false, require ?? []]);
   return to.map(({ module, port }) => `${slot}>${module}.${port} ${terms}`);
-}
-
-function edgeLinks(
-  record: ModuleRecord,
-  grant: Grant,
-  modules: ReadonlyMap<string, ModuleRecord>,
-  nextEdge: () => number,
-): EdgeLink[] {
-  const { to, depth, overflow } = grant.interface === "endpoint" ? grant : NO_ENDPOINT;
-  return edgeKeys(grant).map((key, index) => {
-    const edge = record.edges.get(key) ?? nextEdge();
-    record.edges.set(key, edge);
-    const address = to[index];
-    const target = modules.get(address?.module ?? "");
-    return {
-      edge,
-      module: target?.id ?? 0,
-      partition: target?.partition ?? -1,
-      port: target?.admitted.manifest.ports.findIndex(({ name }) => name === address?.port) ?? -1,
-      depth,
-      overflow,
-    };
-  });
 }
 
 export function moduleOrder(

@@ -4,6 +4,7 @@ import { PartitionControl, type SharedBuffer } from "../ipc/shared.ts";
 import type { Order, PartitionData, PartitionSeat, Report } from "../partition/protocol.ts";
 import type { PartitionSpec } from "../system.ts";
 import { Heartbeat } from "./heartbeat.ts";
+import type { Partitions } from "./partitions.ts";
 import { RestartHistory } from "./restart.ts";
 
 /** What distinguishes one worker from another. */
@@ -13,15 +14,6 @@ export interface PartitionBirth extends PartitionData {
   readonly patience: number;
   /** The failures of its predecessors. */
   readonly history?: RestartHistory | undefined;
-}
-
-/** Who is told of partitions, by their places. */
-export interface PartitionOwner {
-  onReport(index: number, report: Report): void;
-  /** One that is stuck is to be ended, and another to take its place. */
-  kill(index: number, reason: string): void;
-  /** The worker has ended without being told to: another is to take its place. */
-  replace(index: number, reason: string): void;
 }
 
 /** Stack of a worker in MiB: the metered allowance of a guest plus headroom for the host's own frames. */
@@ -74,9 +66,8 @@ export class PartitionHandle {
   readonly spec: PartitionSpec;
   readonly control: PartitionControl;
   readonly history: RestartHistory;
-  readonly #worker: Worker;
-  readonly #port: MessagePort;
-  readonly #owner: PartitionOwner;
+  readonly #thread: PartitionThread;
+  readonly #owner: Partitions;
   readonly #up: Promise<void>;
   readonly #born = performance.now();
   readonly #patience: number;
@@ -85,7 +76,7 @@ export class PartitionHandle {
   #isAsked = false;
   #ended = false;
 
-  constructor(birth: PartitionBirth, { worker, port, control }: PartitionThread, owner: PartitionOwner) {
+  constructor(birth: PartitionBirth, thread: PartitionThread, owner: Partitions) {
     const { index, life, spec, sliceFuel, revocations } = birth;
     this.history = birth.history ?? new RestartHistory(PARTITION_RULE);
     this.index = index;
@@ -93,9 +84,9 @@ export class PartitionHandle {
     this.spec = spec;
     this.#patience = birth.patience;
     this.#owner = owner;
-    this.#worker = worker;
-    this.#port = port;
-    this.control = control;
+    this.#thread = thread;
+    this.control = thread.control;
+    const { worker, port } = thread;
     this.#up = new Promise((resolve, reject) => {
       port.on("message", (report: Report) => {
         if (this.#ended) return;
@@ -114,7 +105,7 @@ export class PartitionHandle {
     this.#up.catch(() => undefined);
     const data: PartitionData = { index, life, revocations, sliceFuel };
     port.postMessage(data);
-    control.announceOrder();
+    this.control.announceOrder();
   }
 
   get isAlive(): boolean {
@@ -128,7 +119,7 @@ export class PartitionHandle {
 
   order(order: Order): void {
     if (this.#ended) return;
-    this.#port.postMessage(order);
+    this.#thread.port.postMessage(order);
     this.control.announceOrder();
   }
 
@@ -156,7 +147,7 @@ export class PartitionHandle {
   async #ask(pulse: number | undefined): Promise<void> {
     this.#isAsked = true;
     try {
-      const { user, system } = await this.#worker.cpuUsage();
+      const { user, system } = await this.#thread.worker.cpuUsage();
       const isStuck = this.control.pulse() === pulse && !this.control.hasPatience;
       if (isStuck && !this.#ended && this.#heartbeat.used(pulse, (user + system) / 1000 / this.#patience)) {
         this.#owner.kill(this.index, "it runs without a sign of life");
@@ -170,12 +161,12 @@ export class PartitionHandle {
   /** Ends the worker whatever it is doing. @returns false where that could not be confirmed within a second. */
   async kill(): Promise<boolean> {
     this.#ended = true;
-    this.#port.close();
+    this.#thread.port.close();
     let timer: NodeJS.Timeout | undefined;
     const overdue = new Promise<false>((resolve) => {
       timer = setTimeout(resolve, TERMINATION_MS * this.#patience, false as const);
     });
-    const confirmed = await Promise.race([this.#worker.terminate().then(() => true), overdue]);
+    const confirmed = await Promise.race([this.#thread.worker.terminate().then(() => true), overdue]);
     clearTimeout(timer);
     return confirmed;
   }
@@ -183,7 +174,7 @@ export class PartitionHandle {
   #lost(reason: string): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#port.close();
+    this.#thread.port.close();
     this.#owner.replace(this.index, reason);
   }
 }

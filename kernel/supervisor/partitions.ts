@@ -5,7 +5,7 @@ import type { Freeze, Order, Report } from "../partition/protocol.ts";
 import type { PartitionSpec } from "../system.ts";
 import type { Delays } from "./delays.ts";
 import type { KernelOptions } from "./events.ts";
-import { PartitionHandle, type PartitionOwner, PartitionThread } from "./partition.ts";
+import { PartitionHandle, PartitionThread } from "./partition.ts";
 import type { RestartHistory } from "./restart.ts";
 
 /** What the partitions tell, and ask, of those who know the modules. */
@@ -28,7 +28,7 @@ const DEFAULT_STUCK_MS = 5000;
 const SPARE_DELAY_MS = 300;
 const INSPECT_MS = 1000;
 
-export class Partitions implements PartitionOwner {
+export class Partitions {
   /** One word for each edge: set where it is revoked. */
   readonly revocations = new SharedCounters(LIMITS.edges);
   readonly #environment: PartitionsEnvironment;
@@ -121,6 +121,7 @@ export class Partitions implements PartitionOwner {
     return await Promise.all(this.#all.map((partition) => this.#inspect(partition, trace, withinMs)));
   }
 
+  /** One that is stuck is ended, and another takes its place. */
   kill(index: number, reason: string): void {
     const partition = this.#all[index];
     if (partition === undefined) return;
@@ -135,7 +136,7 @@ export class Partitions implements PartitionOwner {
     else this.#environment.onReport(index, report);
   }
 
-  /** A partition is gone: a new one takes its place. */
+  /** A partition has ended without being told to: a new one takes its place. */
   replace(index: number, reason: string): void {
     const lost = this.#all[index];
     if (this.#isStopping || lost === undefined) return;

@@ -1,0 +1,56 @@
+/** What a partition counts and says of itself on a module's behalf. */
+import { expect, test } from "vitest";
+import { admitModule, RESULT } from "../../kernel/index.ts";
+import { SharedCounters } from "../../kernel/ipc/shared.ts";
+import { Incarnation, ModuleCell } from "../../kernel/partition/cell.ts";
+import { PostOffice } from "../../kernel/partition/post.ts";
+import type { PartitionData } from "../../kernel/partition/protocol.ts";
+import type { Environment } from "../../kernel/partition/runner.ts";
+import { Runner } from "../../kernel/partition/runner.ts";
+import { Timers } from "../../kernel/partition/timers.ts";
+import { moduleOrder, ModuleRecord } from "../../kernel/supervisor/modules.ts";
+import { ECHO, moduleBinary, moduleSpec, watModule } from "../support/modules.ts";
+
+const TARGET = { edge: 1, module: 2, partition: 0, port: 0, via: [] };
+
+test("an instance that goes takes its own open requests off its module's count, and no call", () => {
+  // SAFETY: the post office reads no more of it than this.
+  const data = { index: 0, life: 1, revocations: new SharedCounters(4).buffer } as PartitionData;
+  const cell = new ModuleCell({ id: 1, inbox: 4096 } as never, () => undefined);
+  const post = new PostOffice(
+    data,
+    new Map([[1, cell]]),
+    new Timers(),
+    () => 0,
+    () => undefined,
+  );
+  const [old, next] = [new Incarnation(cell, cell.order, true), new Incarnation(cell, cell.order, true)];
+  const results: number[] = [];
+  const settle = (result: number): void => void results.push(result);
+  post.expect(old, TARGET, 1000, settle, 3);
+  cell.pendingRequests++;
+  post.expect(next, TARGET, 1000, settle);
+  post.expect(next, TARGET, 1000, settle, 3);
+  cell.pendingRequests++;
+  post.forgetAllOf(cell, next);
+  expect(cell.pendingRequests).toBe(1);
+  post.failCallsTo(2);
+  expect(results).toEqual([RESULT["dead-peer"]]);
+});
+
+test("the watch is asked for patience while an instance is made, also where a swap makes it, and while it is initialised", async () => {
+  const spec = moduleSpec("echo");
+  const admitted = await admitModule(moduleBinary(watModule("", ECHO), { name: "echo" }), spec);
+  const asked: boolean[] = [];
+  // SAFETY: what makes an instance without imports uses no more of it than this.
+  const environment = {
+    sliceFuel: 200_000,
+    askPatience: (isAsked: boolean) => void asked.push(isAsked),
+  } as Environment;
+  const runner = new Runner(environment);
+  const order = moduleOrder(new ModuleRecord(1, spec, admitted, 0), []);
+  const incarnation = runner.incarnate(new ModuleCell(order, () => undefined), order);
+  expect(asked).toEqual([true, false]);
+  runner.initialize(incarnation);
+  expect(asked).toEqual([true, false, true, false]);
+});
