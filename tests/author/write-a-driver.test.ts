@@ -98,6 +98,9 @@ describe("docs/write-a-driver.md", () => {
 
   it("passes its test", async () => {
     expect(await run("npx bulkhead test")).toContain("1 passed");
+    const { code, output } = await shell(folder, "npx bulkhead test air-sensor --json");
+    expect(JSON.parse(output)).toMatchObject({ success: true, numTotalTests: 1, numFailedTests: 0 });
+    expect(code).toBe(0);
   }, 120_000);
 
   it("runs, with messages by contract, on a broker and a gateway that dev brings", async () => {

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { pack, renameSourceUrls } from "../../tools/launch/pack.ts";
+import { danglingLinks } from "../support/links.ts";
 import { ROOT } from "./support.ts";
 
 describe("what tsc leaves alone is renamed", () => {
@@ -40,9 +41,8 @@ describe("an installed package", () => {
     pack(ROOT, path.join(installed, "dist"));
     // What npm would pack, from the same list; `dist` has just been made, and an author builds the modules anew.
     const { files } = JSON.parse(readFileSync(path.join(ROOT, "package.json"), "utf8")) as { files: string[] };
-    const packed = globSync(["package.json", ...files.filter((name) => name !== "dist" && name !== "build")], {
-      cwd: ROOT,
-    });
+    const always = ["package.json", "README.md"];
+    const packed = globSync([...always, ...files.filter((name) => name !== "dist" && name !== "build")], { cwd: ROOT });
     for (const name of packed) cpSync(path.join(ROOT, name), path.join(installed, name), { recursive: true });
     // Hoisted, as npm does it; copies, because the host processes may read nothing outside the consumer's folder.
     const hoisted = path.join(consumer, "node_modules");
@@ -89,6 +89,10 @@ describe("an installed package", () => {
         .map((target) => `${file}: ${path.relative(dist, target)}`),
     );
     expect(missing).toEqual([]);
+  });
+
+  test("has what its pages lead to", () => {
+    expect(danglingLinks(installed, "{*.md,{docs,kernel,modules}/**/*.md}")).toEqual([]);
   });
 
   test("runs the command", () => {

@@ -66,6 +66,11 @@ const act = (action: "restart" | "hold" | "resume", module = "a"): Promise<unkno
   operator.answer({ kind: "act", action, module, by: "console (127.0.0.1)" });
 
 describe("a look", () => {
+  test("tells how long a module waits for its turn, and what was lost to it", async () => {
+    modules = [row("a", { waitingMs: 1300, longestWaitMs: 2500, lost: 7 })];
+    expect((await snapshot()).modules).toMatchObject([{ waitingMs: 1300, longestWaitMs: 2500, lost: 7 }]);
+  });
+
   test("tells what a module may do, has used and has left", async () => {
     const [module] = (await snapshot()).modules;
     expect(module).toMatchObject({ name: "a", state: "idle", memoryBytes: 65_536, memoryLimitBytes: 1_048_576 });

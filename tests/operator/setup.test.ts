@@ -71,6 +71,9 @@ describe("by flags", () => {
     expect(filesIn(place)).toEqual(["data", "data/gateway.key", "data/gateway.pub", "gateway.yaml", "root.envelope"]);
     expect(statSync(path.join(place, "data/gateway.key")).mode & 0o777).toBe(0o600);
     expect((await loadConfiguration(config)).broker).toBeNull();
+    const named = readFileSync(config, "utf8").match(/\/\S+\/(configuration-keys\.md|gateway-schema\.json)$/gm);
+    expect(named).toHaveLength(2);
+    for (const file of named ?? []) expect(statSync(file).isFile(), file).toBe(true);
   });
 
   test("keeps a key that is there", () => {

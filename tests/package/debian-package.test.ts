@@ -12,6 +12,7 @@ import { debianChangelog } from "../../tools/package/documents.ts";
 import { escapeRoff } from "../../tools/package/manual.ts";
 import { checkIntegrity } from "../../tools/package/runtime.ts";
 import { COMMANDS } from "../../tools/verbs/table.ts";
+import { danglingLinks } from "../support/links.ts";
 import { has, openWorkshop } from "./support.ts";
 
 const workshop = openWorkshop();
@@ -108,6 +109,12 @@ describe.skipIf(!has("dpkg-deb"))("the Debian package", () => {
     expect(complete("inspec")).toEqual(["inspect"]);
     expect(complete("push", "--gateway")).toEqual(["--gateway", "--gateway-key"]);
     expect(complete("run", "--ch")).toEqual(["--check"]);
+  });
+
+  test("has what its pages lead to, the access list and the dashboard among it", () => {
+    const pages = inRoot("usr/share/doc/bulkhead");
+    expect(globSync("{mosquitto.acl,grafana.json,modules/drivers/bme280/README.md}", { cwd: pages })).toHaveLength(3);
+    expect(danglingLinks(pages, "**/*.md")).toEqual([]);
   });
 
   test("says whose each part is: a paragraph for every package that it brings, and for Node", () => {

@@ -37,7 +37,7 @@ export async function startMosquitto(
   return start(program, ["-c", join(folder, "mosquitto.conf")], folder, port, scheme);
 }
 
-const ACL = new URL("../../tools/push/mosquitto.acl", import.meta.url).pathname;
+const ACL = new URL("../../docs/mosquitto.acl", import.meta.url).pathname;
 
 /** With TLS, client certificates for these names, made by OpenSSL into its folder, and the access list that we ship. */
 export function startGuardedMosquitto(program: string, names: readonly string[]): Promise<StartedBroker> {

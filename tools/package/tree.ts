@@ -111,8 +111,14 @@ async function placeDocuments(folder: string, { architecture, version, seconds }
   const node = { ...licenceOf(runtimeFolder(architecture), ".", { license: "MIT" }), files: `${LIBRARY}/bin/node` };
   const others = productionFolders().map((name) => licenceOf(PACKAGE_ROOT, name, lock.get(name) ?? {}));
   put(folder, `${DOCUMENTS}/copyright`, debianCopyright([{ ...node, name: "Node.js" }, ...others]));
-  for (const page of globSync(["docs/*.md", "docs/*.cddl", "SECURITY.md", "SPECIFICATION.md"], { cwd: PACKAGE_ROOT })) {
+  const pages = ["docs/*.{md,cddl,acl}", "docs/grafana.json", "SECURITY.md", "SPECIFICATION.md"];
+  for (const page of globSync(pages, { cwd: PACKAGE_ROOT })) {
     copy(path.join(PACKAGE_ROOT, page), folder, `${DOCUMENTS}/${path.basename(page)}`);
+  }
+  for (const page of globSync("modules/**/README.md", { cwd: PACKAGE_ROOT })) {
+    const text = readFileSync(path.join(PACKAGE_ROOT, page), "utf8");
+    // The pages of docs/ lie a folder higher here.
+    put(folder, `${DOCUMENTS}/${page}`, text.replaceAll("](../docs/", "](../"));
   }
 }
 

@@ -40,10 +40,11 @@ export const simVerb: Command = {
       allowPositionals: true,
       options: { gateway: { type: "string" }, for: { type: "string" }, json: { type: "boolean", default: false } },
     });
+    const faultMs = values.for === undefined ? undefined : parseDuration(values.for, "--for");
     const client = await connectGateway(values.gateway);
     try {
       if (positionals.length === 0 && io.isTerminal && !values.json) return await converse(client, io);
-      await carryOut(client, positionals, values.for);
+      await carryOut(client, positionals, faultMs);
       const state = await client.simulators();
       io.stdout(values.json ? `${JSON.stringify(state)}\n` : describe(state, changed(positionals, state)));
       return 0;
@@ -54,7 +55,7 @@ export const simVerb: Command = {
 };
 
 /** One command; the list is shown after each. @throws Refusal */
-async function carryOut(client: ControlClient, words: readonly string[], time?: string): Promise<void> {
+async function carryOut(client: ControlClient, words: readonly string[], faultMs?: number): Promise<void> {
   const [verb = "list", name, ...rest] = words;
   if (verb === "list" && name === undefined) return;
   if ((verb !== "set" && verb !== "fault") || name === undefined || rest.length === 0) {
@@ -66,7 +67,7 @@ async function carryOut(client: ControlClient, words: readonly string[], time?: 
   const state = await client.simulators();
   const part = findPart(state, name);
   if (verb === "fault") {
-    await client.simulate(part.device, "faults", faults(rest, state.seconds, time));
+    await client.simulate(part.device, "faults", faults(rest, state.seconds, faultMs));
     return;
   }
   const turns = rest.map((text) => assignment(text, part));
@@ -112,9 +113,9 @@ function parseScript(text: string): CborInput {
   }
 }
 
-function faults(words: readonly string[], seconds: number, time: string | undefined): CborInput {
+function faults(words: readonly string[], seconds: number, milliseconds: number | undefined): CborInput {
   if (words.length === 1 && words[0] === "none") return [];
-  const until = time === undefined ? undefined : seconds + parseDuration(time, "--for") / 1000;
+  const until = milliseconds === undefined ? undefined : seconds + milliseconds / 1000;
   return words.map((word) => {
     const [kind = "", share = "1"] = word.split(":");
     const probability = Number(share);
