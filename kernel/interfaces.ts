@@ -151,20 +151,17 @@ export function findOperation(name: InterfaceName, operationName: string): Opera
   return Object.hasOwn(operations, operationName) ? operations[operationName] : undefined;
 }
 
-const WASM_TYPES: Readonly<Record<ParameterKind, string>> = {
-  bytes: "i32,i32",
-  buffer: "i32,i32",
-  handles: "i32,i32",
-  i32: "i32",
-  i64: "i64",
-};
+/** A number is passed as itself, anything else as address and length. */
+function wasmTypes({ kind }: Parameter): string[] {
+  return kind === "i32" || kind === "i64" ? [kind] : ["i32", "i32"];
+}
 
 /** How many values a guest passes to the operation. */
 export function argumentCount({ parameters }: Pick<Operation, "parameters">): number {
-  return parameters.reduce((count, { kind }) => count + (kind === "i32" || kind === "i64" ? 1 : 2), 0);
+  return parameters.flatMap(wasmTypes).length;
 }
 
 /** The Wasm type of an operation, written `(i32,i32)->i32`. */
 export function operationType({ parameters, result }: Operation): string {
-  return `(${parameters.map(({ kind }) => WASM_TYPES[kind]).join(",")})->${result}`;
+  return `(${parameters.flatMap(wasmTypes).join()})->${result}`;
 }

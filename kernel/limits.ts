@@ -28,21 +28,21 @@ export const LIMITS = Object.freeze({
   /** The most that a module can be rewritten for: 2 GiB, so that addresses are non-negative as i32, as the ABI's results need. */
   quotaPages: 32_768,
   /** Each table may grow to its quota, so their number is bounded as well. */
-  tables: 16,
+  binaryTables: 16,
   /** Types, imports, functions, exports, elements, ... of one binary in all: each becomes an object of its own. */
-  items: 250_000,
+  binaryItems: 250_000,
   /** Parameters or results of one type; V8's own bound is 1,000, and no toolchain comes near either. */
-  arity: 128,
+  typeArity: 128,
   /** V8 compiles a function in time that grows faster than its size; 64 KiB bounds one function to milliseconds. */
-  bodyBytes: 64 * KiB,
+  functionBytes: 64 * KiB,
   /** Parameters and locals of one function after rewriting: every control instruction merges all of them. */
-  locals: 500,
+  functionLocals: 500,
   /** (Locals + operand stack) x control instructions of one function: the quadratic term of V8's compile time. */
-  merges: 1_000_000,
+  functionMerges: 1_000_000,
   /** Mutable globals of an instance that can be copied: each needs a function of its own. */
   copiedGlobals: 1000,
   /** Abstract bytes of a frame that is not counted where it calls nothing: the host's headroom covers it. */
-  uncountedFrame: 1024,
+  uncountedFrameBytes: 1024,
   /** Abstract stack bytes of an activation; leaves V8's 1 MiB worker stack its headroom for host frames. */
   stackBytes: 256 * KiB,
   /** Most fuel of one slice, and what manifests may count with; a machine on which it takes more than 200 µs gives less. */

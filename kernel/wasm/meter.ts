@@ -200,7 +200,8 @@ class ModuleWriter {
       out.name(METER_MODULE).name(name).op(KINDS.indexOf("function"), type);
     });
     this.#extend(SECTION.function, shape.bodies.length, layout.functions, (out, { type }) => out.u32(type));
-    if (shape.tables.length > LIMITS.tables) refuseSize("too many tables", `${LIMITS.tables}`, shape.tables.length);
+    if (shape.tables.length > LIMITS.binaryTables)
+      refuseSize("too many tables", `${LIMITS.binaryTables}`, shape.tables.length);
     this.#limited(SECTION.table, shape.tables, layout.options.tableMaximumEntries, (out, { element }) =>
       out.byte(element),
     );

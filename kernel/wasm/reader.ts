@@ -181,8 +181,8 @@ class ModuleReader {
 
   #announce(count: number, at: number): void {
     this.#items += count;
-    if (this.#items <= LIMITS.items) return;
-    const most = `${LIMITS.items} types, functions, elements and so on`;
+    if (this.#items <= LIMITS.binaryItems) return;
+    const most = `${LIMITS.binaryItems} types, functions, elements and so on`;
     refuseSize("a binary declares too many things", most, this.#items, { at });
   }
 
@@ -219,8 +219,8 @@ class ModuleReader {
   #valueTypes(reader: ByteReader): Uint8Array {
     const at = reader.at;
     const count = reader.count("value types");
-    if (count > LIMITS.arity) {
-      refuseSize("a function type has too many parameters or results", `${LIMITS.arity}`, count, { at });
+    if (count > LIMITS.typeArity) {
+      refuseSize("a function type has too many parameters or results", `${LIMITS.typeArity}`, count, { at });
     }
     const start = reader.at;
     for (let index = 0; index < count; index += 1) readValueType(reader);

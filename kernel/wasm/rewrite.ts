@@ -55,13 +55,13 @@ export class BodyPlan {
     if (body === undefined || type === undefined) refuseWasm("an unknown type index", body?.at ?? 0);
     this.at = body.at;
     this.results = type.results;
-    this.#bound(body.end - body.at, LIMITS.bodyBytes, "bytes");
+    this.#bound(body.end - body.at, LIMITS.functionBytes, "bytes");
     const scan = scanBody(shape, type, body, canonicalNans);
     this.scan = scan;
-    this.#bound(scan.locals, LIMITS.locals, "parameters and locals");
+    this.#bound(scan.locals, LIMITS.functionLocals, "parameters and locals");
     const frame = FRAME_BASE + (scan.locals + scan.height + scan.passed) * (scan.usesVectors ? 16 : 8);
     const whole: CallPart = { level: 0, at: scan.instructionsAt, end: scan.end - 1, region: 0 };
-    const part = frame > LIMITS.uncountedFrame ? whole : scan.callPart;
+    const part = frame > LIMITS.uncountedFrameBytes ? whole : scan.callPart;
     this.wrapped = part !== undefined && scan.conditionalExits.some((exit) => leaves(part, exit.at, exit.level));
     this.part = this.wrapped ? whole : part;
     this.charges = scan.regions.map((region) => region.cost);
@@ -116,9 +116,9 @@ export class BodyPlan {
     const locals = scan.locals + addedLocals;
     // At most three more for each loop, and two for the body.
     const merges = (locals + scan.height) * (scan.controls + 3 * scan.loops + 2);
-    this.#bound(bytes, LIMITS.bodyBytes, "bytes");
-    this.#bound(locals, LIMITS.locals, "parameters and locals");
-    this.#bound(merges, LIMITS.merges, "(locals + operands) x control instructions");
+    this.#bound(bytes, LIMITS.functionBytes, "bytes");
+    this.#bound(locals, LIMITS.functionLocals, "parameters and locals");
+    this.#bound(merges, LIMITS.functionMerges, "(locals + operands) x control instructions");
   }
 
   #bound(found: number, maximum: number, what: string): void {
