@@ -42,7 +42,7 @@ const BULKHEAD = `exec '${process.execPath}' --disable-warning=ExperimentalWarni
  */
 const STAND_INS: Readonly<Record<string, string>> = {
   "package/bulkhead": `${BULKHEAD} "$@"`,
-  "bin/sudo": 'exec "$@"',
+  "bin/sudo": '[ "$1" != -u ] || shift 2; exec "$@"',
   "bin/ssh": 'cd "$(dirname "$0")/../gateway" && shift && PATH=../package:$PATH exec "$@"',
   "bin/scp": 'cp "$1" "$(dirname "$0")/../gateway/"',
   "bin/systemctl": `desk=$(dirname "$0")/..
@@ -141,6 +141,11 @@ describe.skipIf(!isAllowed)("docs/deploy.md", () => {
     expect(keysOf(path.join(machine("offline"), "keys"))).toHaveLength(6);
     expect(keysOf(path.join(machine("laptop"), "keys"))).toEqual(["deploy.key"]);
     expect([...keysOf(path.join(desk, "stick")), ...keysOf(machine("gateway"))]).toEqual([]);
+  });
+
+  test("the installed gateway is found from anywhere, and its audit log is whole", () => {
+    expect(said, output).toMatch(/^system-monitor +\S+ +running/m);
+    expect(said, output).toMatch(/the audit log is whole: \d+ entries/);
   });
 
   test("the trust root is in force, signed by two of three keys, and is no development root", () => {
