@@ -8,6 +8,8 @@ import { Aedes } from "aedes";
 import { describe, expect, test } from "vitest";
 import { loadConfiguration } from "../../gateway/config/index.ts";
 import { scanI2c } from "../../gateway/device/index.ts";
+import { encodeTrustState, initialTrust } from "../../gateway/envelopes/index.ts";
+import { nodeFileSystem, Store } from "../../gateway/trust/index.ts";
 import { checkBroker } from "../../tools/doctor/broker.ts";
 import { checkDevices, clockIsSynchronized } from "../../tools/doctor/devices.ts";
 import type { Finding } from "../../tools/doctor/finding.ts";
@@ -20,9 +22,11 @@ import {
   checkVersions,
   diskState,
 } from "../../tools/doctor/host.ts";
+import { signRoot } from "../../tools/keys/index.ts";
 import { measureAddressSpace } from "../../tools/launch/address-space.js";
 import { hasCompiler, loadShim, temporaryFolder } from "../device/fixtures/native.ts";
-import { bulkhead, openDesk } from "./support.ts";
+import { DAY, rootDocument, rootKeys } from "../trust/fixture.ts";
+import { bulkhead, filesIn, openDesk } from "./support.ts";
 
 const desk = openDesk();
 
@@ -55,6 +59,27 @@ test("a gateway with development keys works, and is told so: exit code 3", () =>
   ]);
   expect(of("configuration")).toMatchObject([{ severity: "ok" }]);
   for (const { severity, remedy } of findings) expect(remedy === undefined).toBe(severity === "ok");
+});
+
+test("a root that was published and taken counts, and no more the file's that ends", () => {
+  const now = Math.floor(Date.now() / 1000);
+  const root = (version: number, days: number) =>
+    signRoot(rootDocument({ version, issued: now - 360 * DAY, expires: now + days * DAY }), rootKeys);
+  const { place, config } = gateway();
+  const file = path.join(place, "root.envelope");
+  writeFileSync(file, root(1, 5));
+  writeFileSync(config, readFileSync(config, "utf8").replace(desk.root, file));
+  expect(doctor(config).of("trust")).toMatchObject([
+    { severity: "ok", text: expect.stringContaining("root version 1") as string },
+    { severity: "warning", remedy: expect.stringContaining("`bulkhead root publish`") as string },
+  ]);
+  const before = filesIn(path.join(place, "data"));
+  expect(before).toEqual([]);
+  const trust = encodeTrustState(initialTrust(root(2, 365)));
+  new Store(nodeFileSystem, path.join(place, "data/trust")).save({ trust });
+  expect(doctor(config).of("trust")).toMatchObject([
+    { severity: "ok", text: expect.stringContaining("root version 2") as string },
+  ]);
 });
 
 test("what a broker says is shown, never obeyed by a terminal or by an eye", () => {

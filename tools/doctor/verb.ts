@@ -5,12 +5,14 @@ import { parseArgs } from "node:util";
 import type { GatewayConfiguration } from "../../gateway/config/index.ts";
 import { ConfigurationError, describeProblem, loadConfiguration } from "../../gateway/config/index.ts";
 import { scanI2c } from "../../gateway/device/index.ts";
-import { initialTrust, keyIdOf, toHex } from "../../gateway/envelopes/index.ts";
+import type { RootDocument } from "../../gateway/envelopes/index.ts";
+import { decodeTrustState, initialTrust, keyIdOf, toHex } from "../../gateway/envelopes/index.ts";
 import { Refusal } from "../../kernel/index.ts";
 import type { Command, Io } from "../command.ts";
 import { ControlClient } from "../dev/control-client.ts";
 import { configurationFile, WHERE_NONE_IS_NAMED } from "../dev/find-gateway.ts";
 import { measureAddressSpace } from "../launch/address-space.js";
+import { lookAt } from "../looked-at.ts";
 import { PACKAGE_ROOT } from "../root.ts";
 import { checkConfigurationFile, checkDataFolder, checkSecrets } from "./access.ts";
 import { checkBroker } from "./broker.ts";
@@ -112,23 +114,40 @@ async function readConfiguration(file: string): Promise<Read> {
 }
 
 /** `floor`: the date of the root, which no right clock is before. */
-function readTrust({ trust }: GatewayConfiguration): { readonly findings: Finding[]; readonly floor: number } {
+function readTrust(configuration: GatewayConfiguration): { readonly findings: Finding[]; readonly floor: number } {
+  const { trust, dataFolder } = configuration;
   const remedy = "carry the root envelope here by hand, and run `sudo bulkhead setup`";
   if (!existsSync(trust.root)) return { findings: [failure("trust", `${trust.root} is not there`, remedy)], floor: 0 };
   try {
-    const { root, clockFloor } = initialTrust(new Uint8Array(readFileSync(trust.root)));
+    const given = initialTrust(new Uint8Array(readFileSync(trust.root))).root;
+    const { taken, isOpen } = rootTaken(dataFolder);
+    const root = taken !== undefined && taken.version > given.version ? taken : given;
     const ids = root.roles.root.keys.map((key) => toHex(keyIdOf(key)).slice(0, 16)).join(", ");
-    const text = `root version ${root.version} of ${root.roles.root.threshold} among ${ids}`;
+    const source = isOpen ? "" : `; whether a newer one was taken, only the user that runs the gateway can see`;
+    const text = `root version ${root.version} of ${root.roles.root.threshold} among ${ids}${source}`;
     const development = warning(
       "trust",
       `${text}: development keys`,
       "make real ones with `bulkhead keygen` and `bulkhead root init`",
     );
     const first = root.development === true ? development : ok("trust", text);
-    return { findings: [first, ...checkExpiry(root.expires, Math.floor(Date.now() / 1000))], floor: clockFloor };
+    return { findings: [first, ...checkExpiry(root.expires, Math.floor(Date.now() / 1000))], floor: root.issued };
   } catch (error) {
     const text = error instanceof Refusal ? error.describe() : error instanceof Error ? error.message : String(error);
     return { findings: [failure("trust", `${trust.root}: ${text}`, remedy)], floor: 0 };
+  }
+}
+
+/** The root that came over the network last, in place of the one in the file. */
+function rootTaken(dataFolder: string): { readonly taken: RootDocument | undefined; readonly isOpen: boolean } {
+  const { store, isOpen } = lookAt(dataFolder);
+  const { trust } = store.state;
+  try {
+    return { taken: trust === undefined ? undefined : decodeTrustState(trust).root, isOpen };
+  } catch (error) {
+    // A start does not use it either.
+    if (!(error instanceof Refusal)) throw error;
+    return { taken: undefined, isOpen };
   }
 }
 

@@ -1,6 +1,4 @@
 /** All that a start compares, without starting or writing anything: `bulkhead run --check`. */
-import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import type { GatewayConfiguration, Problem } from "../../gateway/config/index.ts";
 import {
   checkAgainstManifests,
@@ -11,10 +9,11 @@ import {
 } from "../../gateway/config/index.ts";
 import { checkLinkFiles } from "../../gateway/core/index.ts";
 import { checkSimulators } from "../../gateway/device/index.ts";
-import type { BootResult, FileSystem } from "../../gateway/trust/index.ts";
-import { bootVerify, configurationsOf, nodeFileSystem, Store } from "../../gateway/trust/index.ts";
+import type { BootResult, Store } from "../../gateway/trust/index.ts";
+import { bootVerify, configurationsOf } from "../../gateway/trust/index.ts";
 import { admitModule, Refusal } from "../../kernel/index.ts";
 import { notYours } from "../dev/control-client.ts";
+import { lookAt, readOrRefuse } from "../looked-at.ts";
 import { readManifests } from "../policy/source.ts";
 
 export interface StartCheck {
@@ -76,7 +75,7 @@ class Check implements StartCheck {
     const identity = { gatewayId: gateway.id, vendor: gateway.vendor, class: gateway.class };
     try {
       return bootVerify({
-        store: new Store(this.#disk(dataFolder), join(dataFolder, "trust")),
+        store: this.#store(dataFolder),
         identity,
         rootEnvelope: readOrRefuse(trust.root),
         delivered: Array.from(envelopes, ([name, path]) => ({ name, bytes: readOrRefuse(path) })),
@@ -119,45 +118,10 @@ class Check implements StartCheck {
     this.warnings.push(`${name}: refused: ${refusal.describe()}`);
   }
 
-  /** The disk as it is; where this user may not look, as it was before the first start. */
-  #disk(dataFolder: string): FileSystem {
-    try {
-      readdirSync(dataFolder);
-    } catch (error) {
-      if (error instanceof Error && "code" in error && error.code === "EACCES") {
-        this.warnings.push(`what is installed is not compared: ${notYours(dataFolder).describe()}`);
-        return NOTHING_THERE;
-      }
-    }
-    return LOOKED_AT;
-  }
-}
-
-/** Takes every write and makes none: a start counts its tries, and a look must not. */
-const LOOKED_AT: FileSystem = Object.freeze({
-  ...nodeFileSystem,
-  makeFolder: () => undefined,
-  write: () => undefined,
-  writeAt: () => undefined,
-  truncate: () => undefined,
-  syncFile: () => undefined,
-  syncFolder: () => undefined,
-  rename: () => undefined,
-  remove: () => undefined,
-});
-
-const NOTHING_THERE: FileSystem = Object.freeze({
-  ...LOOKED_AT,
-  list: () => [],
-  read: () => undefined,
-  size: () => undefined,
-});
-
-function readOrRefuse(path: string): Uint8Array | Refusal {
-  try {
-    return new Uint8Array(readFileSync(path));
-  } catch (error) {
-    const found = error instanceof Error ? error.message : String(error);
-    return new Refusal("E_STORE", `${path} cannot be read`, { found, hint: "check the path in gateway.yaml" });
+  /** As it is; where this user may not look, as before the first start. */
+  #store(dataFolder: string): Store {
+    const { store, isOpen } = lookAt(dataFolder);
+    if (!isOpen) this.warnings.push(`what is installed is not compared: ${notYours(dataFolder).describe()}`);
+    return store;
   }
 }
