@@ -64,6 +64,10 @@ export class Assembly extends ByteWriter {
     return this.op(OP.globalSet, index);
   }
 
+  constant(value: number): this {
+    return this.byte(OP.i32Const).s32(value);
+  }
+
   add(value: number): this {
     return this.constant(value).raw(OP.i32Add);
   }
@@ -93,6 +97,6 @@ export function bodies(...list: ByteWriter[]): [id: number, content: ByteWriter]
 }
 
 /** A function body without locals beyond its parameters, or with one i64. */
-export function code(...locals: number[]): ByteWriter {
-  return new ByteWriter(64).raw(...(locals.length === 0 ? [0] : [1, 1, ...locals]));
+export function code(...locals: number[]): Assembly {
+  return new Assembly(64).raw(...(locals.length === 0 ? [0] : [1, 1, ...locals]));
 }

@@ -153,11 +153,6 @@ export class ByteWriter {
     return this.byte(opcode).u32(index);
   }
 
-  /** `i32.const` */
-  constant(value: number): this {
-    return this.byte(0x41).s32(value);
-  }
-
   slice(bytes: Uint8Array, start: number, end: number): this {
     const size = end - start;
     this.#reserve(size);

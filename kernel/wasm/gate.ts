@@ -283,6 +283,6 @@ export function makeLink(): Uint8Array<ArrayBuffer> {
     [2, imports],
     [3, new ByteWriter().raw(2, 0, 0)],
     [7, new ByteWriter().u32(2).name("call").raw(0, 2).name("gone").raw(0, 3)],
-    bodies(code, new ByteWriter().raw(0).constant(RESULT.busy)),
+    bodies(code, new Assembly().raw(0).constant(RESULT.busy)),
   ]);
 }

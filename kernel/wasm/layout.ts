@@ -1,7 +1,6 @@
 /** Where things stand in a rewritten module: its index spaces, and the functions that the rewriter adds to them. */
 
-import { code, I32, IF_NEGATIVE, OP, type ValueTypes } from "./assembly.ts";
-import type { ByteWriter } from "./bytes.ts";
+import { type Assembly, code, I32, IF_NEGATIVE, OP, type ValueTypes } from "./assembly.ts";
 import type { MeterOptions } from "./meter.ts";
 import type { ExternalKind, FunctionType, ModuleShape } from "./reader.ts";
 import { type RecordedImport, Recorder } from "./recorder.ts";
@@ -16,7 +15,7 @@ const UNRECORDED = 2;
 export interface Appended {
   readonly index: number;
   readonly type: number;
-  readonly body: ByteWriter;
+  readonly body: Assembly;
 }
 
 /** Index spaces after rewriting: our imports behind the guest's, functions behind its functions, globals last. */
@@ -56,22 +55,22 @@ export class Layout {
     this.added = IMPORTED.slice(0, recorded === undefined ? UNRECORDED : undefined);
     this.recorder = recorded && new Recorder(this);
     this.#wrappers = recorded === undefined ? [] : this.#wrapImports(recorded);
-    const settle = code().op(OP.globalGet, this.depth);
+    const settle = code().global(this.depth);
     settle.raw(...IF_NEGATIVE).op(OP.call, this.imported.overflow);
     settle.raw(OP.unreachable, OP.end, OP.loop, OP.empty);
-    settle.op(OP.globalGet, this.fuel).raw(...IF_NEGATIVE);
+    settle.global(this.fuel).raw(...IF_NEGATIVE);
     settle.op(OP.call, this.recorder?.exhausted ?? this.imported.exhausted).raw(OP.br, 1, OP.end, OP.end, OP.end);
     this.settle = this.helper([], [], settle);
     // Each measure is at most 2^29, so that fuel can't wrap around: bytes / 8, entries x 2, pages x 8,192.
-    const bytes = (out: ByteWriter): ByteWriter => out.raw(OP.localGet, 0, OP.i32Const, 3, OP.i32ShiftRightUnsigned);
-    const entries = (out: ByteWriter): ByteWriter => atMost(out, 2 ** 28).raw(OP.i32Const, 1, OP.i32ShiftLeft);
-    const pages = (out: ByteWriter): ByteWriter => atMost(out, 65_536).raw(OP.i32Const, 13, OP.i32ShiftLeft);
+    const bytes = (out: Assembly): Assembly => out.get(0).raw(OP.i32Const, 3, OP.i32ShiftRightUnsigned);
+    const entries = (out: Assembly): Assembly => atMost(out, 2 ** 28).raw(OP.i32Const, 1, OP.i32ShiftLeft);
+    const pages = (out: Assembly): Assembly => atMost(out, 65_536).raw(OP.i32Const, 13, OP.i32ShiftLeft);
     this.spend = [bytes, entries, pages].map((measure) => this.#spend(measure));
   }
 
-  #spend(measure: (out: ByteWriter) => ByteWriter): number {
-    const out = measure(code().op(OP.globalGet, this.fuel)).byte(OP.i32Subtract).op(OP.globalSet, this.fuel);
-    out.op(OP.globalGet, this.fuel).raw(...IF_NEGATIVE);
+  #spend(measure: (out: Assembly) => Assembly): number {
+    const out = measure(code().global(this.fuel)).byte(OP.i32Subtract).setGlobal(this.fuel);
+    out.global(this.fuel).raw(...IF_NEGATIVE);
     return this.helper([I32], [I32], out.op(OP.call, this.settle).raw(OP.end, OP.localGet, 0, OP.end));
   }
 
@@ -104,13 +103,13 @@ export class Layout {
     return index;
   }
 
-  append(type: number, body: ByteWriter): Appended {
+  append(type: number, body: Assembly): Appended {
     const index = this.function(this.shape.functions.length + this.functions.length);
     this.functions.push({ index, type, body });
     return { index, type, body };
   }
 
-  helper(parameters: ValueTypes, results: ValueTypes, body: ByteWriter): number {
+  helper(parameters: ValueTypes, results: ValueTypes, body: Assembly): number {
     return this.append(this.type(parameters, results), body).index;
   }
 
@@ -120,7 +119,7 @@ export class Layout {
 }
 
 /** min(local 0, bound), unsigned. */
-function atMost(out: ByteWriter, bound: number): ByteWriter {
-  out.raw(OP.localGet, 0).constant(bound).raw(OP.localGet, 0).constant(bound);
+function atMost(out: Assembly, bound: number): Assembly {
+  out.get(0).constant(bound).get(0).constant(bound);
   return out.raw(OP.i32LessUnsigned, OP.select);
 }

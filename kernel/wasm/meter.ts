@@ -2,7 +2,7 @@
 
 import { Refusal, refuseSize } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import { code, F32, F64, FUNCTION_TYPE, I32, I64, OP } from "./assembly.ts";
+import { Assembly, code, F32, F64, FUNCTION_TYPE, I32, I64, OP } from "./assembly.ts";
 import { ByteReader, ByteWriter, refuseWasm } from "./bytes.ts";
 import { type Appended, EXPORT_PREFIX, Layout } from "./layout.ts";
 import { KINDS, type Limits, type ModuleShape, readModule, SECTION, WASM_HEADER } from "./reader.ts";
@@ -37,20 +37,19 @@ const FROM_BITS: Bits = { [I32]: [0xa7], [I64]: [], [F32]: [0xa7, 0xbe], [F64]: 
 
 function addControls(layout: Layout, { fee: entryFee, changesTables }: Entries): void {
   const { fuel, depth, result, shape, recorder } = layout;
-  const add = (name: string, parameters: readonly number[], results: readonly number[], body: ByteWriter): void =>
+  const add = (name: string, parameters: readonly number[], results: readonly number[], body: Assembly): void =>
     layout.export(name, "function", layout.helper(parameters, results, body.byte(OP.end)));
   /** Calls a guest's function and, as every caller must, pays the fee of its entry. */
-  const call = (out: ByteWriter, index: number): ByteWriter => {
-    out.op(OP.globalGet, fuel).constant(entryFee(index)).byte(OP.i32Subtract).op(OP.globalSet, fuel);
+  const call = (out: Assembly, index: number): Assembly => {
+    out.global(fuel).constant(entryFee(index)).byte(OP.i32Subtract).setGlobal(fuel);
     return out.op(OP.call, layout.function(index));
   };
-  const arm = (out: ByteWriter): ByteWriter =>
-    out.raw(OP.localGet, 0).op(OP.globalSet, fuel).raw(OP.localGet, 1).op(OP.globalSet, depth);
+  const arm = (out: Assembly): Assembly => out.get(0).setGlobal(fuel).get(1).setGlobal(depth);
   layout.export("fuel", "global", fuel);
   layout.export("depth", "global", depth);
-  add("remaining", [], [I32], code().op(OP.globalGet, fuel));
-  const less = code().op(OP.globalGet, fuel).raw(OP.localGet, 0, OP.i32Subtract);
-  add("charge", [I32], [I32], less.op(OP.globalSet, fuel).op(OP.globalGet, fuel));
+  add("remaining", [], [I32], code().global(fuel));
+  const less = code().global(fuel).get(0).raw(OP.i32Subtract);
+  add("charge", [I32], [I32], less.setGlobal(fuel).global(fuel));
   add("arm", [I32, I32], [], arm(code()));
   const initialize = code();
   for (const index of [shape.start, exportedFunction(shape, "_initialize", [], [])]) {
@@ -60,10 +59,10 @@ function addControls(layout: Layout, { fee: entryFee, changesTables }: Entries):
   if (!changesTables) exportGlobals(layout);
   const handler = exportedFunction(shape, "bulkhead_handle", [I32, I32], [I64]);
   if (handler === undefined) return;
-  const handle = (out: ByteWriter): ByteWriter => call(arm(out).raw(OP.localGet, 2, OP.localGet, 3), handler);
+  const handle = (out: Assembly): Assembly => call(arm(out).gets([2, 3]), handler);
   const parameters = [I32, I32, I32, I32];
-  const enter = (out: ByteWriter, work: number): ByteWriter => toDouble(handle(out), work);
-  const activate = (out: ByteWriter): ByteWriter => handle(out).op(OP.globalSet, result).constant(0);
+  const enter = (out: Assembly, work: number): Assembly => toDouble(handle(out), work);
+  const activate = (out: Assembly): Assembly => handle(out).setGlobal(result).constant(0);
   layout.export("result", "global", result);
   const entered = recorder?.around(RECORDED.message, (out) => enter(out, WORK)) ?? enter(code(I64), 4);
   add("enter", parameters, [F64], entered);
@@ -78,7 +77,7 @@ function exportGlobals(layout: Layout): void {
   if (changing.some(([, { type }]) => TO_BITS[type] === undefined)) return;
   for (const [at, [index, { type }]] of changing.entries()) {
     const body = code().raw(OP.localGet, 0, OP.if, OP.empty, OP.localGet, 1, ...(FROM_BITS[type] ?? []));
-    body.op(OP.globalSet, index).byte(OP.end).op(OP.globalGet, index);
+    body.setGlobal(index).byte(OP.end).global(index);
     layout.export(`global${at}`, "global", index);
     layout.export(
       `bits${at}`,
@@ -90,7 +89,7 @@ function exportGlobals(layout: Layout): void {
 }
 
 /** The handler's i64 as an exact double, so that JavaScript needs no BigInt; `local` is an i64 to work with. */
-function toDouble(out: ByteWriter, local: number): ByteWriter {
+function toDouble(out: Assembly, local: number): Assembly {
   const get = [OP.localGet, local];
   const lowest = [OP.i64Const, 0x80, 0x80, 0x80, 0x80, 0x78]; // -2^31 as LEB128
   const longest = [OP.i64Const, 0xff, 0xff, 0x3f]; // 2^20 - 1
@@ -131,7 +130,7 @@ function planEntries(layout: Layout): Entries {
   const fees = shape.bodies.map((_, body) => {
     const { index, entryFee, twinned, scan } = new BodyPlan(shape, body, options.canonicalNans);
     changesTables ||= scan.changesTables;
-    if (twinned) twins.set(index, layout.append(shape.functions[index] ?? 0, new ByteWriter(64)));
+    if (twinned) twins.set(index, layout.append(shape.functions[index] ?? 0, new Assembly(64)));
     return entryFee;
   });
   return { twins, changesTables, fee: (index) => fees[index - shape.imported.function] ?? 0 };
@@ -140,13 +139,13 @@ function planEntries(layout: Layout): Entries {
 function rewriteBodies(layout: Layout, entries: Entries, onCopy: CopyListener | undefined): ByteWriter {
   const { shape, options } = layout;
   const out = new ByteWriter(shape.bytes.length * 2).u32(shape.bodies.length + layout.functions.length);
-  const rewritten = new ByteWriter(1024);
+  const rewritten = new Assembly(1024);
   for (const body of shape.bodies.keys()) {
     const plan = new BodyPlan(shape, body, options.canonicalNans);
     plan.payFees(entries.fee);
     const own = layout.function(plan.index);
     const twin = entries.twins.get(plan.index);
-    const rewrite = (self: number, into: ByteWriter, other: number): void => {
+    const rewrite = (self: number, into: Assembly, other: number): void => {
       new BodyRewriter(layout, plan, into, other, onCopy && ((...copy) => onCopy(self, ...copy))).rewrite();
     };
     rewritten.clear();
@@ -209,7 +208,7 @@ class ModuleWriter {
     this.#limited(SECTION.memory, shape.memories, layout.options.memoryMaximumPages, () => undefined, log);
     this.#extend(SECTION.global, shape.globals.length, [0, 0, undefined, ...globals], (out, initial) => {
       if (initial === undefined) out.raw(I64, 1, OP.i64Const, 0, OP.end);
-      else out.raw(I32, 1).constant(initial).byte(OP.end);
+      else out.raw(I32, 1, OP.i32Const).s32(initial).byte(OP.end);
     });
     this.#extend(SECTION.export, shape.exports.length, layout.exports, (out, { name, kind, index }) => {
       out.name(name).op(KINDS.indexOf(kind), index);

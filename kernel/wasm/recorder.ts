@@ -2,7 +2,6 @@
 import { HEADER } from "../abi.ts";
 import { LIMITS } from "../limits.ts";
 import { Assembly, AT_MEMORY, F64, I32, I64, LONG_OP, OP } from "./assembly.ts";
-import type { ByteWriter } from "./bytes.ts";
 import type { Layout } from "./layout.ts";
 import type { FunctionType } from "./reader.ts";
 
@@ -181,7 +180,7 @@ export class Recorder {
    * payload overlaps what is before it, so that nothing behind it is touched; before the first there is room for that.
    * @param handle what it does: leaves an f64 for a message, anything for a call through a gate; may use `WORK`, an i64
    */
-  around(tag: number, handle: (out: ByteWriter) => unknown): ByteWriter {
+  around(tag: number, handle: (out: Assembly) => unknown): Assembly {
     const [port, length, at, first, result, offset, zero] = [2, 3, 4, 5, 7, 8, 9];
     const out = this.#code(2, I32, 1, I64, 1, F64, 2, I32);
     const hasHandles = (): EventAssembly => out.get(first).constant(28).raw(OP.i32ShiftRightUnsigned);
@@ -220,7 +219,7 @@ export class Recorder {
   }
 
   /** (end): makes room up to there. @returns where the event begins, or -1 from the first on that found none */
-  #roomBody(): ByteWriter {
+  #roomBody(): Assembly {
     const end = 0;
     const out = this.#code().own("torn").raw(OP.if, OP.empty).constant(-1).raw(OP.return, OP.end, OP.loop, OP.empty);
     out.constant(1).raw(OP.memoryGrow, LOG).constant(-1).raw(OP.i32Equal, OP.if, OP.empty);
@@ -231,7 +230,7 @@ export class Recorder {
     return out.own("at").get(end).setOwn("at").raw(OP.end);
   }
 
-  #exhaustedBody(): ByteWriter {
+  #exhaustedBody(): Assembly {
     const [before, at] = [0, 1];
     const out = this.#code(2, I32).fuel().set(before).op(OP.call, this.#module.imported.exhausted).constant(8).take(at);
     out.where(at, () => {
@@ -240,7 +239,7 @@ export class Recorder {
     return out.raw(OP.end);
   }
 
-  #growBody(): ByteWriter {
+  #growBody(): Assembly {
     const [pages, at] = [0, 1];
     const out = this.#code(1, I32).get(pages).op(OP.call, this.#module.imported.grow).tee(pages);
     out.constant(-1).raw(OP.i32Equal, OP.if, OP.empty).constant(4).take(at);
@@ -248,13 +247,13 @@ export class Recorder {
     return out.get(pages).raw(OP.end);
   }
 
-  #enteredBody(): ByteWriter {
+  #enteredBody(): Assembly {
     const at = 2;
     const out = this.#code(1, I32).constant(8).take(at);
     return out.where(at, () => out.gets([at, 0]).store(OP.i32Store, 0).gets([at, 1]).store(OP.i32Store, 4)).raw(OP.end);
   }
 
-  #wroteBody(): ByteWriter {
+  #wroteBody(): Assembly {
     const [address, length, at] = [0, 1, 2];
     const out = this.#code(1, I32).get(length).add(12).words().take(at);
     out.where(at, () => {

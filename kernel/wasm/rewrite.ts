@@ -2,9 +2,9 @@
 
 import { refuseSize } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import { I32, IF_NEGATIVE, OP } from "./assembly.ts";
+import { type Assembly, I32, IF_NEGATIVE, OP } from "./assembly.ts";
 import { type BodyScan, scanBody } from "./body.ts";
-import { type ByteWriter, refuseWasm } from "./bytes.ts";
+import { refuseWasm } from "./bytes.ts";
 import type { CallPart, Edit } from "./control.ts";
 import { CALLER_PAYS, LANES } from "./instructions.ts";
 import type { Layout } from "./layout.ts";
@@ -149,7 +149,7 @@ type CopyListener = (at: number, from: number, to: number) => void;
 export class BodyRewriter {
   readonly #layout: Layout;
   readonly #plan: BodyPlan;
-  readonly #out: ByteWriter;
+  readonly #out: Assembly;
   /** Where calls to the function itself go, after rewriting: to its twin if it has one. */
   readonly #itself: number;
   readonly #onCopy: CopyListener | undefined;
@@ -164,7 +164,7 @@ export class BodyRewriter {
   readonly #scratch: readonly number[];
   #copied: number;
 
-  constructor(layout: Layout, plan: BodyPlan, out: ByteWriter, itself: number, onCopy?: CopyListener) {
+  constructor(layout: Layout, plan: BodyPlan, out: Assembly, itself: number, onCopy?: CopyListener) {
     const { scan } = plan;
     this.#layout = layout;
     this.#plan = plan;
@@ -279,8 +279,8 @@ export class BodyRewriter {
   #makeCanonical(lanes: (typeof LANES)[number] | undefined): void {
     if (lanes === undefined) return;
     const local = this.#plan.scan.locals + this.#ownLocals + this.#scratch.indexOf(lanes.type);
-    this.#out.op(OP.localTee, local).raw(...lanes.nan);
-    this.#out.op(OP.localGet, local).op(OP.localGet, local);
+    this.#out.tee(local).raw(...lanes.nan);
+    this.#out.get(local).get(local);
     this.#out.raw(...lanes.choose);
   }
 
@@ -333,43 +333,43 @@ export class BodyRewriter {
     }
     this.#settleIfNegative();
     out.slice(bytes, edit.at, edit.end);
-    out.op(OP.localGet, this.#fuel).raw(OP.i32Const, 0, OP.i32LessSigned, OP.brIf, 1);
+    out.get(this.#fuel).constant(0).raw(OP.i32LessSigned, OP.brIf, 1);
     this.#charge(cost, true, true);
   }
 
   /** fuel -= cost, from the local copy or the global, into the global and, if it is to be kept, the local. */
   #charge(cost: number, fromLocal: boolean, keep: boolean): void {
     const out = this.#out;
-    if (fromLocal) out.op(OP.localGet, this.#fuel);
-    else out.op(OP.globalGet, this.#layout.fuel);
+    if (fromLocal) out.get(this.#fuel);
+    else out.global(this.#layout.fuel);
     out.constant(cost).byte(OP.i32Subtract);
-    if (keep) out.op(OP.localTee, this.#fuel);
-    out.op(OP.globalSet, this.#layout.fuel);
+    if (keep) out.tee(this.#fuel);
+    out.setGlobal(this.#layout.fuel);
   }
 
   /** Takes this activation's frame from depth, and checks depth and fuel in one. */
   #takeDepth(): void {
     const { depth } = this.#layout;
-    this.#out.op(OP.globalGet, depth).constant(this.#plan.frame).byte(OP.i32Subtract);
-    this.#out.op(OP.localTee, this.#depth).op(OP.globalSet, depth);
+    this.#out.global(depth).constant(this.#plan.frame).byte(OP.i32Subtract);
+    this.#out.tee(this.#depth).setGlobal(depth);
     this.#settleIfNegative(this.#depth);
   }
 
   /** A value kept in a local would have to survive the calls in between, which costs more than reading it again. */
   #giveBackDepth(): void {
     const { depth } = this.#layout;
-    this.#out.op(OP.globalGet, depth).constant(this.#plan.frame).byte(OP.i32Add).op(OP.globalSet, depth);
+    this.#out.global(depth).constant(this.#plan.frame).byte(OP.i32Add).setGlobal(depth);
   }
 
   #settleIfNegative(other?: number): void {
-    const out = this.#out.op(OP.localGet, this.#fuel);
-    if (other !== undefined) out.op(OP.localGet, other).byte(OP.i32Or);
+    const out = this.#out.get(this.#fuel);
+    if (other !== undefined) out.get(other).byte(OP.i32Or);
     out.raw(...IF_NEGATIVE).op(OP.call, this.#layout.settle);
     this.#reload();
     out.byte(OP.end);
   }
 
   #reload(): void {
-    if (this.#cached) this.#out.op(OP.globalGet, this.#layout.fuel).op(OP.localSet, this.#fuel);
+    if (this.#cached) this.#out.global(this.#layout.fuel).set(this.#fuel);
   }
 }
