@@ -13,6 +13,7 @@ import { escapeRoff } from "../../tools/package/manual.ts";
 import { checkIntegrity } from "../../tools/package/runtime.ts";
 import { COMMANDS } from "../../tools/verbs/table.ts";
 import { danglingLinks } from "../support/links.ts";
+import { rootBytes } from "../trust/fixture.ts";
 import { has, openWorkshop } from "./support.ts";
 
 const workshop = openWorkshop();
@@ -136,6 +137,13 @@ describe.skipIf(!has("dpkg-deb"))("the Debian package", () => {
     expect(run("--version").stdout).toMatch(/^bulkhead \d+\.\d+\.\d+\n$/);
     expect(run("--help")).toMatchObject({ status: 0, stderr: "" });
     expect(run("run", inRoot("etc/bulkhead/gateway.yaml"), "--check")).toMatchObject({ status: 0 });
+    const [config, given] = ["gateway.yaml", "given.envelope"].map((name) => path.join(workshop.folder, name));
+    writeFileSync(String(given), rootBytes);
+    const flags = ["--id", "gw-7", "--vendor", "v.example", "--root", String(given), "--config", String(config)];
+    expect(run("setup", "--yes", ...flags)).toMatchObject({ status: 0, stderr: "" });
+    const named = readFileSync(String(config), "utf8").match(/\/usr\/share\/\S+$/gm);
+    expect(named).toHaveLength(2);
+    for (const file of named ?? []) expect(existsSync(inRoot(file)), file).toBe(true);
     const build = run("build");
     expect(build.status).toBe(1);
     expect(build.stderr).toMatch(/compiler is not part of this installation/);
