@@ -105,7 +105,7 @@ class ModuleReader {
   readonly imports: ImportShape[] = [];
   /** Type index of each function, imported ones first. */
   readonly functions: number[] = [];
-  /** Tables, memories and globals that the module defines itself; imported ones are in `imports`. */
+  /** Tables, memories and globals that the module defines itself; of imported ones the number is all that is asked for. */
   readonly tables: TableType[] = [];
   readonly memories: Limits[] = [];
   readonly globals: GlobalType[] = [];
