@@ -3,8 +3,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { LIMITS } from "../../kernel/index.ts";
 import type { OverflowPolicy } from "../../kernel/index.ts";
-import type { Edge, Message } from "../../kernel/ipc/mailbox.ts";
-import { Mailbox, makeEdge } from "../../kernel/ipc/mailbox.ts";
+import { type Edge, Mailbox, Message, makeEdge } from "../../kernel/ipc/mailbox.ts";
 
 const POLICIES: readonly OverflowPolicy[] = ["refuse", "drop-oldest", "drop-newest", "latest"];
 
@@ -117,7 +116,7 @@ test("putting messages back keeps their order and comes before what waits", () =
   };
   for (const tag of [1, 2, 3, 4]) put(tag);
   const [first, second] = [mailbox.take(), mailbox.take()] as [Message, Message];
-  mailbox.putBack([{ ...first }, { ...second }]);
+  mailbox.putBack([Object.assign(new Message(edge), first), Object.assign(new Message(edge), second)]);
   expect([1, 2, 3, 4].map(() => mailbox.take()?.correlation)).toEqual([1, 2, 3, 4]);
   expect(edge.queued).toBe(0);
 });
