@@ -83,9 +83,7 @@ export class HandleTable {
 
   /** Closes every handle. Their numbers stay stale, also for a successor that has them from a saved state. */
   closeAll(): void {
-    this.#entries.forEach((_, index) => {
-      this.close(((this.#generations[index] ?? 0) << INDEX_BITS) | index);
-    });
+    for (const index of this.#entries.keys()) this.close(((this.#generations[index] ?? 0) << INDEX_BITS) | index);
   }
 
   /** @returns false where there is no such handle. */

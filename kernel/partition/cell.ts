@@ -145,9 +145,7 @@ export class ModuleCell {
   constructor(order: ModuleOrder, discard: (cell: ModuleCell, message: Message, result: number) => void) {
     this.id = order.id;
     this.order = order;
-    this.mailbox = new Mailbox((message) => {
-      discard(this, message, this.isAlive ? RESULT.full : RESULT["dead-peer"]);
-    });
+    this.mailbox = new Mailbox((message) => discard(this, message, this.isAlive ? RESULT.full : RESULT["dead-peer"]));
   }
 
   startCheckpoint(now: number): void {

@@ -4,7 +4,7 @@ import { ENDPOINT_RIGHT, HANDLE_COPY, HANDLES_SLOT, KIND, MAXIMUM_HANDLES, RESUL
 import { type Capability, MAXIMUM_VIA, NO_CAPABILITIES, rightBits } from "../ipc/capability.ts";
 import { makeEdge } from "../ipc/mailbox.ts";
 import { LIMITS } from "../limits.ts";
-import { guestLength, guestPointer } from "../memory.ts";
+import { type GuestLength, guestLength, type GuestPointer, guestPointer } from "../memory.ts";
 import type { Outgoing } from "./post.ts";
 import { chargeBytes, deny, type GuestFunction, type LinkContext, OPERATION_FUEL, pay } from "./link.ts";
 import { arm } from "./luggage.ts";
@@ -55,13 +55,13 @@ const OPERATIONS: Readonly<Record<string, LocalOperation>> = {
         context.post.deliverAnswer(cell, replies, slot.eventPort, correlation, checked, bytes);
       };
       const { incarnation, post } = context;
-      const correlation = post.expect(incarnation, capability.target, timeoutMs, answer, slot.eventPort);
+      const correlation = post.pending.expect(incarnation, capability.target, timeoutMs, answer, slot.eventPort);
       cell.pendingRequests++;
       const sent = send(context, slot.slot, capability, KIND.call, correlation, address, length, NO_CAPABILITIES);
       if (sent === 0) return correlation;
       // The caller learns of it by the result; a message about it as well would be one too many.
       cell.pendingRequests--;
-      context.post.forget(correlation);
+      context.post.pending.forget(correlation);
       return sent;
     };
   },
@@ -250,12 +250,17 @@ function call(
   const place = guestPointer(reply);
   if (!memory.covers(place, guestLength(capacity))) return deny(context, slot, "call", "bad-address");
   let finish: (result: number, bytes: Uint8Array) => void = () => undefined;
-  const correlation = context.post.expect(context.incarnation, capability.target, timeoutMs, (result, bytes) => {
-    finish(result, bytes);
-  });
+  const correlation = context.post.pending.expect(
+    context.incarnation,
+    capability.target,
+    timeoutMs,
+    (result, bytes) => {
+      finish(result, bytes);
+    },
+  );
   const sent = send(context, slot, capability, KIND.call, correlation, address, length, NO_CAPABILITIES);
   if (sent !== 0) {
-    context.post.forget(correlation);
+    context.post.pending.forget(correlation);
     return sent;
   }
   return context.suspend((complete) => {
@@ -263,7 +268,7 @@ function call(
       const checked = result < 0 ? result : checkReply(context, slot, capability, bytes);
       complete(checked < 0 ? checked : takeReply(context, place, guestLength(capacity), bytes));
     };
-    return () => context.post.forget(correlation);
+    return () => context.post.pending.forget(correlation);
   });
 }
 
@@ -286,12 +291,7 @@ function checkReply(context: LinkContext, slot: string, { target }: Capability, 
   return wrong === undefined ? 0 : deny(context, slot, "call", "contract", `the reply: ${wrong}`);
 }
 
-function takeReply(
-  context: LinkContext,
-  place: ReturnType<typeof guestPointer>,
-  capacity: ReturnType<typeof guestLength>,
-  bytes: Uint8Array,
-): number {
+function takeReply(context: LinkContext, place: GuestPointer, capacity: GuestLength, bytes: Uint8Array): number {
   if (bytes.length > capacity) return RESULT["too-large"];
   chargeBytes(context, bytes.length);
   return context.incarnation.instance.memory.write(place, bytes) ? bytes.length : RESULT["bad-address"];

@@ -44,13 +44,15 @@ export function takeUp(clockwork: Clockwork, cell: ModuleCell, { handles, timers
 export function pack(cell: ModuleCell, post: PostOffice, first: readonly Message[] = []): Luggage {
   const messages = [...first];
   for (let message = cell.mailbox.take(); message !== undefined; message = cell.mailbox.take()) messages.push(message);
+  const { partition, pending } = post;
+  const own = pending.requestsOf(cell).map(([correlation, port]) => [correlation, { partition, port }] as const);
   return {
     messages: messages.map(({ edge, words: _, next: _next, ...message }): PackedMessage => {
       return { ...message, edge: edge.id, payload: message.payload.slice(0, message.length) };
     }),
     lost: cell.mailbox.takeAllLost(),
     notices: cell.notices.splice(0),
-    requests: [...cell.asked, ...post.requestsOf(cell)],
+    requests: [...cell.asked, ...own],
     replayed: first.length,
   };
 }

@@ -8,9 +8,10 @@ import { Policy } from "../ipc/policy.ts";
 import { PartitionControl, Ring, SharedCounters } from "../ipc/shared.ts";
 import { LIMITS } from "../limits.ts";
 import { copyBytes, type GuestLength, type GuestMemory, type GuestPointer } from "../memory.ts";
-import type { Incarnation, ModuleCell } from "./cell.ts";
+import type { ModuleCell } from "./cell.ts";
+import { Pending } from "./pending.ts";
 import type { ChannelOrder, EdgeStatistics, PartitionData, PlaceOrder } from "./protocol.ts";
-import type { CancelTimer, Timers } from "./timers.ts";
+import type { Timers } from "./timers.ts";
 import { TRACE, type Trace } from "./trace.ts";
 
 /** What a sender may say of a message; the rest of the header is the kernel's knowledge. */
@@ -19,17 +20,6 @@ export interface Outgoing {
   capability: Capability;
   correlation: number;
   capabilities: readonly Capability[];
-}
-
-/** Somebody who waits for a reply: a suspended call, or a request whose answer comes as a message. */
-export interface Pending {
-  readonly owner: Incarnation;
-  readonly target: Target;
-  /** Where the answer comes to as a message; -1 where a suspended call waits for it. */
-  readonly port: number;
-  /** Called once, with the reply or an error code; the bytes are a view that lives during the call. */
-  readonly settle: (result: number, bytes: Uint8Array) => void;
-  readonly cancelDeadline: CancelTimer;
 }
 
 interface Channel {
@@ -58,19 +48,16 @@ export class PostOffice {
   readonly #life: number;
   readonly #revocations: SharedCounters;
   readonly #cells: ReadonlyMap<number, ModuleCell>;
-  readonly #timers: Timers;
   readonly #ready: (cell: ModuleCell) => void;
   readonly #edges = new Map<number, Edge>();
   readonly #channels = new Map<number, Channel>();
   readonly #channelsByLife = new Map<number, Channel>();
-  readonly #pending = new Map<number, Pending>();
+  readonly pending: Pending;
   readonly #outgoing = new Packet();
   readonly #incoming = new Packet();
   readonly policy = new Policy();
   /** Only while somebody looks. */
   trace: Trace | undefined = undefined;
-  readonly #now: () => number;
-  #correlation = 0;
 
   constructor(
     { index, life, revocations }: PartitionData,
@@ -83,8 +70,7 @@ export class PostOffice {
     this.#life = life;
     this.#revocations = new SharedCounters(revocations);
     this.#cells = cells;
-    this.#timers = timers;
-    this.#now = now;
+    this.pending = new Pending(timers, now);
     this.#ready = ready;
   }
 
@@ -201,53 +187,8 @@ export class PostOffice {
     if (delivered < 0) this.deliver(receiver, edge, port, KIND.notice, correlation, encodeCbor(delivered));
   }
 
-  /** Registers somebody who waits for an answer within `timeoutMs`. @returns the correlation, never 0. */
-  expect(owner: Incarnation, target: Target, timeoutMs: number, settle: Pending["settle"], port = -1): number {
-    const { asked } = owner.cell;
-    do this.#correlation = (this.#correlation + 1) & 0x7fff_ffff;
-    while (this.#correlation === 0 || this.#pending.has(this.#correlation) || asked.has(this.#correlation));
-    const correlation = this.#correlation;
-    const due = this.#now() + timeoutMs;
-    const cancelDeadline = this.#timers.at(due, () => this.settle(correlation, RESULT.timeout, NOTHING));
-    this.#pending.set(correlation, { owner, target, port, settle, cancelDeadline });
-    return correlation;
-  }
-
-  /** Answers whoever waits under this correlation; a late or repeated answer is dropped. */
-  settle(correlation: number, result: number, bytes: Uint8Array): void {
-    if (correlation >= LAST_MESSAGE) this.onLastMessage(correlation - LAST_MESSAGE, result, bytes[0] ?? -1);
-    const pending = this.#pending.get(correlation);
-    if (pending === undefined) return;
-    this.#pending.delete(correlation);
-    pending.cancelDeadline();
-    pending.settle(result, bytes);
-  }
-
-  /** Takes an expectation back: nothing was sent. */
-  forget(correlation: number): void {
-    this.#pending.get(correlation)?.cancelDeadline();
-    this.#pending.delete(correlation);
-  }
-
-  /** Forgets what an instance, or any instance of that module, waits for: it is gone, and its successor never asked. */
-  forgetAllOf(cell: ModuleCell, only?: Incarnation): void {
-    if (only === undefined) cell.asked.clear();
-    for (const [correlation, { owner, port }] of [...this.#pending]) {
-      if (owner.cell !== cell || (only !== undefined && owner !== only)) continue;
-      this.forget(correlation);
-      if (port >= 0) cell.pendingRequests--;
-    }
-  }
-
-  /** What a module has asked and waits for here. */
-  requestsOf(cell: ModuleCell): (readonly [number, { readonly partition: number; readonly port: number }])[] {
-    return [...this.#pending].flatMap(([correlation, { owner, port }]) =>
-      owner.cell === cell && port >= 0 ? [[correlation, { partition: this.partition, port }] as const] : [],
-    );
-  }
-
-  /** Hands on the answer to what a module asked before it came here. */
-  answered(cell: ModuleCell, correlation: number, result: number, bytes: Uint8Array): void {
+  /** Delivers the answer to what a module asked before it came here. */
+  deliverAsked(cell: ModuleCell, correlation: number, result: number, bytes: Uint8Array): void {
     const asked = cell.asked.get(correlation);
     if (asked === undefined || !cell.asked.delete(correlation)) return;
     this.deliverAnswer(cell, makeEdge(0, 1, "refuse"), asked.port, correlation, result, bytes);
@@ -255,27 +196,16 @@ export class PostOffice {
 
   /** Answers everybody whose call went by a capability that has been revoked meanwhile. */
   failRevokedCalls(): void {
-    this.#fail((target) => this.#isCutOff(target), RESULT.denied);
-  }
-
-  /** Answers everybody who waits for that module: it died. */
-  failCallsTo(module: number): void {
-    this.#fail((target) => target.module === module, RESULT["dead-peer"]);
+    this.pending.fail((target) => this.#isCutOff(target), RESULT.denied);
   }
 
   /** What went into the rings of a partition that is gone will never be answered. */
   #failCallsInto(partition: number): void {
-    this.#fail((target) => this.#placeOf(target) === partition, RESULT["dead-peer"]);
+    this.pending.fail((target) => this.#placeOf(target) === partition, RESULT["dead-peer"]);
     for (const cell of this.#cells.values()) {
       for (const [correlation, asked] of [...cell.asked]) {
-        if (asked.partition === partition) this.answered(cell, correlation, RESULT["dead-peer"], NOTHING);
+        if (asked.partition === partition) this.deliverAsked(cell, correlation, RESULT["dead-peer"], NOTHING);
       }
-    }
-  }
-
-  #fail(isLost: (target: Target) => boolean, result: number): void {
-    for (const [correlation, { target }] of [...this.#pending]) {
-      if (isLost(target)) this.settle(correlation, result, NOTHING);
     }
   }
 
@@ -284,9 +214,15 @@ export class PostOffice {
     return this.isRevoked(edge) || (via.length > 0 && via.some(this.isRevoked));
   }
 
+  /** Takes in an answer, or the word that no message for a module is to follow. */
+  #settle(correlation: number, result: number, bytes: Uint8Array): void {
+    if (correlation >= LAST_MESSAGE) this.onLastMessage(correlation - LAST_MESSAGE, result, bytes[0] ?? -1);
+    else this.pending.settle(correlation, result, bytes);
+  }
+
   /** Sends the reply of a call back to where it came from. */
   answer(life: number, correlation: number, result: number, bytes: Uint8Array): void {
-    if (life === this.#life) return this.settle(correlation, result, bytes);
+    if (life === this.#life) return this.#settle(correlation, result, bytes);
     const channel = this.#channelsByLife.get(life);
     if (channel === undefined) return;
     if (channel.owed.length === 0 && this.#writeReply(channel, correlation, result, bytes)) return;
@@ -348,7 +284,7 @@ export class PostOffice {
     const { payloadAt: at, payloadLength } = packet;
     if (packet.get(HEAD.isReply) === 1) {
       const correlation = packet.get(HEAD.correlation) >>> 0;
-      this.settle(correlation, packet.get(HEAD.result), ring.bytes.subarray(at, at + payloadLength));
+      this.#settle(correlation, packet.get(HEAD.result), ring.bytes.subarray(at, at + payloadLength));
       return;
     }
     const receiver = this.#cells.get(packet.get(HEAD.module));

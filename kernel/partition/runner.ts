@@ -73,9 +73,7 @@ export class Runner {
     cell.justRestored = false;
     if (cell.lastState !== undefined && incarnation.instance.has("bulkhead_restore")) {
       const { lastState } = cell;
-      this.synchronously(incarnation, () => {
-        incarnation.instance.restore(lastState);
-      });
+      this.synchronously(incarnation, () => incarnation.instance.restore(lastState));
       cell.justRestored = true;
     }
     cell.state = "idle";
@@ -107,9 +105,7 @@ export class Runner {
   }
 
   initialize(incarnation: Incarnation): void {
-    this.synchronously(incarnation, () => {
-      incarnation.instance.initialize();
-    });
+    this.synchronously(incarnation, () => incarnation.instance.initialize());
   }
 
   /** Runs guest code outside a handler: it can neither be suspended nor interrupted, only stopped by its fuel. */
@@ -218,7 +214,7 @@ export class Runner {
       this.#environment.post.answer(activation.senderLife, activation.correlation, RESULT["dead-peer"], NOTHING);
     }
     cell.state = state;
-    this.#environment.post.forgetAllOf(cell);
+    this.#environment.post.pending.forgetAllOf(cell);
     cell.handles.closeAll();
     if (state !== "dead") cell.mailbox.clear();
     if (state === "empty") dismiss(cell.swap?.old?.incarnation);
@@ -278,10 +274,7 @@ export class Runner {
       this.running = cell;
       incarnation.rest = undefined;
       if (rest !== undefined) rest.resolve(packInput(port, length));
-      else
-        void turns(granted, LIMITS.stackBytes, port, length)?.then(undefined, (error: unknown) => {
-          this.#fail(incarnation, error);
-        });
+      else turns(granted, LIMITS.stackBytes, port, length)?.catch((error: unknown) => this.#fail(incarnation, error));
       return;
     }
     try {

@@ -165,7 +165,7 @@ export class PartitionRuntime {
       case "host-reply":
         return this.#hostReply(order.request, order.result, order.bytes);
       case "module-dead":
-        return this.#post.failCallsTo(order.module);
+        return this.#post.pending.fail(({ module }) => module === order.module, RESULT["dead-peer"]);
       case "peer":
         for (const cell of this.#cells.values()) this.#tellHolder(cell, order.module, order.notice);
         return;
@@ -222,7 +222,7 @@ export class PartitionRuntime {
       case "finish-swap":
         return this.#swapper.finish(cell);
       case "answered":
-        return this.#post.answered(cell, order.correlation, order.result, order.bytes);
+        return this.#post.deliverAsked(cell, order.correlation, order.result, order.bytes);
       case "tell":
         return this.#tell(cell, order.port, order.payload);
       case "host-event":

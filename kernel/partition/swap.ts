@@ -206,7 +206,7 @@ export const SWAP_STEPS: readonly SwapStep[] = [
       if (old === undefined) return;
       const wasHeld = cell.state === "held" || cell.isEnding;
       runner.halt(cell);
-      environment.post.forgetAllOf(cell, next);
+      environment.post.pending.forgetAllOf(cell, next);
       cell.order = old.order;
       keepState(environment, cell, state ?? old.lastState);
       // What was revoked meanwhile is not given back.
@@ -399,7 +399,7 @@ export class Swapper {
       const brought = swap.luggage ?? luggage[0];
       if (brought !== undefined) unpack(cell, environment.post, brought);
       runner.halt(cell);
-      environment.post.forgetAllOf(cell, swap.next);
+      environment.post.pending.forgetAllOf(cell, swap.next);
       swap.phase = "held";
       swap.isReturning = true;
       return environment.report({ type: "swap-returning", ...named(cell, swap), cause, text });

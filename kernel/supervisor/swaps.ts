@@ -106,7 +106,7 @@ export class SwapCoordinator {
     if (candidates.length === 0) throw new Refusal("E_UNKNOWN", "a swap needs at least one module");
     if (this.#set !== undefined) throw new Refusal("E_BUSY", "another swap is in progress");
     return await new Promise<SwapResult>((resolve, reject) => {
-      const callbacks = { resolve, reject, onReverted: nothing, reverted: undefined, onEnded: [] };
+      const callbacks = { resolve, reject, onReverted: () => undefined, reverted: undefined, onEnded: [] };
       const waiting = new Set(candidates.map(({ record }) => record.id));
       const members: Member[] = [];
       this.#set = { phase: "preparing", members, waiting, pauseMs: 0, held: 0, ...callbacks };
@@ -132,14 +132,12 @@ export class SwapCoordinator {
     }
     await new Promise<void>((resolve, reject) => {
       const timer = setTimeout(resolve, milliseconds);
-      this.#cancelProbation = () => {
-        clearTimeout(timer);
-        reject(new Refusal("E_ABORTED", "the kernel is stopping"));
-      };
-      set.onReverted = (refusal) => {
+      const end = (refusal: Refusal): void => {
         clearTimeout(timer);
         reject(refusal);
       };
+      set.onReverted = end;
+      this.#cancelProbation = () => end(new Refusal("E_ABORTED", "the kernel is stopping"));
     });
   }
 
@@ -391,10 +389,6 @@ export class SwapCoordinator {
     const keep = new Set(kept.bindings.values());
     this.#links.release([...dropped.bindings.values()].filter((item) => !keep.has(item)).map(({ id }) => id));
   }
-}
-
-function nothing(): void {
-  return undefined;
 }
 
 function version({ admitted, spec, grants, bindings }: ModuleRecord): Version {

@@ -27,14 +27,14 @@ test("an instance that goes takes its own open requests off its module's count, 
   const [old, next] = [new Incarnation(cell, cell.order, true), new Incarnation(cell, cell.order, true)];
   const results: number[] = [];
   const settle = (result: number): void => void results.push(result);
-  post.expect(old, TARGET, 1000, settle, 3);
+  post.pending.expect(old, TARGET, 1000, settle, 3);
   cell.pendingRequests++;
-  post.expect(next, TARGET, 1000, settle);
-  post.expect(next, TARGET, 1000, settle, 3);
+  post.pending.expect(next, TARGET, 1000, settle);
+  post.pending.expect(next, TARGET, 1000, settle, 3);
   cell.pendingRequests++;
-  post.forgetAllOf(cell, next);
+  post.pending.forgetAllOf(cell, next);
   expect(cell.pendingRequests).toBe(1);
-  post.failCallsTo(2);
+  post.pending.fail(({ module }) => module === 2, RESULT["dead-peer"]);
   expect(results).toEqual([RESULT["dead-peer"]]);
 });
 
