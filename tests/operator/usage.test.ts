@@ -5,6 +5,7 @@ import { bulkhead } from "./support.ts";
 
 test.each([
   [["sim", "fault", "bme280", "nack", "--for", "10x"], '--for takes a time such as 90s, 10m or 2h, not "10x"'],
+  [["sim", "fault", "bme280", "nack", "--for", "600h"], "--for takes at most 24h, not 600h"],
   [["sim", "--nonsense"], "--nonsense"],
   [["test", "--nonsense"], "--nonsense"],
 ])("%j is a mistake of who calls: one line, the way to the help, exit code 2", (words, message) => {

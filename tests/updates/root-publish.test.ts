@@ -187,6 +187,7 @@ describe("root publish", () => {
   it.each([
     [[], "name one root envelope or more"],
     [["x", "--timeout", "soon"], "--timeout takes a time"],
+    [["x", "--timeout", "600h"], "--timeout takes at most 24h"],
     [["x", "--wait", "-1"], "--wait"],
   ])("says what is wrong with %j, exit code 2", async (args, message) => {
     const { code, err } = await publish("mqtt://127.0.0.1:1", args);

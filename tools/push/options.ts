@@ -54,10 +54,14 @@ export async function readGatewayKey(path: string): Promise<Uint8Array> {
   });
 }
 
-/** `90s`, `10m`, `2h`, or plain seconds, in milliseconds. */
-export function parseDuration(text: string, name: string): number {
+const DAY_MS = 86_400_000;
+
+/** `90s`, `10m`, `2h`, or plain seconds, in milliseconds; a day at most, as timers overflow beyond 24. @throws UsageError */
+export function parseDuration(text: string, name: string, mostMs = DAY_MS): number {
   const match = /^(\d{1,7})(ms|s|m|h)?$/.exec(text);
   if (match === null) throw new UsageError(`${name} takes a time such as 90s, 10m or 2h, not ${JSON.stringify(text)}`);
   const factors: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
-  return Number(match[1]) * (factors[match[2] ?? "s"] ?? 1_000);
+  const time = Number(match[1]) * (factors[match[2] ?? "s"] ?? 1_000);
+  if (time > mostMs) throw new UsageError(`${name} takes at most ${mostMs / 3_600_000}h, not ${text}`);
+  return time;
 }

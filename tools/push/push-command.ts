@@ -13,6 +13,9 @@ import { pushUpdate } from "./push.ts";
 import type { PushProgress, PushResult } from "./push.ts";
 import { readRelease } from "./release.ts";
 
+/** Ten years: of a gateway that lies on a shelf. */
+const LONGEST_VALID_MS = 87_600 * 3_600_000;
+
 const help = `
 Usage: bulkhead push <envelope>... --gateway <id> --gateway-key <file> --deploy-key <file> --broker <url>
 
@@ -71,7 +74,7 @@ async function act(args: Arguments, io: Io): Promise<Report> {
       without: args.list("without"),
       deployKey,
       timeoutMs: parseDuration(args.optional("timeout") ?? "5m", "--timeout"),
-      validSeconds: Math.ceil(parseDuration(args.optional("valid") ?? "168h", "--valid") / 1000),
+      validSeconds: Math.ceil(parseDuration(args.optional("valid") ?? "168h", "--valid", LONGEST_VALID_MS) / 1000),
       keepBlocks: args.has("keep-blocks"),
       signal: io.signal,
     },

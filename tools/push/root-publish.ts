@@ -40,9 +40,8 @@ export async function publishRoots(args: Arguments, io: Io): Promise<Report> {
   return report(roots, outcomes, base, publication.isBaseMissing);
 }
 
-/** Of a time-out: a day at most, as timers overflow beyond 24 days. */
 function time(args: Arguments, name: string, otherwise: string): number {
-  return Math.min(parseDuration(args.optional(name) ?? otherwise, `--${name}`), 86_400_000);
+  return parseDuration(args.optional(name) ?? otherwise, `--${name}`);
 }
 
 /** In the order of their versions, each a successor of the one before it. @throws Refusal that names the file */
