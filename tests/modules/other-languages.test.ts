@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { beforeAll, describe, expect, it } from "vitest";
-import { inspectModule } from "../../kernel/index.ts";
+import { inspectModule, NOTICE } from "../../kernel/index.ts";
 import { buildModule } from "../../tools/build/build.ts";
 import { ModuleHost } from "../../tools/testkit/module-host.ts";
 
@@ -39,6 +39,8 @@ describe.each([
     expect(host.deliver("count", null, { kind: "call" })).toEqual(count(2));
     for (let message = 0; message < 298; message++) host.deliver("count", null);
     expect(host.deliver("count", null, { kind: "call" })).toEqual(count(301));
+    host.notice(NOTICE.safeState);
+    expect(host.logs).toHaveLength(1);
   });
 
   it.runIf(isPossible)("goes on counting where the instance before it stopped", () => {

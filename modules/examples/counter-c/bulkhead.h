@@ -9,6 +9,8 @@
 
 enum { BULKHEAD_HEADER_BYTES = 64, BULKHEAD_KERNEL_PORT = 0xffff };
 enum { BULKHEAD_SEND = 1, BULKHEAD_CALL = 2, BULKHEAD_EVENT = 3, BULKHEAD_REPLY = 4, BULKHEAD_NOTICE = 5 };
+/* A notice on the kernel's port is an array of few elements, CBOR: its second byte says which it is. */
+enum { BULKHEAD_START = 1, BULKHEAD_PEER_LOST = 2, BULKHEAD_PEER_BACK = 3, BULKHEAD_SAFE_STATE = 4 };
 /* A module's own errors are this and below. */
 enum { BULKHEAD_FIRST_ERROR = -1000 };
 

@@ -25,7 +25,7 @@ int64_t bulkhead_handle(int32_t port, int32_t length) {
   static const char ready[] = "counting";
   (void)length;
   if (port == BULKHEAD_KERNEL_PORT) {
-    log_write(LOG_INFORMATION, ready, sizeof ready - 1);
+    if (inbox[BULKHEAD_HEADER_BYTES + 1] == BULKHEAD_START) log_write(LOG_INFORMATION, ready, sizeof ready - 1);
     return 0;
   }
   const struct bulkhead_header *header = (const void *)inbox;
