@@ -55,6 +55,8 @@ export class Incarnation {
   rest: Rest | undefined = undefined;
   /** True while the kernel runs it outside a handler: it can then not be suspended. */
   synchronous = false;
+  /** It has been told to start, or soon will be. */
+  isBegun = false;
   /** Its `call` imports, and what gates into it share, once there is one. */
   readonly links: GateLink[] = [];
   entry: GatedEntry | undefined = undefined;

@@ -14,7 +14,7 @@ interface Waiting {
   readonly cancelDeadline: CancelTimer;
 }
 
-const NOTHING = new Uint8Array(0);
+export const NOTHING = new Uint8Array(0);
 
 export class Pending {
   readonly #waiting = new Map<number, Waiting>();

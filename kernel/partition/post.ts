@@ -9,7 +9,7 @@ import { PartitionControl, Ring, SharedCounters } from "../ipc/shared.ts";
 import { LIMITS } from "../limits.ts";
 import { copyBytes, type GuestLength, type GuestMemory, type GuestPointer } from "../memory.ts";
 import type { ModuleCell } from "./cell.ts";
-import { Pending } from "./pending.ts";
+import { NOTHING, Pending } from "./pending.ts";
 import type { ChannelOrder, EdgeStatistics, PartitionData, PlaceOrder } from "./protocol.ts";
 import type { Timers } from "./timers.ts";
 import { TRACE, type Trace } from "./trace.ts";
@@ -34,7 +34,6 @@ interface Channel {
   readonly owed: { readonly correlation: number; readonly result: number; readonly payload: Uint8Array }[];
 }
 
-const NOTHING = new Uint8Array(0);
 /** Correlations from here on are no call's: with a module's number they say that no message for it is to follow. */
 const LAST_MESSAGE = 0x8000_0000;
 

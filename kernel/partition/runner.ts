@@ -129,6 +129,8 @@ export class Runner {
 
   /** Queues the start notice: `[1, restored]`, or `[1, restored, settings]`. */
   begin(cell: ModuleCell, restored: boolean): void {
+    if (cell.incarnation === undefined || cell.isEnding) return;
+    cell.incarnation.isBegun = true;
     const { settings } = cell.order;
     const start = Uint8Array.of(settings.length > 0 ? 0x83 : 0x82, NOTICE.start, restored ? 0xf5 : 0xf4, ...settings);
     // One that an older instance has not seen is not for this one; what else it was to be told is.
@@ -195,14 +197,14 @@ export class Runner {
   /** Holds a module; one that is well saves its state first, and has then a last message to leave safe what it drives. */
   hold(cell: ModuleCell): void {
     const { generation, incarnation } = cell;
-    const { timers, now, ready } = this.#environment;
-    if (incarnation === undefined || cell.isHeld) return this.stop(cell, "held");
+    // One that was never told to start knows no settings, and drives nothing.
+    if (incarnation?.isBegun !== true || cell.isHeld) return this.stop(cell, "held");
     if (cell.isEnding) return;
     cell.isEnding = true;
-    cell.notices.splice(0, Infinity, LAST_NOTICE);
+    cell.notices.push(LAST_NOTICE);
     this.checkpoint(cell);
-    ready(cell);
-    timers.at(now() + LAST_MS, () => {
+    this.#environment.ready(cell);
+    this.#environment.timers.at(this.#environment.now() + LAST_MS, () => {
       if (cell.isEnding && cell.generation === generation) this.stop(cell, "held");
     });
   }

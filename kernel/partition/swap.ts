@@ -259,11 +259,9 @@ export const SWAP_STEPS: readonly SwapStep[] = [
 
 export class Swapper {
   readonly #place: Place;
-  readonly #environment: Environment;
 
   constructor(runner: Runner, environment: Environment) {
     this.#place = { runner, environment };
-    this.#environment = environment;
     runner.onIdle = (cell) => this.#advance(cell, "idle");
     runner.onInput = (cell, message) => {
       if (cell.swap?.phase === "probation" || cell.swap?.phase === "settled") record(cell.swap, message);
@@ -303,7 +301,7 @@ export class Swapper {
   settle(cell: ModuleCell, keep: boolean, luggage: readonly Luggage[]): void {
     const { swap } = cell;
     if (keep) this.#advance(cell, "settle");
-    else if (swap === undefined) for (const each of luggage) unpack(cell, this.#environment.post, each);
+    else if (swap === undefined) for (const each of luggage) unpack(cell, this.#place.environment.post, each);
     else if (swap.role !== "stay" || swap.old !== undefined) {
       this.#goBack(cell, swap, "order", "rolled back by order", luggage);
     }
@@ -336,10 +334,10 @@ export class Swapper {
     swap.awaited = undefined;
     if (swap.role === "leave") this.#advance(cell, "empty");
     else if (swap.isReturning) {
-      const luggage = pack(cell, this.#environment.post, swap.inputs);
+      const luggage = pack(cell, this.#place.environment.post, swap.inputs);
       const lost = [...luggage.lost, ...swap.lostInputs];
-      this.#environment.report({ type: "swap-luggage", ...named(cell, swap), luggage: { ...luggage, lost } });
-      this.#environment.remove(cell);
+      this.#place.environment.report({ type: "swap-luggage", ...named(cell, swap), luggage: { ...luggage, lost } });
+      this.#place.environment.remove(cell);
     }
   }
 
@@ -356,9 +354,9 @@ export class Swapper {
       swap.done++;
       swap.phase = step.phase;
       if (step.waitsFor === "idle") swap.cancelDeadline();
-      if (report !== undefined) this.#environment.report(report);
+      if (report !== undefined) this.#place.environment.report(report);
     }
-    this.#environment.ready(cell);
+    this.#place.environment.ready(cell);
   }
 
   /** @throws the error of a step that cannot be taken back here: the partition ends, and the supervisor decides. */
@@ -378,8 +376,8 @@ export class Swapper {
     swap.cancelDeadline();
     for (let index = swap.done; index >= 0; index--) swap.steps[index]?.undo?.(this.#place, cell, swap);
     cell.swap = undefined;
-    if (swap.role === "arrive") this.#environment.remove(cell);
-    else this.#environment.ready(cell);
+    if (swap.role === "arrive") this.#place.environment.remove(cell);
+    else this.#place.environment.ready(cell);
   }
 
   /**
@@ -413,7 +411,7 @@ export class Swapper {
   }
 
   #refuse({ id }: ModuleCell, generation: number, code: "E_STATE" | "E_TIMEOUT" | "E_PROBATION", text: string): void {
-    this.#environment.report({ type: "swap-refused", module: id, generation, code, text });
+    this.#place.environment.report({ type: "swap-refused", module: id, generation, code, text });
   }
 }
 

@@ -248,10 +248,9 @@ export class Kernel {
 
   /** Resolves when no module is in such a state any more, or at `end`. Who does not answer is not waited for. */
   async #noneIs(states: readonly string[], end: number): Promise<void> {
-    const isSo = (answer: Statistics | undefined, index: number): boolean =>
+    const isSo = (answer: Statistics | undefined, at: number): boolean =>
       // One that moves has a cell in both.
-      answer?.modules.some((row) => states.includes(row.state) && this.#byId.get(row.module)?.partition === index) ===
-      true;
+      (answer?.modules ?? []).some((row) => states.includes(row.state) && this.#byId.get(row.module)?.partition === at);
     for (let left = end - performance.now(); left > 0; left = end - performance.now()) {
       if (!(await this.#partitions.inspect(undefined, left)).some(isSo)) return;
       await new Promise((resolve) => setTimeout(resolve, LOOK_MS));

@@ -50,12 +50,13 @@ afterEach(async () => {
   await running.stop();
 });
 
+const report = (letter: string): string =>
+  `(i32.store8 (i32.const 8200) (i32.const ${letter.charCodeAt(0)})) (drop (call $report (i32.const 8200) (i32.const 1)))`;
+
 /** Its state is a number, set to 1 by a message. It reports `m` for a message; its last one sets 9, reports `l`, and more. */
-function relay(onLast = "", onStart = ""): string {
-  const report = (letter: string): string =>
-    `(i32.store8 (i32.const 8200) (i32.const ${letter.charCodeAt(0)})) (drop (call $report (i32.const 8200) (i32.const 1)))`;
+function relay(onLast = "", onStart = "", imports = ""): string {
   return watModule(
-    `${REPORT_IMPORT}${onStart === "" ? "" : `(import "timer" "every" (func $every (param i32) (result i32)))`}`,
+    `${REPORT_IMPORT}${imports}`,
     `(func (export "bulkhead_save") (result i64) (i64.const 0x2000_0000_0001))
      (func (export "bulkhead_state") (param i32) (result i32) (i32.const 8192))
      (func (export "bulkhead_restore") (param i32 i32) (result i32) (i32.const 0))
@@ -166,7 +167,11 @@ describe("at a stop", () => {
     const spec = moduleSpec("relay", [REPORT, TIMER], { restart: RULE });
     const slots = { report: REPORT_SLOT, timer: TIMER_SLOT };
     const binary = moduleBinary(
-      relay("", "(drop (call $every (i32.const 1)))"),
+      relay(
+        "",
+        "(drop (call $every (i32.const 1)))",
+        `(import "timer" "every" (func $every (param i32) (result i32)))`,
+      ),
       manifestFields("relay", { ...FIELDS, slots }),
     );
     running.kernel.load(spec, await admitModule(binary, spec));
@@ -189,10 +194,25 @@ describe("at a stop", () => {
       periodMs: 86_400_000,
     });
     await loadSender();
-    running.kernel.begin("sender");
+    running.kernel.begin();
     await expect.poll(async () => (await rowOf("relay"))?.isThrottled).toBe(true);
     await running.stop();
     expect(story.at(-1)).toBe("relay l done");
+  });
+
+  test("one that has not begun has none: it knows no settings", async () => {
+    await loadRelay();
+    await running.waitFor("loaded");
+    await running.stop();
+    expect(story).not.toContain("relay l");
+  });
+
+  test("one whose start notice waits handles that before it", async () => {
+    await loadRelay(relay("", report("s")));
+    running.kernel.begin();
+    running.kernel.hold("relay");
+    await hasHappened("relay l done");
+    expect(story.filter((what) => what.endsWith("done"))).toEqual(["relay s done", "relay l done"]);
   });
 
   test("one that is held already has no other", async () => {

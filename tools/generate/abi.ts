@@ -52,7 +52,7 @@ const NOTICE_PAYLOADS: Readonly<Record<keyof typeof NOTICE, string>> = {
   peerBack: "`[3, slot]`: it is there again",
   safeState:
     "`[4]`: the last message, when the gateway stops, the operator holds the module, or a plan leaves it out; the state has been " +
-    "saved, nothing follows, and after half a second the module is ended. None comes at a swap, nor where the module has failed",
+    "saved, nothing follows, and after half a second the module is ended. None comes at a swap, before the start, or where the module has failed",
 };
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
