@@ -4,6 +4,8 @@ import { Duplex } from "node:stream";
 
 const PUBLISH = 3;
 const QOS_BITS = 0x06;
+/** Nothing is subscribed to above QoS 1; what comes above it the MQTT library would store, without a bound. */
+const QOS_1 = 0x02;
 /** Room for a PUBLISH's topic (a u16 length and up to 65,535 bytes) and packet identifier. */
 const PUBLISH_PREFIX_BYTES = 2 + 65_535 + 2;
 
@@ -16,7 +18,8 @@ type State = "header" | "pass" | "prefix" | "swallow";
 /**
  * MQTT 5.0 section 2.1: a type-and-flags byte, a length of one to four bytes, then that many bytes. A PUBLISH that is
  * too long is replaced by an empty one on OVERSIZED_TOPIC with the same packet identifier, for an unacknowledged message
- * would block the broker's window for this client. Any other packet that is too long ends the connection.
+ * would block the broker's window for this client. Any other packet that is too long ends the connection, as does a
+ * PUBLISH of a QoS that was not asked for (section 3.8.4).
  */
 export class PacketGuard {
   readonly #limit: number;
@@ -42,6 +45,9 @@ export class PacketGuard {
 
   #readHeader(chunk: Buffer, at: number, passed: Buffer[]): number {
     const byte = chunk[at] ?? 0;
+    const isFirst = this.#header.length === 0;
+    if (isFirst && byte >> 4 === PUBLISH && (byte & QOS_BITS) > QOS_1)
+      throw new Error("the broker sent a packet above QoS 1, which was not asked for");
     this.#header.push(byte);
     const isWhole = this.#header.length > 1 && byte < 0x80;
     if (!isWhole && this.#header.length === 5) throw new Error("the broker sent a packet with a malformed length");
