@@ -1,5 +1,5 @@
 /** The README files of drivers and services: each grant in them is one that the configuration takes and that fits the manifest. */
-import { existsSync, globSync, readFileSync } from "node:fs";
+import { globSync, readFileSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { describe, expect, it } from "vitest";
 import { checkAgainstManifests, parseConfiguration } from "../../gateway/config/index.ts";
@@ -66,8 +66,6 @@ describe("the README", () => {
     const page = readFileSync("modules/README.md", "utf8");
     for (const driver of drivers) expect(page).toContain(`(drivers/${driver}/README.md)`);
     for (const service of services) expect(page).toContain(`(services/${service}/README.md)`);
-    const links = [...page.matchAll(/\]\(((?!http)[^)]+)\)/g)].map(([, link]) => link ?? "");
-    for (const link of links) expect({ link, exists: existsSync(`modules/${link}`) }).toEqual({ link, exists: true });
   });
 
   it("leaves no service out of the list of modules", () => {
