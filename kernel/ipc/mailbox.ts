@@ -58,7 +58,7 @@ export class Message {
   }
 }
 
-/** What `offer` found: a message to fill, or why there is none. */
+/** What `offer` found: a message to fill and to `add`, or why there is none. */
 export type Offer = Message | "full" | "dropped";
 
 export class Mailbox {
@@ -83,12 +83,12 @@ export class Mailbox {
   }
 
   /**
-   * Makes room for one message of `edge` by the edge's overflow policy. The caller fills the message at once; it is
-   * already in its place.
+   * Finds a message to fill for `edge`, where its overflow policy lets one in. It is nobody's until it is added: who fails
+   * to fill it leaves the mailbox as it was.
    */
   offer(edge: Edge, port: number, length: number): Offer {
     // Bounded by route, so that no sender can use up another's room.
-    while (edge.queued >= edge.depth || (length > SMALL_BYTES && edge.queuedBytes + length > LIMITS.edgeBytes)) {
+    if (isFull(edge, length)) {
       const verdict = this.#overflow(edge, port);
       if (verdict !== "room") return verdict;
     }
@@ -100,11 +100,16 @@ export class Mailbox {
     message.edge = edge;
     message.port = port;
     message.length = length;
-    message.capabilities = NO_CAPABILITIES;
+    return message;
+  }
+
+  /** Lets in what `offer` gave, complete; older ones of its route make room for it. */
+  add(message: Message): void {
+    const { edge, length } = message;
+    while (edge.queued > 0 && isFull(edge, length)) this.#dropOldest(edge);
     this.#link(this.#last, message);
     edge.sent++;
     this.counts.accepted++;
-    return message;
   }
 
   /** Takes the oldest message; give it back with `recycle` when it has been delivered. */
@@ -119,7 +124,16 @@ export class Mailbox {
     for (const message of messages.toReversed()) this.#link(undefined, message);
   }
 
+  /** Keeps the message for another one, which sees nothing of it. */
   recycle(message: Message): void {
+    message.port = 0;
+    message.kind = 0;
+    message.senderModule = 0;
+    message.senderGeneration = 0;
+    message.senderLife = 0;
+    message.badge = 0;
+    message.correlation = 0;
+    message.length = 0;
     message.capabilities = NO_CAPABILITIES;
     if (this.#spareBytes + message.payload.length > LIMITS.spareBytes) return;
     this.#spareBytes += message.payload.length;
@@ -169,7 +183,6 @@ export class Mailbox {
       this.addLost(port, 1);
       return "dropped";
     }
-    this.#dropOldest(edge);
     return "room";
   }
 
@@ -211,4 +224,9 @@ export class Mailbox {
     message.edge.queued--;
     message.edge.queuedBytes -= message.length;
   }
+}
+
+/** True where nothing of so many bytes may come by this route before something has left. */
+function isFull({ queued, depth, queuedBytes }: Edge, length: number): boolean {
+  return queued >= depth || (length > SMALL_BYTES && queuedBytes + length > LIMITS.edgeBytes);
 }

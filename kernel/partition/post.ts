@@ -141,8 +141,10 @@ export class PostOffice {
     const message = receiver.mailbox.offer(edge, target.port, length);
     // A sender need not know of a drop; a caller must, or it would wait for its deadline.
     if (typeof message === "string") return message === "full" || outgoing.kind === KIND.call ? RESULT.full : 0;
-    memory.readInto(address, length, message.payload, message.words);
+    // Whatever goes wrong until it is complete, as where the stack ends, leaves nothing in the mailbox.
+    if (!memory.readInto(address, length, message.payload, message.words)) return RESULT["bad-address"];
     this.#stamp(message, sender, outgoing);
+    receiver.mailbox.add(message);
     this.trace?.add(TRACE.send, sender.id, edge.id, edge.sent);
     this.#ready(receiver);
     return 0;
@@ -168,6 +170,7 @@ export class PostOffice {
     message.senderLife = this.#life;
     message.badge = 0;
     message.correlation = correlation;
+    receiver.mailbox.add(message);
     this.#ready(receiver);
     return 0;
   }
@@ -297,11 +300,12 @@ export class PostOffice {
     message.badge = packet.get(HEAD.badge) >>> 0;
     message.correlation = packet.get(HEAD.correlation) >>> 0;
     message.capabilities = packet.capabilities;
+    receiver.mailbox.add(message);
     this.trace?.add(TRACE.arrive, receiver.id, message.edge.id, at, message.edge.sent);
     this.#ready(receiver);
   };
 
-  /** The receiver's place for a message from another partition, or null where it was refused. */
+  /** A message to fill with what came from another partition, or null where that was refused. */
   #admit(packet: Packet, receiver: ModuleCell | undefined): Message | null {
     const edge = this.#edges.get(packet.get(HEAD.edge));
     const port = packet.get(HEAD.port);

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { LIMITS } from "../../kernel/index.ts";
 import type { OverflowPolicy } from "../../kernel/index.ts";
-import { type Edge, Mailbox, Message, makeEdge } from "../../kernel/ipc/mailbox.ts";
+import { type Edge, Mailbox, Message, makeEdge, type Offer } from "../../kernel/ipc/mailbox.ts";
 
 const POLICIES: readonly OverflowPolicy[] = ["refuse", "drop-oldest", "drop-newest", "latest"];
 
@@ -11,6 +11,15 @@ interface Item {
   readonly edge: number;
   readonly port: number;
   readonly tag: number;
+}
+
+/** Lets in a message of so many bytes, as who sends does. */
+function put(mailbox: Mailbox, edge: Edge, length: number, port = 0, correlation = 0): Offer {
+  const offer = mailbox.offer(edge, port, length);
+  if (typeof offer === "string") return offer;
+  offer.correlation = correlation;
+  mailbox.add(offer);
+  return offer;
 }
 
 /** What a mailbox should do, written for clarity. */
@@ -72,8 +81,7 @@ test("order, bounds, drops and lost counts are those of the model", () => {
           return;
         }
         const edge = edges[step.edge] as Edge;
-        const offer = mailbox.offer(edge, step.port, 8);
-        if (typeof offer !== "string") offer.correlation = tag;
+        const offer = put(mailbox, edge, 8, step.port, tag);
         expect(typeof offer === "string" ? offer : "ok").toBe(model.offer(step.edge, step.port, tag));
         expect(mailbox.length).toBe(model.items.length);
         expect(discarded).toEqual(model.discarded);
@@ -91,7 +99,7 @@ describe("the bytes of a route", () => {
 
   function fill(mailbox: Mailbox, edge: Edge): number {
     let count = 0;
-    while (typeof mailbox.offer(edge, 0, big) !== "string") count++;
+    while (typeof put(mailbox, edge, big) !== "string") count++;
     return count;
   }
 
@@ -108,13 +116,42 @@ describe("the bytes of a route", () => {
   });
 });
 
+describe("a message that is never completed", () => {
+  test.each(POLICIES)("leaves the mailbox of a %s route as it was", (policy) => {
+    const discarded: number[] = [];
+    const mailbox = new Mailbox((message) => discarded.push(message.correlation));
+    const edge = makeEdge(0, 1, policy);
+    put(mailbox, edge, 8, 3, 1);
+    const before = [{ ...edge }, { ...mailbox.counts }];
+    const offer = mailbox.offer(edge, 3, 100);
+    if (typeof offer !== "string") offer.correlation = 2;
+    const isLetIn = policy === "drop-oldest" || policy === "latest";
+    expect(typeof offer !== "string").toBe(isLetIn);
+    if (isLetIn) expect([edge, mailbox.counts]).toEqual(before);
+    expect(discarded).toEqual([]);
+    expect([mailbox.length, mailbox.take()?.correlation, mailbox.take()]).toEqual([1, 1, undefined]);
+  });
+
+  test("is not offered again with anything of its own, and neither is one that has been read", () => {
+    const mailbox = new Mailbox(() => undefined);
+    const edge = makeEdge(0, 4, "refuse");
+    const first = put(mailbox, edge, 8, 3, 77) as Message;
+    const header = { kind: 2, senderModule: 5, senderGeneration: 6, senderLife: 7, badge: 9 };
+    Object.assign(first, header, { capabilities: [{}] });
+    mailbox.recycle(mailbox.take() as Message);
+    const { edge: _, payload, words, next, ...wiped } = first;
+    expect(Object.values(wiped).filter((value) => value !== 0)).toEqual([[]]);
+    const again = mailbox.offer(edge, 1, 4) as Message;
+    expect([again.payload === payload, again.words === words, next]).toEqual([true, true, undefined]);
+    expect(again).toMatchObject({ kind: 0, senderModule: 0, senderGeneration: 0, senderLife: 0, badge: 0 });
+    expect(again).toMatchObject({ correlation: 0, capabilities: [], length: 4 });
+  });
+});
+
 test("putting messages back keeps their order and comes before what waits", () => {
   const edge = makeEdge(0, 10, "refuse");
   const mailbox = new Mailbox(() => undefined);
-  const put = (tag: number): void => {
-    (mailbox.offer(edge, 0, 4) as Message).correlation = tag;
-  };
-  for (const tag of [1, 2, 3, 4]) put(tag);
+  for (const tag of [1, 2, 3, 4]) put(mailbox, edge, 4, 0, tag);
   const [first, second] = [mailbox.take(), mailbox.take()] as [Message, Message];
   mailbox.putBack([Object.assign(new Message(edge), first), Object.assign(new Message(edge), second)]);
   expect([1, 2, 3, 4].map(() => mailbox.take()?.correlation)).toEqual([1, 2, 3, 4]);
@@ -127,12 +164,12 @@ test("recycled messages of all sizes do not pile up their buffers", () => {
   for (let round = 0; round < 1000; round++) {
     // The large ones stand at another place each time, so that every message object has had its turn.
     for (let count = 0; count < 60; count++) {
-      mailbox.offer(edge, 0, (count + round * 7) % 20 === 0 ? LIMITS.payloadBytes : 16);
+      put(mailbox, edge, (count + round * 7) % 20 === 0 ? LIMITS.payloadBytes : 16);
     }
     for (let taken = mailbox.take(); taken !== undefined; taken = mailbox.take()) mailbox.recycle(taken);
   }
   const buffers = new Set<ArrayBufferLike>();
-  for (let count = 0; count < 500; count++) buffers.add((mailbox.offer(edge, 0, 1) as Message).payload.buffer);
+  for (let count = 0; count < 500; count++) buffers.add((put(mailbox, edge, 1) as Message).payload.buffer);
   const held = [...buffers].reduce((sum, { byteLength }) => sum + byteLength, 0);
   expect(held).toBeLessThan(LIMITS.spareBytes + 500 * 128 + 1);
 });
