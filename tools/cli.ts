@@ -3,7 +3,9 @@ import { Refusal } from "../kernel/index.ts";
 import { ConfigurationError } from "../gateway/config/index.ts";
 import type { Command, Io } from "./command.ts";
 import { UsageError } from "./keys/command-line.ts";
+import { printer, refusalText } from "./printing.ts";
 import { COMMANDS } from "./verbs/table.ts";
+import { escapeControls } from "../gateway/wire/escape.ts";
 import { nearestName } from "../gateway/config/names.ts";
 
 const controller = new AbortController();
@@ -25,8 +27,10 @@ process.stdout.on("error", () => {
 });
 
 const io: Io = {
-  stdout: (text) => void process.stdout.write(text),
-  stderr: (text) => void process.stderr.write(text),
+  ...printer(
+    (text) => void process.stdout.write(text),
+    (text) => void process.stderr.write(text),
+  ),
   isTerminal: process.stdout.isTTY,
   signal: controller.signal,
 };
@@ -67,15 +71,15 @@ async function runCommand(command: Command, args: string[]): Promise<number> {
 /** Wrong input is one message and exit code 2 (configuration, usage) or 1; a stack trace says that the fault is ours. */
 function explain(name: string, error: unknown): number {
   if (error instanceof ConfigurationError) {
-    io.stderr(`${error.describe()}\n`);
+    io.stderr(refusalText(error));
     return 2;
   }
   if (error instanceof Refusal) {
-    io.stderr(`bulkhead ${name}: ${error.describe()}\n`);
+    io.stderr(`bulkhead ${name}: ${refusalText(error)}`);
     return error.code === "E_CONFIG" ? 2 : 1;
   }
   if (isUsageError(error)) {
-    io.stderr(`bulkhead ${name}: ${error.message}\n\`bulkhead ${name} --help\` shows the usage\n`);
+    io.stderr(`bulkhead ${name}: ${escapeControls(error.message)}\n\`bulkhead ${name} --help\` shows the usage\n`);
     return 2;
   }
   io.stderr(`bulkhead ${name}: this is a fault of bulkhead itself; please report it\n`);

@@ -3,6 +3,8 @@
 export interface Io {
   stdout(text: string): void;
   stderr(text: string): void;
+  /** As it is: the program's own colours, bars and screens. Values in it have gone through `escapeControls`. */
+  control(text: string, to?: "stdout" | "stderr"): void;
   /** True where stdout is a terminal: colours and progress bars only then. */
   readonly isTerminal: boolean;
   /** Aborted by Ctrl-C. */

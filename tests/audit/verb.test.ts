@@ -13,6 +13,7 @@ async function audit(...args: readonly string[]): Promise<{ code: number; out: s
     stdout: (text) => void (texts.out += text),
     stderr: (text) => void (texts.errors += text),
     isTerminal: false,
+    control: () => undefined,
     signal: new AbortController().signal,
   };
   return { code: await auditCommand.run([...args], io), ...texts };

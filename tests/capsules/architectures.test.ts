@@ -119,7 +119,13 @@ describe.skipIf(!canEmulate())("a capsule from arm64", () => {
   async function run(name: string): Promise<{ code: number; text: string }> {
     let text = "";
     const write = (more: string): void => void (text += more);
-    const io = { stdout: write, stderr: write, isTerminal: false, signal: new AbortController().signal };
+    const io = {
+      stdout: write,
+      stderr: write,
+      isTerminal: false,
+      control: write,
+      signal: new AbortController().signal,
+    };
     const code = await replayVerb.run([at(`${name}.capsule`), "--wasm", at(`${name}.wasm`)], io);
     return { code, text };
   }

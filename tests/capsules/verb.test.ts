@@ -79,6 +79,7 @@ async function run(...args: string[]): Promise<{ code: number; text: string }> {
       text += more;
     },
     isTerminal: false,
+    control: () => undefined,
     signal: new AbortController().signal,
   };
   return { code: await replayVerb.run(args, io), text };
@@ -147,6 +148,7 @@ describe("bulkhead replay", () => {
       stdout: (text: string) => void lines.push(text),
       stderr: () => undefined,
       isTerminal: false,
+      control: () => undefined,
       signal: new AbortController().signal,
     };
     expect(await keygen.run(["--role", "capsules", "--out", key, "--json"], io)).toBe(0);

@@ -217,6 +217,7 @@ describe("the verb rollout", () => {
       stdout: (text) => (stdout += text),
       stderr: () => undefined,
       isTerminal: false,
+      control: () => undefined,
       signal: new AbortController().signal,
     });
     return { exit, json: JSON.parse(stdout) as Record<string, unknown> };

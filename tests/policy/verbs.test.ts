@@ -32,6 +32,7 @@ async function call(
     stdout: (text) => void (texts.out += text),
     stderr: (text) => void (texts.errors += text),
     isTerminal: false,
+    control: () => undefined,
     signal: new AbortController().signal,
   };
   return { code: await command.run([...args], io), ...texts };

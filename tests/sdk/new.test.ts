@@ -25,7 +25,13 @@ afterAll(() => {
 async function run(command: Command, ...args: string[]) {
   const output: string[] = [];
   const keep = (text: string) => void output.push(text);
-  const io = { stdout: keep, stderr: keep, isTerminal: false, signal: new AbortController().signal };
+  const io = {
+    stdout: keep,
+    stderr: keep,
+    isTerminal: false,
+    control: keep,
+    signal: new AbortController().signal,
+  };
   const code = await command.run(args, io);
   return { code, text: output.join("") };
 }

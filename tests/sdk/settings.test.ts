@@ -148,7 +148,13 @@ describe("a driver's settings", () => {
   it("are shown by `bulkhead inspect`, with their bounds and defaults", async () => {
     const output: string[] = [];
     const keep = (text: string) => void output.push(text);
-    const io = { stdout: keep, stderr: keep, isTerminal: false, signal: new AbortController().signal };
+    const io = {
+      stdout: keep,
+      stderr: keep,
+      isTerminal: false,
+      control: keep,
+      signal: new AbortController().signal,
+    };
     expect(await inspectVerb.run([await build()], io)).toBe(0);
     expect(/^ {2}settings\n((?: {4}.*\n)*)/m.exec(output.join(""))?.[1]?.split("\n")).toEqual([
       "    name: text of 1 to 8 bytes",

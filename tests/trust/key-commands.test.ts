@@ -44,6 +44,7 @@ async function run(name: string, ...args: string[]): Promise<Outcome> {
     stdout: (text: string) => void (out += text),
     stderr: (text: string) => void (err += text),
     isTerminal: false,
+    control: () => undefined,
     signal: new AbortController().signal,
   };
   const code = await command(name).run(args, io);

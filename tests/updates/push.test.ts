@@ -10,6 +10,8 @@ import { topics } from "../../gateway/wire/update-topics.ts";
 import { Refusal } from "../../kernel/index.ts";
 import { writePrivateKey } from "../../tools/keys/key-file.ts";
 import { push, pushUpdate, readRelease, status } from "../../tools/push/index.ts";
+import { progressWriter } from "../../tools/push/push-command.ts";
+import { printer } from "../../tools/printing.ts";
 import type { PushOptions, PushProgress } from "../../tools/push/index.ts";
 import { key } from "../trust/fixture.ts";
 import { Bench, deliveredAs, deploy, GATEWAY, makeModule } from "./bench.ts";
@@ -54,6 +56,7 @@ async function run(verb: typeof push, args: string[]): Promise<{ exit: number; s
     stdout: (text) => (stdout += text),
     stderr: (text) => (stderr += text),
     isTerminal: false,
+    control: () => undefined,
     signal: new AbortController().signal,
   });
   return { exit, stdout, stderr };
@@ -231,5 +234,28 @@ describe("the verbs", () => {
         },
       ],
     });
+  });
+
+  it("status shows what a broker says, and neither obeys it nor takes it for lines of its own", async () => {
+    const client = await connectAsync(broker.url);
+    const payload = "\u001b[2J\u009b\ngw-2: on";
+    await client.publishAsync(topics.gateway("gw-\u009b1", "online"), payload, { retain: true, qos: 1 });
+    await client.endAsync();
+    const parameters = ["--broker", broker.url, "--gateway", "gw-\u009b1", "--wait", "200ms"];
+    const { exit, stdout } = await run(status, parameters);
+    expect(exit).toBe(0);
+    expect(stdout).toMatch(/^gw-\\u009b1: \\u001b\[2J\\u009b\\u000agw-2: ?o?n?; report not verified[^\n]*\n$/);
+  });
+
+  it("progress shows what a gateway says, on its own line and in no colour of its choosing", () => {
+    let told = "";
+    const write = (text: string): void => void (told += text);
+    const io = { ...printer(write, write), isTerminal: true, signal: new AbortController().signal };
+    const progress = progressWriter(io);
+    progress({ kind: "block", module: "threshold", done: 1, of: 2 });
+    progress({ kind: "presence", presence: "on\u001b[32m\r\ncommitted" });
+    expect(told).toBe(
+      "[############            ]  50 % published threshold\r\u001b[Kthe gateway is on\\u001b[32m\\u000d\\u000acommitted\n",
+    );
   });
 });

@@ -58,6 +58,7 @@ async function publish(url: string, args: readonly string[], signal = new AbortC
     stdout: (text: string) => void (out += text),
     stderr: (text: string) => void (err += text),
     isTerminal: false,
+    control: () => undefined,
     signal,
   };
   const command = commands.find(({ name }) => name === "root");

@@ -9,6 +9,7 @@ import type { CompiledProgram, DroppedResult } from "./dropped-results.ts";
 import { generateEntry, generateSlots } from "./generate.ts";
 import type { ManifestDocument } from "./module-file.ts";
 import { SETTINGS_FILE } from "./settings-source.ts";
+import { QuotingRefusal } from "../printing.ts";
 
 /** The package's own `modules/` folder: modules import it as `bulkhead/sdk` and `bulkhead/interfaces/...`. */
 export const MODULES_FOLDER = join(PACKAGE_ROOT, "modules");
@@ -132,7 +133,7 @@ function droppedResults(folder: string, dropped: readonly DroppedResult[]): Refu
     return `${path}:${line}:${column}: the result of ${expression} is dropped`;
   });
   const hint = "look at `ok`, take `value`, end with `must(text)`, or say `ignore()`";
-  return new Refusal("E_WASM", places.join("\n"), { hint });
+  return new QuotingRefusal("E_WASM", places, hint);
 }
 
 /** What else decides the binary: the compiler's version and what it is told. */

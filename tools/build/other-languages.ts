@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { extname, join, relative } from "node:path";
 import { Refusal } from "../../kernel/index.ts";
 import type { CompileRequest, Compiled } from "./compile.ts";
+import { QuotingRefusal } from "../printing.ts";
 
 const PAGE_BYTES = 65_536;
 const STACK_BYTES = 8192;
@@ -75,5 +76,5 @@ function runCompiler(command: string, parameters: readonly string[], folder: str
   if (error !== undefined)
     throw new Refusal("E_WASM", `${command} cannot be run`, { found: error.message, hint: install });
   if (status === 0) return;
-  throw new Refusal("E_WASM", `${relative(process.cwd(), folder)} does not compile\n${stderr.trim()}`);
+  throw new QuotingRefusal("E_WASM", [`${relative(process.cwd(), folder)} does not compile`, stderr.trim()]);
 }

@@ -3,6 +3,7 @@ import { relative } from "node:path";
 import { parseArgs } from "node:util";
 import { Refusal } from "../../kernel/index.ts";
 import type { Command, Io } from "../command.ts";
+import { refusalText } from "../printing.ts";
 import { buildAll, buildModule } from "./build.ts";
 import type { BuildOptions, BuiltModule } from "./build.ts";
 
@@ -86,7 +87,7 @@ async function build(folders: readonly string[], values: Values, io: Io): Promis
     return 0;
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    io.stderr(`${error.describe()}\n`);
+    io.stderr(refusalText(error));
     return error.code === "E_MANIFEST" ? 2 : 1;
   }
 }

@@ -1,4 +1,5 @@
 /** What the demo shows: steps as they happen and, on a terminal, the latest readings below them, live. */
+import { escapeControls } from "../../gateway/wire/escape.ts";
 import type { Io } from "../command.ts";
 import type { Subscriber } from "./readings.ts";
 
@@ -21,26 +22,31 @@ export class View {
     this.#isQuiet = isQuiet;
   }
 
-  paint(text: string, colour: Colour): string {
-    return this.#io.isTerminal ? `\u001b[${COLOURS[colour]}m${text}\u001b[0m` : text;
+  #paint(text: string, colour: Colour): string {
+    const shown = escapeControls(text);
+    return this.#io.isTerminal ? `\u001b[${COLOURS[colour]}m${shown}\u001b[0m` : shown;
   }
 
   step(text: string): void {
-    this.line(`\n${this.paint(text, "bold")}`);
+    this.#write(`\n${this.#paint(text, "bold")}`);
   }
 
   good(text: string): void {
-    this.line(`  ${this.paint("ok", "green")}  ${text}`);
+    this.#write(`  ${this.#paint("ok", "green")}  ${escapeControls(text)}`);
   }
 
   bad(text: string): void {
-    this.line(`  ${this.paint("no", "red")}  ${text}`);
+    this.#write(`  ${this.#paint("no", "red")}  ${escapeControls(text)}`);
   }
 
   line(text: string): void {
+    this.#write(escapeControls(text));
+  }
+
+  #write(painted: string): void {
     if (this.#isQuiet) return;
     this.#erase();
-    this.#io.stdout(`${text}\n`);
+    this.#io.control(`${painted}\n`);
     this.#draw();
   }
 
@@ -78,12 +84,12 @@ export class View {
   #draw(): void {
     if (!this.#io.isTerminal || this.#subscriber === undefined) return;
     const rows = this.#rows();
-    this.#io.stdout(rows.map((row) => `${CLEAR_LINE}  ${this.paint(row, "dim")}\n`).join(""));
+    this.#io.control(rows.map((row) => `${CLEAR_LINE}  ${this.#paint(row, "dim")}\n`).join(""));
     this.#drawn = rows.length;
   }
 
   #erase(): void {
-    if (this.#drawn > 0) this.#io.stdout(`\u001b[${this.#drawn}A\u001b[0J`);
+    if (this.#drawn > 0) this.#io.control(`\u001b[${this.#drawn}A\u001b[0J`);
     this.#drawn = 0;
   }
 }

@@ -4,7 +4,7 @@ import type { ChildProcess } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { GatewayEvent } from "../../gateway/core/index.ts";
-import { Refusal } from "../../kernel/index.ts";
+import { QuotingRefusal } from "../printing.ts";
 
 const CLI = fileURLToPath(new URL(`../cli${import.meta.url.slice(import.meta.url.lastIndexOf("."))}`, import.meta.url));
 const STOP_MS = 10_000;
@@ -33,7 +33,7 @@ export class LocalGateway {
     this.ended = new Promise((resolve) => {
       this.#child.on("close", (code) => {
         resolve(code ?? 1);
-        this.#running.reject(new Refusal("E_ABORTED", `the gateway ended\n${this.#errors.trim()}`));
+        this.#running.reject(new QuotingRefusal("E_ABORTED", ["the gateway ended", this.#errors.trim()]));
       });
     });
     // Whoever does not wait for it to run is told by `ended`.

@@ -84,8 +84,10 @@ export class Reporter {
   }
 
   #line(text: string, colour?: Colour): void {
-    const painted = colour === undefined || !this.#io.isTerminal ? text : `\u001b[${COLOURS[colour]}m${text}\u001b[0m`;
-    this.#io.stdout(`${painted}\n`);
+    const isPainted = colour !== undefined && this.#io.isTerminal;
+    if (isPainted) this.#io.control(`\u001b[${COLOURS[colour]}m`);
+    this.#io.stdout(isPainted ? text : `${text}\n`);
+    if (isPainted) this.#io.control("\u001b[0m\n");
   }
 }
 

@@ -32,6 +32,7 @@ import type { Reporter } from "./report.ts";
 import { trapPlaces } from "./trap.ts";
 import type { TrapSource } from "./trap.ts";
 import { SourceWatch } from "./watch.ts";
+import { QuotingRefusal } from "../printing.ts";
 
 export interface SessionOptions {
   /** The module's folder. */
@@ -213,7 +214,7 @@ export class Session {
     this.#gateway = gateway;
     void gateway.ended.then(() => {
       if (this.#gateway === gateway && !signal.aborted) {
-        this.#failed.reject(new Refusal("E_ABORTED", `the gateway ended\n${gateway.errors}`));
+        this.#failed.reject(new QuotingRefusal("E_ABORTED", ["the gateway ended", gateway.errors]));
       }
     });
     await gateway.running();

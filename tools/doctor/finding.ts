@@ -41,7 +41,7 @@ export function findingsText(findings: readonly Finding[], isTerminal: boolean):
   const lines = findings.flatMap(({ subject, severity, text, remedy }) => {
     const sign = isTerminal ? `\u001b[${COLOURS[severity]}m${SIGNS[severity]}\u001b[0m` : SIGNS[severity];
     return [
-      `${sign}  ${subject.padEnd(width)}  ${escapeControls(text)}`,
+      `${sign}  ${escapeControls(subject.padEnd(width))}  ${escapeControls(text)}`,
       ...(remedy === undefined ? [] : [`${" ".repeat(width + 11)}${escapeControls(remedy)}`]),
     ];
   });

@@ -56,7 +56,8 @@ async function run(args: string[], io: Io): Promise<number> {
   const findings = await examine(file, values["no-scan"] !== true);
   const code = exitCode(findings);
   const status = code === 0 ? "ok" : code === 3 ? "warning" : "error";
-  io.stdout(values.json === true ? `${JSON.stringify({ status, findings })}\n` : findingsText(findings, io.isTerminal));
+  if (values.json === true) io.stdout(`${JSON.stringify({ status, findings })}\n`);
+  else io.control(findingsText(findings, io.isTerminal));
   return code;
 }
 

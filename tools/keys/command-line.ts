@@ -3,14 +3,16 @@
 import type { ParseArgsConfig } from "node:util";
 import { parseArgs } from "node:util";
 import { Refusal } from "../../kernel/index.ts";
+import { escapeControls } from "../../gateway/wire/escape.ts";
 import type { Command, Io } from "../command.ts";
+import { linesText, refusalText } from "../printing.ts";
 
 /** A mistake in how a verb was called: exit code 2. */
 export class UsageError extends Error {}
 
 type Options = NonNullable<ParseArgsConfig["options"]>;
 
-/** What a verb reports: lines for people, an object for `--json`. */
+/** What a verb reports: lines for people, whose values cannot end them, an object for `--json`. */
 export interface Report {
   readonly lines: readonly string[];
   readonly json: Readonly<Record<string, unknown>>;
@@ -111,7 +113,7 @@ export function defineCommand(definition: {
       const isJson = args.includes("--json");
       try {
         const report = await act(parse(args, options), io);
-        io.stdout(isJson ? `${JSON.stringify(report.json)}\n` : report.lines.map((line) => `${line}\n`).join(""));
+        io.stdout(isJson ? `${JSON.stringify(report.json)}\n` : linesText(report.lines));
         return 0;
       } catch (error) {
         return explain(name, error, isJson, io);
@@ -134,8 +136,12 @@ function parse(args: string[], options: Options): Arguments {
 function explain(verb: string, error: unknown, isJson: boolean, io: Io): number {
   const isUsage = error instanceof UsageError;
   if (isJson) io.stdout(`${JSON.stringify({ ok: false, ...describe(error) })}\n`);
-  if (isUsage) io.stderr(`bulkhead ${verb}: ${error.message}\nbulkhead ${verb} --help says how it is used.\n`);
-  else io.stderr(`bulkhead ${verb}: ${describe(error).message}\n`);
+  if (isUsage)
+    io.stderr(`bulkhead ${verb}: ${escapeControls(error.message)}\nbulkhead ${verb} --help says how it is used.\n`);
+  else
+    io.stderr(
+      `bulkhead ${verb}: ${error instanceof Refusal ? refusalText(error) : linesText([describe(error).message])}`,
+    );
   return isUsage ? 2 : 1;
 }
 

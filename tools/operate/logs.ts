@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 import { LEVELS, type History, type HistoryEntry } from "../../gateway/wire/operator.ts";
 import { Refusal } from "../../kernel/index.ts";
 import type { Command, Io } from "../command.ts";
+import { linesText } from "../printing.ts";
 import type { ControlClient } from "../dev/control-client.ts";
 import { connectGateway, WHERE_NONE_RUNS } from "../dev/find-gateway.ts";
 
@@ -74,5 +75,5 @@ async function read(
 }
 
 function line({ time, level, text }: HistoryEntry): string {
-  return `${new Date(time).toISOString()} ${(LEVELS[level] ?? "").padEnd(11)} ${text}\n`;
+  return linesText([`${new Date(time).toISOString()} ${(LEVELS[level] ?? "").padEnd(11)} ${text}`]);
 }

@@ -5,6 +5,7 @@ import type { ModuleView, RouteView, Snapshot } from "../../gateway/wire/operato
 import { printable } from "../../gateway/wire/parse.ts";
 import { Refusal } from "../../kernel/index.ts";
 import type { Command, Io } from "../command.ts";
+import { linesText } from "../printing.ts";
 import { connectGateway, WHERE_NONE_RUNS } from "../dev/find-gateway.ts";
 
 const HELP = `usage: bulkhead top [--once] [--interval <seconds>] [--gateway <gateway.yaml>] [--json]
@@ -71,7 +72,7 @@ class Screen {
 
   constructor(io: Io) {
     this.#io = io;
-    io.stdout("\u001b[?1049h\u001b[?25l");
+    io.control("\u001b[?1049h\u001b[?25l");
     if (!process.stdin.isTTY) return;
     process.stdin.setRawMode(true);
     process.stdin.on("data", this.#key);
@@ -86,11 +87,11 @@ class Screen {
     const { columns, rows } = process.stdout;
     const lines = text.split("\n").slice(0, rows - 1);
     const cut = lines.map((line) => `${line.slice(0, columns)}\u001b[K`);
-    this.#io.stdout(`\u001b[H${cut.join("\r\n")}\u001b[J`);
+    this.#io.control(`\u001b[H${cut.join("\r\n")}\u001b[J`);
   }
 
   close(): void {
-    this.#io.stdout("\u001b[?25h\u001b[?1049l");
+    this.#io.control("\u001b[?25h\u001b[?1049l");
     if (!process.stdin.isTTY) return;
     process.stdin.off("data", this.#key);
     process.stdin.setRawMode(false);
@@ -120,7 +121,7 @@ export function describe({ gateway, partitions, modules, routes, hosts, readings
     ...table(ROUTE_HEAD, routes.map(routeLine)),
   ];
   if (readings.length > 0) lines.push("", ...table(READING_HEAD, readings.map(readingLine)));
-  return `${lines.join("\n")}\n`;
+  return linesText(lines);
 }
 
 const MODULE_HEAD = [

@@ -6,6 +6,7 @@ import { checkAgainstManifests } from "../../gateway/config/manifests.ts";
 import { describeProblem, type Problem } from "../../gateway/config/problem.ts";
 import { checkReceived } from "../../gateway/config/received.ts";
 import type { Command, Io } from "../command.ts";
+import { linesText } from "../printing.ts";
 import { configurationFile, WHERE_NONE_IS_NAMED } from "../dev/find-gateway.ts";
 import { type Proposal, readManifests, readProposal } from "./source.ts";
 
@@ -106,7 +107,7 @@ function report({ plan: change, errors, warnings, unknown }: Outcome, isJson: bo
     return;
   }
   io.stdout(`${describeChange(change)}\n`);
-  for (const warning of warnings) io.stdout(`! ${describeProblem(warning)}\n`);
-  for (const line of unknown) io.stderr(`manifest not known: ${line}\n`);
-  for (const error of errors) io.stderr(`${describeProblem(error)}\n`);
+  io.stdout(linesText(warnings.map((warning) => `! ${describeProblem(warning)}`)));
+  io.stderr(linesText(unknown.map((line) => `manifest not known: ${line}`)));
+  io.stderr(linesText(errors.map(describeProblem)));
 }

@@ -3,6 +3,7 @@ import { parseArgs } from "node:util";
 import { describeExplanation, why } from "../../gateway/config/explain.ts";
 import { loadConfiguration } from "../../gateway/config/index.ts";
 import type { Command, Io } from "../command.ts";
+import { linesText } from "../printing.ts";
 import { configurationFile, WHERE_NONE_IS_NAMED } from "../dev/find-gateway.ts";
 import { readManifests } from "./source.ts";
 
@@ -49,7 +50,7 @@ async function run(args: string[], io: Io): Promise<number> {
   if (values.json === true) io.stdout(`${JSON.stringify({ ...explanation, unknownManifests: unknown })}\n`);
   else {
     io.stdout(`${describeExplanation(explanation)}\n`);
-    for (const line of unknown) io.stderr(`manifest not known: ${line}\n`);
+    io.stderr(linesText(unknown.map((line) => `manifest not known: ${line}`)));
   }
   return explanation.allowed ? 0 : 1;
 }

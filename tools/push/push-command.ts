@@ -3,6 +3,7 @@
 import type { RefusalCode } from "../../kernel/index.ts";
 import { Refusal } from "../../kernel/index.ts";
 import type { Io } from "../command.ts";
+import { escapeControls } from "../../gateway/wire/escape.ts";
 import type { Arguments, Report } from "../keys/command-line.ts";
 import { defineCommand, UsageError } from "../keys/command-line.ts";
 import { readBytes } from "../keys/files.ts";
@@ -101,7 +102,8 @@ export function progressWriter(io: Io): (progress: PushProgress) => void {
   let isOpen = false;
   const line = (text: string, stays: boolean) => {
     if (!io.isTerminal && !stays) return;
-    io.stderr(`${isOpen ? "\r\u001b[K" : ""}${text}${stays ? "\n" : ""}`);
+    if (isOpen) io.control("\r\u001b[K", "stderr");
+    io.stderr(`${escapeControls(text)}${stays ? "\n" : ""}`);
     isOpen = !stays;
   };
   return (progress) => {

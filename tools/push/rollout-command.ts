@@ -2,6 +2,7 @@
 
 import { readFile } from "node:fs/promises";
 import type { Io } from "../command.ts";
+import { linesText } from "../printing.ts";
 import type { Arguments, Report } from "../keys/command-line.ts";
 import { defineCommand, UsageError } from "../keys/command-line.ts";
 import { readBytes } from "../keys/files.ts";
@@ -106,7 +107,7 @@ async function setPause(args: Arguments, path: string, isPaused: boolean): Promi
 
 function progressWriter(io: Io): (progress: RolloutProgress) => void {
   const line = (text: string) => {
-    io.stderr(`${text}\n`);
+    io.stderr(linesText([text]));
   };
   return (progress) => {
     switch (progress.kind) {

@@ -7,6 +7,7 @@ import type { RootDocument } from "../../gateway/envelopes/index.ts";
 import { initialTrust } from "../../gateway/envelopes/index.ts";
 import { Refusal } from "../../kernel/index.ts";
 import type { Io } from "../command.ts";
+import { linesText } from "../printing.ts";
 import { PACKAGE_ROOT } from "../root.ts";
 
 export const QUESTIONS = ["id", "vendor", "class", "broker", "root"] as const;
@@ -124,7 +125,7 @@ export async function ask(given: Partial<Record<Question, string>>, io: Io): Pro
         const answer = typed.trim() === "" ? (fallback ?? "") : typed.trim();
         const problem = problemOf(question, answer);
         if (problem === undefined) answers[question] = answer;
-        else io.stdout(`  ${problem}\n`);
+        else io.stdout(linesText([`  ${problem}`]));
       }
     }
     // SAFETY: the loop above has left none of them undefined.

@@ -7,6 +7,7 @@ import type { SimulatedPart, Simulators } from "../../gateway/wire/protocol.ts";
 import type { CborInput } from "../../kernel/index.ts";
 import { Refusal } from "../../kernel/index.ts";
 import type { Command, Io } from "../command.ts";
+import { refusalText } from "../printing.ts";
 import type { ControlClient } from "../dev/control-client.ts";
 import { connectGateway, WHERE_NONE_RUNS } from "../dev/find-gateway.ts";
 import { parseDuration } from "../push/options.ts";
@@ -176,7 +177,7 @@ async function answerLine(client: ControlClient, words: readonly string[]): Prom
     const state = await client.simulators();
     return describe(state, changed(command, state));
   } catch (error) {
-    if (error instanceof Refusal && error.code !== "E_ABORTED") return `${error.describe()}\n`;
+    if (error instanceof Refusal && error.code !== "E_ABORTED") return refusalText(error);
     throw error;
   }
 }

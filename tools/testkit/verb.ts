@@ -44,8 +44,8 @@ function runTests(folders: readonly string[], reporter: readonly string[], io: I
   const config = join(import.meta.dirname, `vitest-config.${import.meta.filename.endsWith(".ts") ? "ts" : "js"}`);
   const parameters = [findVitest(), "run", "--config", config, "--root", process.cwd(), ...reporter, ...folders];
   const child = spawn(process.execPath, parameters, { signal: io.signal });
-  child.stdout.on("data", (chunk: Buffer) => io.stdout(chunk.toString()));
-  child.stderr.on("data", (chunk: Buffer) => io.stderr(chunk.toString()));
+  child.stdout.on("data", (chunk: Buffer) => io.control(chunk.toString()));
+  child.stderr.on("data", (chunk: Buffer) => io.control(chunk.toString(), "stderr"));
   return new Promise((done, fail) => {
     child.on("error", fail);
     child.on("close", (code) => {

@@ -6,10 +6,10 @@ import { decodeConfiguration, decodeModule, decodePlan, decodeRoot, toHex } from
 import type { UnverifiedEnvelope } from "../../gateway/envelopes/index.ts";
 import type { SettingsMap, SettingsType } from "../../gateway/config/settings-contract.ts";
 import { decodeSettingsContract } from "../../gateway/config/settings-contract.ts";
-import { escapeControls } from "../../gateway/wire/escape.ts";
 import type { Contract, ModuleInspection } from "../../kernel/index.ts";
 import { describeField, encodeCbor, inspectModule, Refusal } from "../../kernel/index.ts";
 import type { Command, Io } from "../command.ts";
+import { linesText } from "../printing.ts";
 import { decodeAnyEnvelope, describeRoot } from "../keys/files.ts";
 import { formatDate } from "../keys/command-line.ts";
 
@@ -47,7 +47,7 @@ async function inspect(args: string[], io: Io): Promise<number> {
   const bytes = await read(file);
   const isBinary = WASM_MAGIC.every((byte, index) => bytes[index] === byte);
   const { lines, data } = isBinary ? ofModule(inspectModule(bytes)) : ofEnvelope(decodeAnyEnvelope(bytes));
-  io.stdout(values.json === true ? `${JSON.stringify(data)}\n` : `${lines.map(printable).join("\n")}\n`);
+  io.stdout(values.json === true ? `${JSON.stringify(data)}\n` : linesText(lines));
   return 0;
 }
 
@@ -58,11 +58,6 @@ async function read(file: string): Promise<Uint8Array> {
     const found = error instanceof Error ? error.message : "";
     throw new Refusal("E_UNKNOWN", `cannot read ${file}`, { found, hint: "`bulkhead build` makes build/modules/" });
   }
-}
-
-/** Texts come from whoever made the file; their lines are indented. */
-function printable(text: string): string {
-  return text.split("\n").map(escapeControls).join("\n    ");
 }
 
 function ofEnvelope(envelope: UnverifiedEnvelope): Findings {
@@ -104,7 +99,10 @@ function documentOf(envelope: UnverifiedEnvelope): Findings {
     }
     case "configuration": {
       const { content, version } = decodeConfiguration(payload);
-      return { lines: [`  configuration ${version}`, content], data: { version, content } };
+      return {
+        lines: [`  configuration ${version}`, ...content.split("\n").map((line) => `    ${line}`)],
+        data: { version, content },
+      };
     }
     case "root": {
       const signers = signatures.map(({ keyId }) => toHex(keyId));

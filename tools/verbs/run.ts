@@ -7,6 +7,7 @@ import { eventText, Gateway, isWarning } from "../../gateway/core/index.ts";
 import type { GatewayEvent } from "../../gateway/core/index.ts";
 import type { Refusal } from "../../kernel/index.ts";
 import type { Command, Io } from "../command.ts";
+import { linesText, refusalText } from "../printing.ts";
 import { configurationFile, WHERE_NONE_IS_NAMED } from "../dev/find-gateway.ts";
 import type { StartCheck } from "./check.ts";
 
@@ -117,8 +118,8 @@ async function check(
     );
     io.stdout(`${JSON.stringify({ ok: errors.length === 0, file, errors: told, warnings })}\n`);
   } else {
-    for (const warning of warnings) io.stderr(`! ${warning}\n`);
-    for (const error of errors) io.stderr(`${error.describe()}\n`);
+    io.stderr(linesText(warnings.map((warning) => `! ${warning}`)));
+    for (const error of errors) io.stderr(refusalText(error));
     if (errors.length === 0) io.stdout(`${file} is valid\n`);
   }
   return errors.length === 0 ? 0 : 2;
