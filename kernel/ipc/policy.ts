@@ -1,6 +1,12 @@
 /** What a partition knows of policy beyond rights: the modules' levels, and what routes require of their messages. */
 import type { Contract } from "../contract.ts";
-import { compileFields, compileRequirements, type MessageCheck, type Requirement } from "../message-check.ts";
+import {
+  checkFuel,
+  compileFields,
+  compileRequirements,
+  type MessageCheck,
+  type Requirement,
+} from "../message-check.ts";
 
 /** What a route asks for. A contract that is asked for and not known lets nothing pass. */
 export interface RouteGuard {
@@ -12,6 +18,8 @@ export interface RouteGuard {
 interface Compiled {
   readonly message: MessageCheck;
   readonly reply: MessageCheck;
+  /** Requirements of each message. */
+  readonly requirements: number;
 }
 
 const pass: MessageCheck = () => undefined;
@@ -38,19 +46,30 @@ export class Policy {
     return this.#guards.size > 0 && this.#guards.has(edge);
   }
 
-  /** What is wrong with a message or reply of this route, wherever its capability has gone, or undefined. */
-  violation(edge: number, what: "message" | "reply", bytes: Uint8Array): string | undefined {
-    return this.#guards.get(edge)?.[what](bytes);
+  /** What is wrong with a message or reply of this route, wherever its capability has gone, or undefined. `pay` comes first. */
+  violation(
+    edge: number,
+    what: "message" | "reply",
+    bytes: Uint8Array,
+    pay: (fuel: number) => void,
+  ): string | undefined {
+    const guard = this.#guards.get(edge);
+    if (guard === undefined || guard[what] === pass) return undefined;
+    pay(checkFuel(bytes, what === "message" ? guard.requirements : 0));
+    return guard[what](bytes);
   }
 }
 
 function compile({ isChecked, contract, require }: RouteGuard): Compiled {
   const required = require.length === 0 ? pass : compileRequirements(require);
-  if (!isChecked) return { message: required, reply: pass };
-  if (contract === null) return { message: () => "its port has no contract to check it against", reply: pass };
+  const requirements = require.length;
+  if (!isChecked) return { message: required, reply: pass, requirements };
+  if (contract === null)
+    return { message: () => "its port has no contract to check it against", reply: pass, requirements };
   const fields = compileFields(contract.message);
   return {
     message: (bytes) => fields(bytes) ?? required(bytes),
     reply: contract.reply === null ? pass : compileFields(contract.reply),
+    requirements,
   };
 }

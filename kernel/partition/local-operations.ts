@@ -282,12 +282,13 @@ function contentFault(context: LinkContext, { target }: Capability, at: number, 
   const { policy } = context.post;
   if (!policy.isGuarded(target.edge) || length >>> 0 > LIMITS.payloadBytes) return undefined;
   const bytes = context.incarnation.instance.memory.read(guestPointer(at), guestLength(length));
-  return bytes && policy.violation(target.edge, "message", bytes);
+  return bytes && policy.violation(target.edge, "message", bytes, (fuel) => pay(context, fuel));
 }
 
-/** @returns 0, or `contract` where the reply is not what the port's contract says. */
+/** @returns 0, or `contract` where the reply is not what the port's contract says. No handler may be at it: the period pays. */
 function checkReply(context: LinkContext, slot: string, { target }: Capability, bytes: Uint8Array): number {
-  const wrong = context.post.policy.violation(target.edge, "reply", bytes);
+  const { cell } = context.incarnation;
+  const wrong = context.post.policy.violation(target.edge, "reply", bytes, (fuel) => cell.charge(fuel));
   return wrong === undefined ? 0 : deny(context, slot, "call", "contract", `the reply: ${wrong}`);
 }
 

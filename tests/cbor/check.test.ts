@@ -2,7 +2,7 @@
 
 import { Encoder, Decoder as UnguardedDecoder } from "cbor-x/index-no-eval";
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { CBOR_REASONS, checkCbor, decodeCbor, encodeCbor } from "../../kernel/index.ts";
 import type { CborInput, CborLimits, CborReason } from "../../kernel/index.ts";
 import { repeatedly } from "../support/patience.ts";
@@ -403,4 +403,43 @@ describe("encodeCbor", () => {
   ])("refuses %s", (_, input) => {
     expect(() => encodeCbor(input as CborInput)).toThrow(expect.objectContaining({ code: "E_CBOR" }) as Error);
   });
+});
+
+test("only a map whose keys come in any order keeps them", () => {
+  let sets = 0;
+  vi.stubGlobal(
+    "Set",
+    class extends Set<unknown> {
+      constructor() {
+        super();
+        sets++;
+      }
+    },
+  );
+  try {
+    expect(checkCbor(encodeCbor(Array.from({ length: 1000 }, () => [])), relaxed).ok).toBe(true);
+    expect(checkCbor(bytes("a0"), relaxed).ok).toBe(true);
+    expect(checkCbor(bytes("a2 6161 01 6162 02"), strict).ok).toBe(true);
+    expect(sets).toBe(0);
+    expect(checkCbor(bytes("a2 6162 01 6161 a1 6161 02"), relaxed).ok).toBe(true);
+    expect(sets).toBe(2);
+  } finally {
+    vi.unstubAllGlobals();
+  }
+});
+
+test("a key is known again whatever its length and its letters", () => {
+  for (const length of [0, 1, 11, 12, 13, 23, 24, 25, 26, 255, 300]) {
+    for (const letter of ["a", "\u00e9", "\u{1f600}"]) {
+      const text = Buffer.from(letter.repeat(length));
+      const key = [0x79, text.length >> 8, text.length & 255, ...text];
+      const map = (...keys: number[][]): Uint8Array =>
+        Uint8Array.from([0xa0 + keys.length, ...keys.flatMap((each) => [...each, 0])]);
+      expect(checkCbor(map(key, key), relaxed)).toMatchObject({ ok: false, reason: "duplicate-key" });
+      // As many letters as the key has bytes, each of the same value: another text.
+      const latin = Buffer.from(Buffer.from(text).toString("latin1"));
+      const other = [0x79, latin.length >> 8, latin.length & 255, ...latin];
+      expect(checkCbor(map(key, other), relaxed).ok).toBe(!latin.equals(text));
+    }
+  }
 });
