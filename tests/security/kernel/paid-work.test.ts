@@ -70,7 +70,7 @@ class Guest {
       },
     } as unknown as LinkContext;
     const edge = { edge: EDGE, module: 1, partition: 0, port: 0, depth: 64, overflow: "refuse" } as const;
-    const slot = {
+    const slot: SlotLink = {
       slot: "out",
       interface: "endpoint",
       rights: RIGHTS,
