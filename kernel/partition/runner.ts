@@ -314,8 +314,7 @@ export class Runner {
    */
   #goOn(incarnation: Incarnation, packed: number, remaining: number): number {
     const { cell } = incarnation;
-    account(cell, remaining);
-    if (!this.#mayGoOn(cell) || !this.#settle(cell, incarnation, packed)) return -1;
+    if (!account(cell, remaining) || !this.#mayGoOn(cell) || !this.#settle(cell, incarnation, packed)) return -1;
     cell.sinceCheckpoint++;
     this.followers++;
     const length = this.#begin(cell, incarnation);
@@ -396,8 +395,7 @@ export class Runner {
   #nextSlice(incarnation: Incarnation): undefined | Promise<number> {
     const { cell } = incarnation;
     if (!cell.isActive) return undefined;
-    account(cell, incarnation.instance.remaining());
-    if (cell.activation.fuelLeft <= 0) return undefined;
+    if (!account(cell, incarnation.instance.remaining()) || cell.activation.fuelLeft <= 0) return undefined;
     return this.#suspend(incarnation, atOnce, true);
   }
 
@@ -405,7 +403,7 @@ export class Runner {
     const { incarnation } = cell;
     if (incarnation === undefined) return;
     if (this.running === cell) this.running = undefined;
-    account(cell, incarnation.instance.remaining());
+    if (!account(cell, incarnation.instance.remaining())) return this.fault(cell, budgetUsed(cell.order.fuel));
     if (!this.#settle(cell, incarnation, packed)) return;
     cell.state = "idle";
     if (cell.isEnding && cell.notices.length === 0) return this.stop(cell, "held");
@@ -458,9 +456,12 @@ function atOnce(complete: (result: number) => void): undefined {
   complete(0);
 }
 
-function account(cell: ModuleCell, remaining: number): void {
+/** @returns false where more is left than was granted: the counter has wrapped around, and the budget is used up. */
+function account(cell: ModuleCell, remaining: number): boolean {
+  if (remaining > cell.activation.granted) return false;
   cell.charge(cell.activation.granted - remaining);
   cell.activation.granted = remaining;
+  return true;
 }
 
 function budgetUsed(fuel: number): GuestStopped {

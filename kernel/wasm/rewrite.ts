@@ -114,8 +114,9 @@ export class BodyPlan {
   checkRewritten(bytes: number, addedLocals: number): void {
     const { scan } = this;
     const locals = scan.locals + addedLocals;
-    // At most three more for each loop, and two for the body.
-    const merges = (locals + scan.height) * (scan.controls + 3 * scan.loops + 2);
+    // At most three more for each loop, one for every other charge, and two for the body.
+    const charges = this.charges.filter((cost) => cost > 0).length;
+    const merges = (locals + scan.height) * (scan.controls + 3 * scan.loops + charges + 2);
     this.#bound(bytes, LIMITS.functionBytes, "bytes");
     this.#bound(locals, LIMITS.functionLocals, "parameters and locals");
     this.#bound(merges, LIMITS.functionMerges, "(locals + operands) x control instructions");
@@ -142,9 +143,11 @@ type CopyListener = (at: number, from: number, to: number) => void;
  * functions past the guest's own index spaces, whose bounds `scanBody` has checked; the labels that it adds are passed
  * over by the guest's branches. So code that was invalid stays invalid.
  *
- * Fuel is checked at the head of every loop and of the part that holds all calls: no endless execution avoids both.
- * Between two checks at most the code of one body and its twin runs. The global is exact at every charge, so the host may
- * look at any time, also after a trap; functions with loops keep a copy in a local, which spares them the load.
+ * Fuel is checked at the head of every loop, behind every charge that is not inside of a tight one, and where the part
+ * that holds all calls begins. So between two checks at most one iteration of one tight loop is charged and one region,
+ * with what its callees leave to it: two bodies at most, of 64 KiB each, and no byte of code costs more than 100. So the
+ * counter stays above -14 million but for bulk operations, which are checked by themselves. The global is exact at every charge, so the host may look at any
+ * time, also after a trap; functions with loops keep a copy in a local, which spares them the load.
  */
 export class BodyRewriter {
   readonly #layout: Layout;
@@ -158,6 +161,8 @@ export class BodyRewriter {
   readonly #part: CallPart | undefined;
   readonly #wrapped: boolean;
   readonly #cached: boolean;
+  /** It charges for itself, and so has fuel in a local at least where it does. */
+  readonly #charges: boolean;
   readonly #fuel: number;
   readonly #depth: number;
   /** Types of locals in which NaNs are made canonical; they come last. */
@@ -175,6 +180,8 @@ export class BodyRewriter {
     this.#part = this.#prepaid ? undefined : plan.part;
     this.#wrapped = !this.#prepaid && plan.wrapped;
     this.#cached = scan.loops > 0;
+    this.#charges =
+      !this.#prepaid && plan.charges.some((cost, region) => cost > 0 && (region > 0 || plan.entryFee === 0));
     this.#fuel = scan.locals;
     this.#depth = scan.locals + 1;
     const nans = scan.edits.filter(({ kind }) => kind === "nan");
@@ -220,7 +227,7 @@ export class BodyRewriter {
 
   get #ownLocals(): number {
     if (this.#part !== undefined) return 2;
-    return this.#cached ? 1 : 0;
+    return this.#cached || this.#charges ? 1 : 0;
   }
 
   #locals(): void {
@@ -264,7 +271,7 @@ export class BodyRewriter {
         else out.op(OP.call, layout.recorder.grow);
         return;
       case "charge":
-        return this.#head(edit.value);
+        return this.#head(edit.value, edit.loop?.tight === true);
       case "loop":
         return this.#loop(edit);
       case "loop-end":
@@ -301,21 +308,23 @@ export class BodyRewriter {
     const plan = this.#plan;
     if (this.#prepaid || plan.entryFee > 0) return this.#reload();
     const counted = this.#part?.region === 0;
-    this.#charge(plan.charges[0] ?? 0, false, this.#cached || counted);
+    this.#charge(plan.charges[0] ?? 0, false);
     if (counted) this.#takeDepth();
+    else this.#settleIfNegative();
     if (!this.#wrapped) return;
     this.#out.byte(OP.block);
     if (plan.results.length > 1) this.#out.s32(this.#layout.type([], plan.results));
     else this.#out.byte(plan.results[0] ?? OP.empty);
   }
 
-  /** The head of a conditional region. */
-  #head(region: number): void {
+  /** The head of a conditional region. A call to check fuel would make a tight loop slow, whose head checks it soon. */
+  #head(region: number, tight: boolean): void {
     if (this.#prepaid) return;
     const counted = region === this.#part?.region;
     const cost = this.#plan.charges[region] ?? 0;
-    if (cost > 0 || counted) this.#charge(cost, this.#cached, this.#cached || counted);
+    if (cost > 0 || counted) this.#charge(cost, this.#cached);
     if (counted) this.#takeDepth();
+    else if (cost > 0 && !tight) this.#settleIfNegative();
   }
 
   /**
@@ -328,23 +337,21 @@ export class BodyRewriter {
     const cost = this.#plan.charges[edit.value] ?? 0;
     out.slice(bytes, edit.at, edit.end);
     if (edit.loop?.tight !== true) {
-      this.#charge(cost, true, true);
+      this.#charge(cost, true);
       return this.#settleIfNegative();
     }
     this.#settleIfNegative();
     out.slice(bytes, edit.at, edit.end);
     out.get(this.#fuel).constant(0).raw(OP.i32LessSigned, OP.brIf, 1);
-    this.#charge(cost, true, true);
+    this.#charge(cost, true);
   }
 
-  /** fuel -= cost, from the local copy or the global, into the global and, if it is to be kept, the local. */
-  #charge(cost: number, fromLocal: boolean, keep: boolean): void {
+  /** fuel -= cost, from the local copy or the global, into both. */
+  #charge(cost: number, fromLocal: boolean): void {
     const out = this.#out;
     if (fromLocal) out.get(this.#fuel);
     else out.global(this.#layout.fuel);
-    out.constant(cost).byte(OP.i32Subtract);
-    if (keep) out.tee(this.#fuel);
-    out.setGlobal(this.#layout.fuel);
+    out.constant(cost).byte(OP.i32Subtract).tee(this.#fuel).setGlobal(this.#layout.fuel);
   }
 
   /** Takes this activation's frame from depth, and checks depth and fuel in one. */

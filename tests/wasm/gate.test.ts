@@ -52,7 +52,7 @@ interface Pair {
   readonly faults: string[];
 }
 
-async function pair(shape: Partial<GateShape> = {}): Promise<Pair> {
+async function pair(shape: Partial<GateShape> = {}, fuelLeft?: number): Promise<Pair> {
   const client = startMetered(meter(await compileWat(CLIENT))).exports;
   const server = startMetered(meter(await compileWat(SERVER))).exports;
   const faults: string[] = [];
@@ -62,7 +62,9 @@ async function pair(shape: Partial<GateShape> = {}): Promise<Pair> {
   const invoke = (length: number): number => {
     calls++;
     try {
-      return server["bulkhead:activate"](fuel, stack, 3, length);
+      const result = server["bulkhead:activate"](fuel, stack, 3, length);
+      if (fuelLeft !== undefined) server["bulkhead:fuel"].value = fuelLeft;
+      return result;
     } catch (error) {
       faults.push(error instanceof Error ? error.message : "thrown");
       return 1;
@@ -146,6 +148,15 @@ describe("a gate", () => {
     const used = SHAPE.fuel - server["bulkhead:remaining"]();
     expect(used).toBeGreaterThan(0);
     expect(before - client["bulkhead:remaining"]()).toBe(used + 500 + 500);
+  });
+
+  it("charges the caller all that the port declares where the callee's counter is beyond it", async () => {
+    for (const left of [SHAPE.fuel + 1, 2 ** 31 - 1, -(2 ** 31)]) {
+      const { call, client } = await pair({}, left);
+      const before = client["bulkhead:remaining"]();
+      call(0, 0, 0, 64, 1000);
+      expect(before - client["bulkhead:remaining"]()).toBe(SHAPE.fuel);
+    }
   });
 
   it.each([
