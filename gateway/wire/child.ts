@@ -5,7 +5,8 @@ import { performance } from "node:perf_hooks";
 import type { Duplex } from "node:stream";
 import { LIMITS, Refusal, RESULT } from "../../kernel/index.ts";
 import type { CborInput } from "../../kernel/index.ts";
-import { FRAME_BYTES, FrameReader, isEventPayload, writeFrame } from "./frames.ts";
+import { FRAME_BYTES, FrameReader, HOST_FRAME_CBOR, isEventPayload, writeFrame } from "./frames.ts";
+import { Inflow } from "./inflow.ts";
 import { parseHostToCore } from "./parse.ts";
 import type { HostPermissions } from "./permissions.ts";
 import { permissionFlags } from "./permissions.ts";
@@ -33,9 +34,6 @@ const BACKLOG_BYTES = 4 * FRAME_BYTES;
 const ASKS_AT_ONCE = 8;
 /** Of these a second, several times what all who may look at once ask for: each costs the core's thread some time. */
 const ASKS_PER_SECOND = 200;
-/** Frames that the core takes in one window; a process that sends more waits, and the core's thread stays its own. */
-const WINDOW_FRAMES = 2000;
-const WINDOW_MILLISECONDS = 100;
 
 /** A young generation of Node's own size (16 MiB) would keep 5 to 10 MiB of garbage; a small one costs nothing measurable. */
 const YOUNG_MIB = 1;
@@ -280,28 +278,21 @@ export class HostProcess {
   }
 
   #listen(child: ChildProcess, stream: Duplex): void {
-    const reader = new FrameReader();
-    let frames = 0;
-    let windowEnds = 0;
+    const reader = new FrameReader(HOST_FRAME_CBOR);
+    const inflow = new Inflow();
     stream.on("data", (chunk: Uint8Array) => {
       if (this.#child !== child) return;
-      const now = performance.now();
-      this.#heardAt = now;
-      if (now >= windowEnds) [frames, windowEnds] = [0, now + WINDOW_MILLISECONDS];
-      try {
-        reader.push(chunk, (value) => {
-          frames++;
-          this.#receive(parseHostToCore(value));
-        });
-      } catch (error) {
-        if (!(error instanceof Refusal)) throw error;
-        this.#breach(child, error.describe());
-      }
-      if (frames > WINDOW_FRAMES) holdBack(stream, windowEnds - now);
+      this.#heardAt = performance.now();
+      inflow.take(stream, chunk, () => this.#read(child, reader, chunk));
     });
     stream.on("error", () => undefined);
-    child.stderr?.on("data", (chunk: Uint8Array) => {
-      this.#telling.stderr(chunk);
+    const { stderr } = child;
+    const errors = new Inflow();
+    stderr?.on("data", (chunk: Uint8Array) => {
+      errors.take(stderr, chunk, () => {
+        this.#telling.stderr(chunk);
+        return 1;
+      });
     });
     child.on("error", (error) => {
       this.#gone(child, `could not be started: ${error.message}`);
@@ -309,6 +300,21 @@ export class HostProcess {
     child.on("close", (code, signal) => {
       this.#gone(child, signal === null ? `ended with code ${code ?? "unknown"}` : `was ended by ${signal}`);
     });
+  }
+
+  /** @returns how many frames the chunk completed */
+  #read(child: ChildProcess, reader: FrameReader, chunk: Uint8Array): number {
+    let frames = 0;
+    try {
+      reader.push(chunk, (value) => {
+        frames++;
+        this.#receive(parseHostToCore(value));
+      });
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      this.#breach(child, error.describe());
+    }
+    return frames;
   }
 
   #receive(message: HostToCore): void {
@@ -320,8 +326,7 @@ export class HostProcess {
         this.#reply(message);
         return;
       case "event":
-        if (!isEventPayload(message.payload)) throw new Refusal("E_CBOR", "an event's payload is not strict CBOR");
-        if (this.#bindings.has(message.binding)) this.#options.onEvent(message.binding, message.payload);
+        this.#event(message.binding, message.payload);
         return;
       case "status":
         this.#telling.status(message.state, message.text);
@@ -335,6 +340,17 @@ export class HostProcess {
         return;
       case "heartbeat":
     }
+  }
+
+  /** What nobody could be given is not looked at. Who holds a reserved binding reads the payload's few items himself. */
+  #event(id: number, payload: Uint8Array): void {
+    const binding = this.#bindings.get(id);
+    if (binding === undefined) return;
+    if (binding.parameters["reserved"] !== true) {
+      if (payload.length > LIMITS.payloadBytes) return;
+      if (!isEventPayload(payload)) throw new Refusal("E_CBOR", "an event's payload is not strict CBOR");
+    }
+    this.#options.onEvent(id, payload);
   }
 
   #becomeReady(): void {
@@ -473,10 +489,4 @@ export class HostProcess {
 
 function failure(name: "dead-peer" | "cancelled" | "timeout" | "busy" | "too-large" | "invalid"): HostResult {
   return { result: RESULT[name], bytes: new Uint8Array() };
-}
-
-/** Lets the stream wait; its buffers fill, and the writer at the other end with them. */
-function holdBack(stream: Duplex, milliseconds: number): void {
-  stream.pause();
-  setTimeout(() => stream.resume(), Math.max(milliseconds, 1));
 }

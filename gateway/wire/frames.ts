@@ -17,6 +17,9 @@ export const FRAME_CBOR: CborLimits = Object.freeze({
   deterministic: false,
 });
 
+/** What a host process says has few fields: a payload or a reply is one of them, of bytes. */
+export const HOST_FRAME_CBOR: CborLimits = Object.freeze({ ...FRAME_CBOR, maxDepth: 8, maxItems: 256 });
+
 /**
  * Takes a stream apart into frames, however it was cut into chunks. The length is checked before anything is allocated;
  * a body that arrives whole is not copied, one that arrives in pieces is copied once. After a refusal the stream has no
@@ -28,6 +31,11 @@ export class FrameReader {
   #body: Uint8Array | undefined;
   #bodyLength = 0;
   #refusal: Refusal | undefined;
+  readonly #limits: CborLimits;
+
+  constructor(limits = FRAME_CBOR) {
+    this.#limits = limits;
+  }
 
   /**
    * Feeds the next chunk and delivers each frame that it completes.
@@ -55,7 +63,7 @@ export class FrameReader {
     const length = this.#announcedLength();
     if (this.#body === undefined && chunk.length - at >= length) {
       this.#headerLength = 0;
-      deliver(decodeCbor(chunk.subarray(at, at + length), FRAME_CBOR));
+      deliver(decodeCbor(chunk.subarray(at, at + length), this.#limits));
       return at + length;
     }
     this.#body ??= new Uint8Array(length);
@@ -88,7 +96,7 @@ export class FrameReader {
     this.#body = undefined;
     this.#bodyLength = 0;
     this.#headerLength = 0;
-    deliver(decodeCbor(body, FRAME_CBOR));
+    deliver(decodeCbor(body, this.#limits));
   }
 }
 

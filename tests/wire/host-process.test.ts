@@ -1,7 +1,9 @@
 /** The core and a real child process: requests, events, deaths, silence, and a child that turned hostile. */
 import { fileURLToPath } from "node:url";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterEach, describe, expect, it } from "vitest";
+import { PassThrough } from "node:stream";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { Inflow, WINDOW_BYTES } from "../../gateway/wire/inflow.ts";
 import { HostProcess } from "../../gateway/wire/child.ts";
 import type { HostProcessOptions } from "../../gateway/wire/child.ts";
 import type { HostBinding } from "../../gateway/wire/protocol.ts";
@@ -227,7 +229,7 @@ describe("a host process that dies", () => {
 });
 
 describe("a host process that turned hostile", () => {
-  it.each(["/garbage", "/huge", "/bad-event"])("is killed and replaced when it sends %s", async (path) => {
+  it.each(["/garbage", "/huge", "/bad-event", "/wide"])("is killed and replaced when it sends %s", async (path) => {
     const { host, seen } = make();
     await host.start([file(1, path), file(2, "/pid")]);
     const first = host.pid ?? 0;
@@ -259,6 +261,84 @@ describe("a host process that floods the core", () => {
     expect(longest).toBeLessThan(1000);
     expect(Number(await readText(host, 2))).toBe(host.pid);
     expect(host.restarts).toBe(0);
+  });
+
+  it("by large frames waits window after window, while the core's other work goes on", async () => {
+    const { host, seen } = make();
+    const { host: other } = make();
+    await Promise.all([host.start([file(1, "/large"), file(2, "/pid")]), other.start([file(1, "/pid")])]);
+    const begun = performance.now();
+    const flood = read(host, 1, 60_000);
+    await until(() => seen.events.length > 20);
+    expect(Number(await readText(other, 1))).toBe(other.pid);
+    expect((await flood).result).toBe(0);
+    await until(() => seen.events.length === 100);
+    // Six million bytes fill nine windows at least, of which each but the last takes its 100 ms.
+    expect(performance.now() - begun).toBeGreaterThan(500);
+    expect(seen.events.map((event) => (event as [number, [number]])[1][0])).toEqual([...seen.events.keys()]);
+    expect(host.restarts).toBe(0);
+  });
+
+  it("by what nobody could be given is not even read", async () => {
+    const { host, seen } = make();
+    await host.start([file(1, "/too-large"), file(2, "/nobody"), file(3, "/pid")]);
+    expect((await read(host, 1)).result).toBe(0);
+    expect((await read(host, 2)).result).toBe(0);
+    expect(Number(await readText(host, 3))).toBe(host.pid);
+    expect(seen.events).toEqual([]);
+    expect(host.restarts).toBe(0);
+  });
+});
+
+describe("what a process may make the core take in", () => {
+  function flow(chunkBytes: number, frames: number) {
+    const stream = new PassThrough();
+    let now = 0;
+    let taken = 0;
+    const inflow = new Inflow(() => now);
+    const handle = (): number => {
+      now += 0.1;
+      return frames;
+    };
+    while (!stream.isPaused() && taken < 100_000) {
+      inflow.take(stream, new Uint8Array(chunkBytes), handle);
+      taken++;
+    }
+    return { stream, taken };
+  }
+
+  it.each([
+    ["frames, however small", 10, 50, 41],
+    ["bytes, however few the frames", 65_536, 0, 9],
+    ["bytes of frames that are never whole", 1024, 0, 513],
+  ])("is bounded in %s", (_, chunkBytes, frames, most) => {
+    vi.useFakeTimers();
+    try {
+      const { stream, taken } = flow(chunkBytes, frames);
+      expect(taken).toBe(most);
+      vi.advanceTimersByTime(300);
+      expect(stream.isPaused()).toBe(false);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it("waits at least as long as it kept the core busy", () => {
+    vi.useFakeTimers();
+    try {
+      const stream = new PassThrough();
+      let now = 0;
+      new Inflow(() => now).take(stream, new Uint8Array(WINDOW_BYTES + 1), () => {
+        now += 5000;
+        return 1;
+      });
+      vi.advanceTimersByTime(4999);
+      expect(stream.isPaused()).toBe(true);
+      vi.advanceTimersByTime(1);
+      expect(stream.isPaused()).toBe(false);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 });
 
