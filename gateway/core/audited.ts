@@ -42,8 +42,8 @@ export function auditNote(event: GatewayEvent): AuditNote | undefined {
     case "simulated":
       return note("simulated", "owner", `${event.device} ${event.quantity}`, { script: event.script });
     case "update":
-      // The steps between are in the reports; the log keeps how it ended.
-      return event.code === "" ? undefined : note("update", "trust", event.plan, pick(event));
+      // The steps between are in the reports; the log keeps how it ended. Junk from the broker takes no room of real ones.
+      return event.code === "" ? undefined : note("update", event.source, event.plan, pick(event));
     default:
       return undefined;
   }

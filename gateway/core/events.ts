@@ -24,6 +24,7 @@ export type GatewayEvent =
   | { readonly type: "operator"; readonly action: Action; readonly module: string; readonly by: string }
   | {
       readonly type: "update";
+      readonly source: "trust" | "broker";
       readonly plan: string;
       readonly state: string;
       readonly percent: number;

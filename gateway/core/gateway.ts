@@ -166,8 +166,8 @@ export class Gateway {
       capsule: (capsule) => {
         this.#emit({ type: "capsule", ...capsule });
       },
-      notice: ({ plan, state, percent, code, reason }) => {
-        this.#emit({ type: "update", plan, state, percent, code: code ?? "", reason });
+      notice: (notice) => {
+        this.#emit({ type: "update", ...notice, code: notice.code ?? "" });
       },
     });
     this.#worker.on("error", (error: unknown) => {

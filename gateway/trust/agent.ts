@@ -146,7 +146,7 @@ export class UpdateAgent {
     if (digest === this.#current?.digest || digest === this.#next?.digest) return;
     const known = this.#ledger.result(digest, this.#running.set.plan === digest);
     if (known !== undefined) {
-      if (this.#ledger.mayAnswer()) this.#event(digest, { ...known, percent: 0, final: true });
+      if (this.#ledger.mayAnswer()) this.#event(digest, { ...known, percent: 0, final: true }, "broker");
       return;
     }
     try {
@@ -294,7 +294,8 @@ export class UpdateAgent {
     const result: LastResult = { code: refusal.code, reason: refusal.describe(), plan: digest };
     if (aftermath(refusal.code) === "remember") this.#ledger.refuse(result);
     if (!this.#ledger.mayAnswer()) return;
-    this.#event(digest, { state: "rejected", percent: 0, code: result.code, reason: result.reason, final: isFinal });
+    const { code, reason } = result;
+    this.#event(digest, { state: "rejected", percent: 0, code, reason, final: isFinal }, "broker");
   }
 
   /** Too many signatures at once: the newest plan waits, and the broker is asked for the retained one when it is calm. */
@@ -339,7 +340,8 @@ export class UpdateAgent {
       if (aftermath(refusal.code) === "remember") {
         this.#ledger.refuse({ code: refusal.code, reason: refusal.describe(), plan: digest });
       }
-      this.#notice({ plan: digest, state: "rejected", percent: 0, code: refusal.code, reason: refusal.describe() });
+      const notice = { source: "broker", plan: digest, state: "rejected", percent: 0 } as const;
+      this.#notice({ ...notice, code: refusal.code, reason: refusal.describe() });
       return;
     }
     this.#ledger.underNewRoot(this.#trust.root);
@@ -417,10 +419,11 @@ export class UpdateAgent {
       final: boolean;
       pauseMs?: number | undefined;
     },
+    source: UpdateNotice["source"] = "trust",
   ): void {
     this.#reporter.event({ pauseMs: undefined, ...event, plan });
     const { state, percent, code, reason } = event;
-    this.#notice({ plan, state, percent, code, reason });
+    this.#notice({ source, plan, state, percent, code, reason });
   }
 
   #notice(notice: UpdateNotice): void {
@@ -466,7 +469,14 @@ function allowance(now: () => number): Allowance {
   };
 }
 
-const NO_NOTICE: UpdateNotice = Object.freeze({ plan: "", state: "idle", percent: 0, code: undefined, reason: "" });
+const NO_NOTICE: UpdateNotice = Object.freeze({
+  source: "trust",
+  plan: "",
+  state: "idle",
+  percent: 0,
+  code: undefined,
+  reason: "",
+});
 
 /** Wrong input refuses; anything else is a fault of ours, which ends the attempt and is told as such. */
 function asRefusal(error: unknown): Refusal {

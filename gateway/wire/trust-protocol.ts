@@ -184,6 +184,8 @@ export interface CapsuleNotice {
 
 /** What happened to an update, for the log, the audit and the console; the same that is reported, in words. */
 export interface UpdateNotice {
+  /** `broker`: of a document that anybody at the broker may have sent, before or without its verification. */
+  readonly source: "trust" | "broker";
   /** Digest of the plan; empty where it concerns none. */
   readonly plan: string;
   readonly state: UpdateState;

@@ -2,16 +2,51 @@
 import { chmodSync, writeFileSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { Refusal } from "../../kernel/index.ts";
 import { AuditThrottle, THROTTLE_LIMITS } from "../../gateway/trust/audit-throttle.ts";
 import { type AuditEntry } from "../../gateway/trust/audit-chain.ts";
 import { readAudit } from "../../gateway/trust/audit-verify.ts";
+import { topics } from "../../gateway/wire/update-topics.ts";
+import { auditNote } from "../../gateway/core/audited.ts";
+import { Bench as UpdateBench, deliveredAs, GATEWAY, makeModule } from "../updates/bench.ts";
 import { bench, record } from "./support.ts";
 
 function detailOf(entry: AuditEntry | undefined): Record<string, unknown> {
   return JSON.parse(entry?.detail ?? "{}") as Record<string, unknown>;
 }
+
+describe("a flood of documents from the broker", () => {
+  it("hides no outcome of a real update", async () => {
+    const uplink = makeModule("uplink", 1);
+    const threshold = makeModule("threshold", 1);
+    const gateway = new UpdateBench({ delivered: [deliveredAs(uplink), deliveredAs(threshold)] });
+    onTestFinished(() => gateway.close());
+    const newThreshold = makeModule("threshold", 2);
+    for (let index = 0; index < 100; index += 1) {
+      // So rarely that each is looked at, and answered.
+      gateway.clock.offsetMs += 10_000;
+      const junk = Uint8Array.of(0x18, 0x80 + index);
+      gateway.agent.message(index % 2 === 0 ? topics.root(2) : topics.gateway(GATEWAY, "desired"), junk);
+    }
+    const plan = gateway.push(1, [newThreshold], [uplink]);
+    await gateway.result(plan);
+
+    const made = bench();
+    const log = made.open();
+    for (const notice of gateway.notices) {
+      const note = auditNote({ type: "update", ...notice, code: notice.code ?? "" });
+      if (note !== undefined) log.record(note);
+    }
+    log.close();
+    const outcomes = readAudit(made.file, { kind: "update", source: "trust" });
+    expect(outcomes.map((entry) => detailOf(entry))).toEqual([{ state: "committed", code: "OK", reason: "" }]);
+    const junk = readAudit(made.file, { kind: "update", source: "broker" });
+    expect(junk).toHaveLength(THROTTLE_LIMITS.subjects);
+    const sent = gateway.notices.filter(({ source }) => source === "broker").length;
+    expect(detailOf(readAudit(made.file, { kind: "suppressed" })[0])["count"]).toBe(sent - THROTTLE_LIMITS.subjects);
+  });
+});
 
 describe("a flood of denials", () => {
   it("writes a burst, counts the rest, and hides no other event", () => {

@@ -102,7 +102,15 @@ describe("a look", () => {
     operator.observe({ type: "denied", module: "a", slot: "s", operation: "o", result: "denied", text: "", untold: 4 });
     operator.observe({ type: "partition-lost", partition: "main", reason: "stuck" });
     operator.observe({ type: "host", process: "link", state: "online", text: "broker" });
-    operator.observe({ type: "update", plan: "ab", state: "fetching", percent: 40, code: "", reason: "" });
+    operator.observe({
+      type: "update",
+      source: "trust",
+      plan: "ab",
+      state: "fetching",
+      percent: 40,
+      code: "",
+      reason: "",
+    });
     operator.observe({ type: "refused", module: "late", code: "E_CAP", text: "no place" });
     const now = await snapshot();
     expect(now.modules[0]).toMatchObject({
