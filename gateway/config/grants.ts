@@ -243,7 +243,10 @@ const RESOURCES: readonly (readonly [InterfaceName, Shape<GrantDraft>])[] = [
     "persistent keys and values",
     {
       prefix: required(storePrefix, "prefix of all its keys; no other module's may overlap it"),
-      quota: optional(size(1, 64 * 1024 * 1024), "bytes of keys and values; default 64KiB"),
+      quota: optional(
+        size(1, 64 * 1024 * 1024),
+        "bytes of keys and values, and for each key 64 and the prefix; default 64KiB",
+      ),
     },
     ({ prefix, quota }) => parameters({ prefix: prefix.value, quota: quota?.value ?? DEFAULTS.storeQuotaBytes }),
   ),

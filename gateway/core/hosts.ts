@@ -83,7 +83,10 @@ export class Hosts implements KernelHost {
     capacity: number,
   ): Promise<HostReply> {
     const answeredBy = answering(binding.interface);
-    if (answeredBy === "trust") return await this.#store.request(binding.module, toHost(binding), operation, bytes);
+    if (answeredBy === "trust") {
+      const stored = await this.#store.request(binding.module, toHost(binding), operation, bytes);
+      return stored.bytes.length > capacity ? { result: RESULT["too-large"], bytes: NOTHING } : stored;
+    }
     const process = this.#processes.get(answeredBy);
     if (process === undefined) return { result: RESULT.unsupported, bytes: NOTHING };
     // The guest names how long it will wait for an answer over HTTP; its own limit comes first.

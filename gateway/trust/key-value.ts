@@ -1,4 +1,4 @@
-/** The store interface of modules: keys below a prefix that the operator granted, with a quota of bytes, on disk at return. */
+/** The store interface of modules: keys below a prefix that the operator granted, with a quota of what they take, on disk at return. */
 
 import { DatabaseSync } from "node:sqlite";
 import type { StatementSync } from "node:sqlite";
@@ -9,6 +9,8 @@ import type { StoreOperation, StoreReply } from "../wire/trust-protocol.ts";
 const KEY_BYTES = 256;
 /** Bytes of one value: a message's payload. */
 const VALUE_BYTES = 64 * 1024;
+/** What a row takes of the quota beyond prefix, key and value: about what SQLite's pages need for a small one. */
+const ROW_BYTES = 64;
 const NOTHING = new Uint8Array();
 
 export interface StoreRequest {
@@ -25,7 +27,9 @@ export class KeyValueStore {
   readonly #get: StatementSync;
   readonly #set: StatementSync;
   readonly #delete: StatementSync;
-  readonly #used: StatementSync;
+  readonly #size: StatementSync;
+  /** By prefix, what its rows take of the quota: counted at the start, kept from then on. */
+  readonly #used = new Map<string, number>();
 
   /** @throws Refusal E_STORE where the file cannot be opened, or is not a database */
   constructor(path: string) {
@@ -36,6 +40,7 @@ export class KeyValueStore {
           "CREATE TABLE IF NOT EXISTS entries" +
           " (prefix TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY (prefix, key)) STRICT, WITHOUT ROWID",
       );
+      this.#count();
     } catch (error) {
       throw storeRefusal(path, error);
     }
@@ -44,9 +49,7 @@ export class KeyValueStore {
       "INSERT INTO entries VALUES (?, ?, ?) ON CONFLICT (prefix, key) DO UPDATE SET value = excluded.value",
     );
     this.#delete = this.#database.prepare("DELETE FROM entries WHERE prefix = ? AND key = ?");
-    this.#used = this.#database.prepare(
-      "SELECT COALESCE(SUM(LENGTH(key) + LENGTH(value)), 0) AS used FROM entries WHERE prefix = ? AND key <> ?",
-    );
+    this.#size = this.#database.prepare("SELECT LENGTH(value) AS size FROM entries WHERE prefix = ? AND key = ?");
   }
 
   /** Never throws on a module's account: what it does wrong, and what the disk refuses, are result codes. */
@@ -74,15 +77,43 @@ export class KeyValueStore {
 
   #write({ prefix, key, value, quota }: StoreRequest): number {
     if (value.length > VALUE_BYTES) return RESULT["too-large"];
-    const used = this.#used.get(prefix, key)?.["used"];
-    if (Number(used) + key.length + value.length > quota) return RESULT.quota;
+    const used = this.#used.get(prefix) ?? 0;
+    const after = used - this.#rowBytes(prefix, key) + rowBytes(prefix, key, value.length);
+    // Where the quota was made smaller, what is there may still be replaced by what is no larger.
+    if (after > quota && after > used) return RESULT.quota;
     this.#set.run(prefix, key, value);
+    this.#used.set(prefix, after);
     return 0;
   }
 
   #remove({ prefix, key }: StoreRequest): number {
-    return Number(this.#delete.run(prefix, key).changes) > 0 ? 0 : RESULT["not-found"];
+    const freed = this.#rowBytes(prefix, key);
+    if (Number(this.#delete.run(prefix, key).changes) === 0) return RESULT["not-found"];
+    this.#used.set(prefix, (this.#used.get(prefix) ?? 0) - freed);
+    return 0;
   }
+
+  /** What this row takes of the quota; 0 where there is none. */
+  #rowBytes(prefix: string, key: Uint8Array): number {
+    const size = this.#size.get(prefix, key)?.["size"];
+    return typeof size === "number" ? rowBytes(prefix, key, size) : 0;
+  }
+
+  #count(): void {
+    const rows = this.#database
+      .prepare(
+        "SELECT prefix, COUNT(*) AS rows, SUM(LENGTH(key) + LENGTH(value)) AS bytes FROM entries GROUP BY prefix",
+      )
+      .all();
+    for (const { prefix, rows: count, bytes } of rows) {
+      const name = String(prefix);
+      this.#used.set(name, Number(count) * (ROW_BYTES + Buffer.byteLength(name)) + Number(bytes));
+    }
+  }
+}
+
+function rowBytes(prefix: string, key: Uint8Array, valueBytes: number): number {
+  return ROW_BYTES + Buffer.byteLength(prefix) + key.length + valueBytes;
 }
 
 function reply(result: number): StoreReply {

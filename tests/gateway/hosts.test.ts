@@ -41,6 +41,18 @@ test.each<[ResourceBinding["interface"], string, readonly string[]]>([
   expect([asked, notes]).toEqual([[], []]);
 });
 
+test("a stored value longer than the module's buffer is too large, and none of it is handed on", async () => {
+  const bytes = new Uint8Array(100);
+  const service = { request: () => Promise.resolve({ result: bytes.length, bytes }) };
+  const store = new Hosts(service, { used: () => undefined, published: () => undefined });
+  const rights = ["read"];
+  const binding: ResourceBinding = { id: 1, module: "probe", slot: "s", interface: "store", rights, parameters: {} };
+  const get = (capacity: number) => store.request(binding, "get", [], [Uint8Array.of(1)], capacity);
+  expect(await get(99)).toEqual({ result: RESULT["too-large"], bytes: NONE });
+  expect(await get(0)).toEqual({ result: RESULT["too-large"], bytes: NONE });
+  expect(await get(100)).toEqual({ result: 100, bytes });
+});
+
 test("each use of an interface of which every use is audited leaves a line, and no other does", async () => {
   expect(await ask("store", "set", ["write"])).toBe(RESULT.quota);
   expect(await ask("mqtt", "publish", ["publish"])).toBe(RESULT.unsupported);
