@@ -2,7 +2,7 @@
 
 import { ByteReader, refuseWasm } from "./bytes.ts";
 import { type BlockType, ControlFlow } from "./control.ts";
-import { COST, type Effect, OPEN_NANS, PLAIN, VECTOR } from "./instructions.ts";
+import { COST, type Effect, MOVED, OPEN_NANS, PLAIN, VECTOR } from "./instructions.ts";
 import { refuseOpcode, refuseProposal, refuseType } from "./proposals.ts";
 import { type FunctionType, type ModuleShape, readValueType, type Span, VALUE_TYPES } from "./reader.ts";
 
@@ -54,16 +54,21 @@ class BodyReader extends ControlFlow {
     const reader = this.reader;
     this.localGroups = reader.count("groups of locals");
     this.localGroupsAt = reader.at;
+    const parameters = this.locals;
     for (let group = 0; group < this.localGroups; group += 1) {
       const at = reader.at;
       this.locals += reader.u32();
       if (this.locals > 0xffff_ffff) refuseWasm("too many locals", at);
       if (readValueType(reader) === 0x7b) this.usesVectors = true;
     }
+    // Each is cleared at every entry; whether there are too many is checked later.
+    const entry = this.regions[0];
+    if (entry !== undefined) entry.bytes += 4 * (this.locals - parameters);
   }
 
   #instruction(): void {
     const at = this.reader.at;
+    const region = this.regions[this.frame.region];
     const opcode = this.reader.byte();
     const plain = PLAIN[opcode];
     if (plain !== undefined) this.#plain(plain, opcode);
@@ -71,6 +76,7 @@ class BodyReader extends ControlFlow {
     else if (opcode === 0xfc) this.#prefixed(at);
     else if (opcode === 0xfd) this.#vector(at);
     else this.#indexed(opcode, at);
+    if (region !== undefined) region.bytes += this.reader.at - at;
   }
 
   #plain(effect: Effect, opcode: number): void {
@@ -131,9 +137,9 @@ class BodyReader extends ControlFlow {
 
   /** Operands that a branch carries. */
   #branch(level: number): number {
-    this.charge(COST.branch);
     const frame = this.frames[level];
     const arity = (frame?.kind === "loop" ? frame.parameters : frame?.results) ?? 0;
+    this.charge(COST.branch + (arity >> MOVED));
     this.take(arity);
     return arity;
   }
@@ -201,6 +207,7 @@ class BodyReader extends ControlFlow {
     const parameters = type?.parameters.length ?? 0;
     const results = type?.results.length ?? 0;
     this.passed = Math.max(this.passed, parameters + results);
+    this.charge((parameters + results) >> MOVED);
     this.take(parameters);
     if (kind === "tail-call") this.leave("jumped");
     else this.give(results);
@@ -230,7 +237,7 @@ class BodyReader extends ControlFlow {
       case 0x26:
         reader.u32();
         if (opcode === 0x26) this.changesTables = true;
-        return this.effect(opcode - 0x24, 0x26 - opcode, COST.table);
+        return this.effect(opcode - 0x24, 0x26 - opcode, opcode === 0x26 ? COST.tableSet : COST.table);
       case 0x3f:
         this.#zero();
         return this.effect(0, 1, 1);
@@ -238,7 +245,7 @@ class BodyReader extends ControlFlow {
         this.#bulk(BULK.pages, at);
         this.#zero();
         this.edit("grow", at, this.reader.at, 0);
-        return this.effect(1, 1, COST.bulk);
+        return this.effect(1, 1, COST.grow);
       case 0xd0:
         return this.#nullReference();
       case 0xd1:
@@ -260,7 +267,7 @@ class BodyReader extends ControlFlow {
   #reference(at: number): void {
     const index = this.#functionIndex();
     this.edit("reference", at, this.reader.at, index);
-    this.effect(0, 1, 1);
+    this.effect(0, 1, COST.reference);
   }
 
   /** 0xfc: saturating conversions and bulk operations (5.4.6, 5.4.7). */
@@ -278,10 +285,10 @@ class BodyReader extends ControlFlow {
     else this.reader.u32();
     if (opcode === 8 || opcode === 10) this.#zero();
     if (opcode === 12 || opcode === 14) this.reader.u32();
-    if (opcode === 15) return this.effect(2, 1, COST.bulk);
+    if (opcode === 15) return this.effect(2, 1, COST.grow);
     if (opcode === 16) return this.effect(0, 1, COST.table);
     if (opcode === 9 || opcode === 13) return this.effect(0, 0, COST.table);
-    this.effect(3, 0, COST.bulk);
+    this.effect(3, 0, entries ? COST.tableBulk : opcode === 11 ? COST.fill : COST.bulk);
   }
 
   #vector(at: number): void {

@@ -1,7 +1,7 @@
 /** Follows the control flow of one function body: its frames and operands, the regions that fuel is charged for, its calls. */
 
 import { type ByteReader, refuseWasm } from "./bytes.ts";
-import { COST } from "./instructions.ts";
+import { COST, MOVED } from "./instructions.ts";
 import type { FunctionType } from "./reader.ts";
 
 /**
@@ -42,7 +42,10 @@ export interface LoopShape {
 /** A stretch of code that is charged at its head: the function's (0), a loop's (no parent), or a conditional one. */
 export interface Region {
   readonly parent: number;
+  /** Fuel of its instructions. */
   cost: number;
+  /** Length of its instructions: what is free of cost is not free of time, for V8's first compiler leaves nothing out. */
+  bytes: number;
   /** Holds a call of its own. */
   calls: boolean;
 }
@@ -135,7 +138,7 @@ export class ControlFlow {
     const { loop, outerLoop } = this.frame;
     if (loop !== undefined) loop.tight = false;
     this.loops += 1;
-    const region = this.#region(NO_PARENT, COST.loopHead);
+    const region = this.#region(NO_PARENT, COST.loopHead + (type.parameters >> MOVED));
     this.frame = this.#push("loop", type, Math.min(outerLoop, this.frames.length), { tight: true }, region);
     this.give(type.parameters);
     this.edit("loop", at, this.reader.at, region);
@@ -182,6 +185,7 @@ export class ControlFlow {
     this.frame = outer;
     this.#operands = frame.base;
     this.give(frame.results);
+    this.charge(frame.results >> MOVED);
     if (frame.kind === "loop") return this.insert("loop-end", 0, frame.loop);
     // After a jump the code that follows is reached through a label, or through the other arm of an `if`: not always.
     if (frame.reach === "jumped" || frame.armJumped) this.open(outer.region);
@@ -261,7 +265,7 @@ export class ControlFlow {
   }
 
   #region(parent: number, cost: number): number {
-    return this.regions.push({ parent, cost, calls: false }) - 1;
+    return this.regions.push({ parent, cost, bytes: 0, calls: false }) - 1;
   }
 
   protected edit(kind: Edit["kind"], at: number, end: number, value: number, loop = this.frame.loop): void {

@@ -16,7 +16,7 @@ function effect(takes: number, gives: number, cost: number, immediate: Immediate
 }
 
 // One unit of fuel is about one cheap machine instruction. What a compiler turns into nothing (constants, local
-// traffic, block ends) costs nothing; divisions and square roots cost what their latency is.
+// traffic, block ends) costs nothing in code that has other work for every eight of its bytes (see `BodyPlan`); divisions and square roots cost what their latency is.
 const EFFECTS: Readonly<Record<string, Effect>> = {
   n: effect(0, 0, 0),
   p: effect(1, 0, 0),
@@ -93,6 +93,9 @@ export const OPEN_NANS = new Map(
 /** A function that costs no more than this before anything conditional leaves the charge to its callers. */
 export const CALLER_PAYS = 24;
 
+/** So many operands or results (as a power of two) that a call, a branch or the end of a block moves cost one fuel more. */
+export const MOVED = 2;
+
 /** Fuel costs of what is not in the tables. An indirect call pays for the dearest function that leaves it to callers. */
 export const COST = Object.freeze({
   functionEntry: 3,
@@ -102,5 +105,10 @@ export const COST = Object.freeze({
   indirectCall: 6 + CALLER_PAYS,
   global: 1,
   table: 3,
+  tableSet: 60,
+  tableBulk: 60,
+  reference: 15,
   bulk: 16,
+  fill: 50,
+  grow: 200,
 } as const);

@@ -61,9 +61,9 @@ export class Layout {
     settle.global(this.fuel).raw(...IF_NEGATIVE);
     settle.op(OP.call, this.recorder?.exhausted ?? this.imported.exhausted).raw(OP.br, 1, OP.end, OP.end, OP.end);
     this.settle = this.helper([], [], settle);
-    // Each measure is at most 2^29, so that fuel can't wrap around: bytes / 8, entries x 2, pages x 8,192.
+    // Each measure is at most 2^29, so that fuel can't wrap around: bytes / 8, entries x 64, pages x 8,192.
     const bytes = (out: Assembly): Assembly => out.get(0).raw(OP.i32Const, 3, OP.i32ShiftRightUnsigned);
-    const entries = (out: Assembly): Assembly => atMost(out, 2 ** 28).raw(OP.i32Const, 1, OP.i32ShiftLeft);
+    const entries = (out: Assembly): Assembly => atMost(out, 2 ** 23).raw(OP.i32Const, 6, OP.i32ShiftLeft);
     const pages = (out: Assembly): Assembly => atMost(out, 65_536).raw(OP.i32Const, 13, OP.i32ShiftLeft);
     this.spend = [bytes, entries, pages].map((measure) => this.#spend(measure));
   }

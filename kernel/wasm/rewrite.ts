@@ -12,6 +12,8 @@ import type { ModuleShape } from "./reader.ts";
 
 /** A conditional region that costs no more than this is charged with the code that leads to it. */
 const MERGED_REGION = 48;
+/** So many bytes of code (as a power of two) cost one fuel, if their instructions cost less. */
+const BYTES_PER_FUEL = 3;
 /** Abstract bytes of a frame beside its locals and operands: return address, frame pointer, instance, spills. */
 const FRAME_BASE = 64;
 
@@ -64,7 +66,7 @@ export class BodyPlan {
     const part = frame > LIMITS.uncountedFrameBytes ? whole : scan.callPart;
     this.wrapped = part !== undefined && scan.conditionalExits.some((exit) => leaves(part, exit.at, exit.level));
     this.part = this.wrapped ? whole : part;
-    this.charges = scan.regions.map((region) => region.cost);
+    this.charges = scan.regions.map(({ cost, bytes }) => Math.max(cost, bytes >> BYTES_PER_FUEL));
     this.#owners = scan.regions.map((_, region) => region);
     this.#total = this.charges.reduce((sum, cost) => sum + cost, 0);
     this.#merge();

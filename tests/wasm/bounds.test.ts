@@ -117,3 +117,46 @@ describe("between two checks no more is charged than a body and what it calls co
     );
   });
 });
+
+describe("what costs time costs fuel", () => {
+  const COUNT = 400;
+  async function fuelOf(body: string, passes: number): Promise<number> {
+    const guest = startMetered(meter(await compileWat(body)));
+    const before = guest.remaining();
+    guest.call("f", passes);
+    return before - guest.remaining();
+  }
+  const looped = (locals: string, code: string, around = ""): string =>
+    `(module (table $t 9 funcref) (memory 1) ${around} (func $f (export "f") (param i32) ${locals}
+      (loop ${times(COUNT, code)} (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))))`;
+  const many = `(type $many (func (param ${times(100, "i32")}) (result ${times(100, "i32")})))
+    (func $push (result ${times(100, "i32")}) ${times(100, "(i32.const 1)")})`;
+
+  it.each([
+    ["a local that is set", looped("(local i64 i64)", "(local.set 1 (local.get 2))"), 0.5],
+    ["a constant that is set", looped("(local i64)", "(local.set 1 (i64.const 1))"), 0.5],
+    ["a constant that is dropped", looped("", "(drop (f64.const 1))"), 1],
+    ["a table's entry", looped("", "(table.set $t (i32.const 0) (ref.func $f))"), 75],
+    ["a reference to a function", looped("", "(drop (ref.func $f))"), 15],
+    ["a table that is filled", looped("", "(table.fill $t (i32.const 0) (ref.null func) (i32.const 0))"), 60],
+    ["a table that is copied", looped("", "(table.copy (i32.const 0) (i32.const 0) (i32.const 0))"), 60],
+    ["a memory that grows by nothing", looped("", "(drop (memory.grow (i32.const 0)))"), 200],
+    ["a table that grows by nothing", looped("", "(drop (table.grow $t (ref.null func) (i32.const 0)))"), 200],
+    ["a memory that is filled", looped("", "(memory.fill (i32.const 0) (i32.const 0) (i32.const 0))"), 50],
+    [
+      "operands that branches move",
+      looped("", `(call $push) (block (type $many) (br 0)) ${times(100, "drop")}`, many),
+      60,
+    ],
+    ["locals that are cleared", looped("", "(call $g)", `(func $g (local ${times(200, "i64")}))`), 100],
+  ])("%s", async (_, body, atLeast) => {
+    const fuel = (await fuelOf(body, 5)) - (await fuelOf(body, 4));
+    expect(fuel).toBeGreaterThanOrEqual(COUNT * atLeast);
+  });
+
+  it("and code that has other work costs no more for its local traffic", async () => {
+    const body = looped("(local i32)", "(local.set 1 (i32.add (i32.mul (local.get 1) (local.get 0)) (local.get 1)))");
+    const fuel = (await fuelOf(body, 5)) - (await fuelOf(body, 4));
+    expect(fuel).toBe(COUNT * 2 + 3);
+  });
+});

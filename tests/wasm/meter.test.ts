@@ -237,10 +237,10 @@ describe("fuel", () => {
     ["memory.copy", `(memory.copy (i32.const 0) (i32.const 8) (local.get 0))`, 80_000, 10_000],
     ["memory.init", `(memory.init $d (i32.const 0) (i32.const 0) (local.get 0))`, 16, 2],
     ["memory.grow", `(drop (memory.grow (local.get 0)))`, 3, 3 * 8192],
-    ["table.fill", `(table.fill $t (i32.const 0) (ref.null func) (local.get 0))`, 50, 100],
-    ["table.copy", `(table.copy (i32.const 0) (i32.const 1) (local.get 0))`, 50, 100],
-    ["table.grow", `(drop (table.grow $t (ref.null func) (local.get 0)))`, 50, 100],
-    ["table.init", `(table.init $e (i32.const 0) (i32.const 0) (local.get 0))`, 2, 4],
+    ["table.fill", `(table.fill $t (i32.const 0) (ref.null func) (local.get 0))`, 50, 3200],
+    ["table.copy", `(table.copy (i32.const 0) (i32.const 1) (local.get 0))`, 50, 3200],
+    ["table.grow", `(drop (table.grow $t (ref.null func) (local.get 0)))`, 50, 3200],
+    ["table.init", `(table.init $e (i32.const 0) (i32.const 0) (local.get 0))`, 2, 128],
   ])("is charged by length for %s", async (_, instruction, length, units) => {
     const wat = `(module (memory 2) (table $t 100 funcref) (data $d "0123456789abcdef") (elem $e func $f $f)
       (func $f (export "f") (param i32) ${instruction}))`;
