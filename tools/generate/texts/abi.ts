@@ -88,7 +88,10 @@ export const INTERFACE_TEXTS: Texts = {
   },
   store: {
     event: null,
-    binding: { prefix: "key prefix, the module's own", quota: "bytes of keys and values, and for each key 64 and the prefix" },
+    binding: {
+      prefix: "key prefix, the module's own",
+      quota: "bytes of keys and values, and for each key 64 and the prefix",
+    },
     operations: {
       get: "length of the value, or not-found, too-large; a key of other than 1 to 256 bytes is invalid, here and below",
       set: "0 once it is on disk, or quota; too-large for a value of more than 65536 bytes",
