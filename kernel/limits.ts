@@ -23,11 +23,11 @@ export const LIMITS = Object.freeze({
   nameLength: 48,
   /** Pages of 64 KiB that a module may be granted: the ABI's 2 GiB less one page, so that a length never overflows i32. */
   memoryPages: 32767,
-  /** Entries of each table after clamping. */
+  /** Entries of all tables of a module after clamping: each takes up to 24 bytes of its partition's heap. */
   tableEntries: 65_536,
   /** The most that a module can be rewritten for: 2 GiB, so that addresses are non-negative as i32, as the ABI's results need. */
   quotaPages: 32_768,
-  /** Each table may grow to its quota, so their number is bounded as well. */
+  /** Tables of one binary; they share the entries. */
   binaryTables: 16,
   /** Types, imports, functions, exports, elements, ... of one binary in all: each becomes an object of its own. */
   binaryItems: 250_000,

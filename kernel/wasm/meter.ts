@@ -12,7 +12,7 @@ import { BodyPlan, BodyRewriter, type EntryFee } from "./rewrite.ts";
 export interface MeterOptions {
   /** Upper bound of the guest's memory in pages of 64 KiB, at most 32,768 (2 GiB). */
   readonly memoryMaximumPages: number;
-  /** Upper bound of the entries of each table. */
+  /** Upper bound of the entries of all tables together. */
   readonly tableMaximumEntries: number;
   /** Each NaN that the guest computes becomes the positive canonical one, as on any other processor; false where absent. */
   readonly canonicalNans?: boolean;
@@ -248,7 +248,7 @@ class ModuleWriter {
     return content.slice(this.shape.bytes, copied, end);
   }
 
-  /** Tables and memories, with their maxima clamped; then `own`. */
+  /** Tables or memories, which share the quota: what their minima leave of it is room to grow, in equal parts. Then `own`. */
   #limited<Item extends Limits>(
     id: number,
     items: readonly Item[],
@@ -258,13 +258,19 @@ class ModuleWriter {
   ): void {
     if (items.length === 0) return;
     const content = new ByteWriter().u32(items.length + own.length);
-    for (const item of items) {
-      if (item.minimum > quota) {
-        const hint = "raise the quota in the manifest, or declare a smaller minimum";
-        refuseSize("a memory or table is larger than the module's quota", `${quota}`, item.minimum, { hint });
-      }
+    const declared = items.reduce((sum, { minimum }) => sum + minimum, 0);
+    if (declared > quota) {
+      const hint = "raise the quota in the manifest, or declare smaller minima";
+      refuseSize("a memory, or its tables together, are larger than the module's quota", `${quota}`, declared, {
+        hint,
+      });
+    }
+    let room = quota - declared;
+    for (const [at, item] of items.entries()) {
+      const growth = Math.min((item.maximum ?? quota) - item.minimum, Math.floor(room / (items.length - at)));
+      room -= growth;
       write(content, item);
-      content.op(1, item.minimum).u32(Math.min(item.maximum ?? quota, quota));
+      content.op(1, item.minimum).u32(item.minimum + growth);
     }
     for (const { minimum, maximum } of own) content.op(1, minimum).u32(maximum);
     this.#section(id, content);

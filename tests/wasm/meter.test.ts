@@ -391,6 +391,29 @@ describe("quotas", () => {
     expect(refusal(() => meter(table, quota)).code).toBe("E_SIZE");
   });
 
+  it("of tables hold for all of them together: what is left grows in equal parts, and too much is refused", async () => {
+    const maxima = async (...tables: string[]): Promise<(number | undefined)[]> => {
+      const text = tables.map((limits) => `(table ${limits} funcref)`).join(" ");
+      const shape = readModule(meter(await compileWat(`(module ${text})`), quota));
+      return shape.tables.map(({ maximum }) => maximum);
+    };
+    expect(await maxima("0", "0")).toEqual([5, 5]);
+    expect(await maxima("2 3", "2")).toEqual([3, 7]);
+    expect(await maxima("4", "5")).toEqual([4, 6]);
+    expect(await maxima("10 1000", "0 1000")).toEqual([10, 0]);
+    const refused = await maxima("5", "6").catch((error: unknown) => error);
+    expect(refused).toMatchObject({ code: "E_SIZE", detail: { found: "11" } });
+    expect((refused as Refusal).detail.hint).toContain("smaller minima");
+  });
+
+  it("of a module's tables bound what they take of the heap", async () => {
+    const tables = "(table 4096 funcref)".repeat(16);
+    const limits = { ...quota, tableMaximumEntries: 65_536 };
+    expect(readModule(meter(await compileWat(`(module ${tables})`), limits)).tables).toHaveLength(16);
+    const more = await compileWat(`(module ${tables.replaceAll("4096", "4097")})`);
+    expect(refusal(() => meter(more, limits))).toMatchObject({ code: "E_SIZE", detail: { found: `${16 * 4097}` } });
+  });
+
   it("cannot exceed 2 GiB, nor be nonsense", async () => {
     const binary = await compileWat("(module)");
     for (const memoryMaximumPages of [32_769, -1, 1.5, Number.NaN]) {
