@@ -58,7 +58,7 @@ function guarded(
   operation: Operation,
   target: GuestFunction,
 ): GuestFunction {
-  // An endpoint's rights are bits of the capability that each use looks at; it pays by what it sends.
+  // An endpoint's rights are bits of the capability that each use looks at; each pays where it is carried out.
   if (slot.interface === "endpoint") return target;
   const { [slot.interface as "log"]: fuel = OPERATION_FUEL.resource } = OPERATION_FUEL;
   let seen = slot;

@@ -42,6 +42,7 @@ const OPERATIONS: Readonly<Record<string, LocalOperation>> = {
     const replies = makeEdge(0, LIMITS.pendingRequests, "refuse");
     return (address: number, length: number, timeoutMs: number) => {
       const { cell } = context.incarnation;
+      pay(context, OPERATION_FUEL.handles);
       const [capability] = current();
       if (capability === undefined || (capability.rights & ENDPOINT_RIGHT.call) === 0) {
         return deny(context, slot.slot, "request");
@@ -69,6 +70,7 @@ const OPERATIONS: Readonly<Record<string, LocalOperation>> = {
   "endpoint.derive": (context, slot) => {
     const current = capabilitiesOf(context, slot);
     return (rights: number) => {
+      pay(context, OPERATION_FUEL.handles);
       const [capability, ...others] = current();
       if (capability === undefined || others.length > 0) return RESULT.invalid;
       if ((capability.rights & ENDPOINT_RIGHT.pass) === 0) return deny(context, slot.slot, "derive");
@@ -196,6 +198,8 @@ function sendAll(
   handles: number,
   count: number,
 ): number {
+  // Each send pays for itself; one that leads nowhere pays for that.
+  if (capabilities.length === 0) pay(context, OPERATION_FUEL.handles);
   const passed = takeHandles(context, handles, count);
   if (typeof passed === "number") return passed;
   let worst = 0;
@@ -244,6 +248,7 @@ function call(
   capacity: number,
   timeoutMs: number,
 ): number | Promise<number> {
+  pay(context, OPERATION_FUEL.handles);
   if (capability === undefined || (capability.rights & ENDPOINT_RIGHT.call) === 0) return deny(context, slot, "call");
   if (timeoutMs < 1) return RESULT.invalid;
   const { memory } = context.incarnation.instance;
@@ -307,6 +312,7 @@ function addNarrowed(context: LinkContext, slot: string, capability: Capability,
 /** The capabilities behind an array of handles, or the reason why they cannot be passed. Nothing is closed yet. */
 function takeHandles(context: LinkContext, address: number, count: number): readonly Capability[] | number {
   if (count === 0) return NO_CAPABILITIES;
+  pay(context, OPERATION_FUEL.handles * Math.min(count, MAXIMUM_HANDLES));
   if (count > MAXIMUM_HANDLES) return RESULT.invalid;
   const { cell, instance } = context.incarnation;
   const words = instance.memory.readWords(guestPointer(address), count);

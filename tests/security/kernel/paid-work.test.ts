@@ -8,7 +8,7 @@ import { GuestMemory } from "../../../kernel/memory.ts";
 import { checkFuel } from "../../../kernel/message-check.ts";
 import { ModuleCell } from "../../../kernel/partition/cell.ts";
 import { GuestStopped } from "../../../kernel/partition/fault.ts";
-import type { LinkContext } from "../../../kernel/partition/link.ts";
+import { type LinkContext, OPERATION_FUEL } from "../../../kernel/partition/link.ts";
 import { LOCAL_OPERATIONS } from "../../../kernel/partition/local-operations.ts";
 import { PostOffice } from "../../../kernel/partition/post.ts";
 import type { PartitionData, SlotLink } from "../../../kernel/partition/protocol.ts";
@@ -146,5 +146,40 @@ describe("the check of a route's content", () => {
     const most = new Uint8Array(LIMITS.payloadBytes).fill(0x80);
     expect(checkFuel(most, 0)).toBeLessThan(LIMITS.entryFuel / 10);
     expect(checkFuel(most, 0)).toBe(checkFuel(most.subarray(0, 60_000), 0) + (LIMITS.payloadBytes - 60_000) / 2);
+  });
+});
+
+describe("an operation of an endpoint that comes to nothing is paid all the same:", () => {
+  const guest = new Guest();
+  const [nowhere, deaf] = [{ edges: [] }, { eventPort: -1 }];
+  const { memory } = guest;
+  memory.write(64 as never, new Uint8Array(8).fill(0xff));
+  memory.write(128 as never, new Uint8Array(8));
+  test.each<[string, string, Partial<SlotLink>, number[], number]>([
+    ["a send to nobody", "endpoint.send", nowhere, [0, 4, 0, 0], 0],
+    ["a send with too many handles", "endpoint.send", {}, [0, 4, 64, 0xffff_ffff], RESULT.invalid],
+    ["a send with the same handle twice", "endpoint.send", {}, [0, 4, 128, 2], RESULT["bad-handle"]],
+    ["a send with a handle that is none", "endpoint.send", {}, [0, 4, 64, 1], RESULT["bad-handle"]],
+    ["a send of too much", "endpoint.send", {}, [0, LIMITS.payloadBytes + 1, 0, 0], RESULT["too-large"]],
+    ["a call without a deadline", "endpoint.call", {}, [0, 4, 0, 0, 0], RESULT.invalid],
+    ["a call of nobody", "endpoint.call", nowhere, [0, 4, 0, 0, 1], RESULT.denied],
+    ["a call with a reply outside", "endpoint.call", {}, [0, 4, -8, 64, 1], RESULT["bad-address"]],
+    ["a request without a deadline", "endpoint.request", {}, [0, 4, 0], RESULT.invalid],
+    ["a request without a port", "endpoint.request", deaf, [0, 4, 100], RESULT.invalid],
+    ["a derivation from nothing", "endpoint.derive", nowhere, [1], RESULT.invalid],
+    ["a derivation of more", "endpoint.derive", { rights: ["pass"] }, [7], RESULT.denied],
+  ])("%s", (_, name, changes, parameters, result) => {
+    const use = guest.operation(name, changes);
+    expect(guest.cost(() => expect(use(...parameters)).toBe(result))).toBeGreaterThanOrEqual(OPERATION_FUEL.handles);
+  });
+
+  test("a request over the quota, and a derivation past the table's end", () => {
+    const request = guest.operation("endpoint.request");
+    guest.cell.pendingRequests = LIMITS.pendingRequests;
+    const cost = guest.cost(() => expect(request(0, 4, 100)).toBe(RESULT.quota));
+    expect(cost).toBeGreaterThanOrEqual(OPERATION_FUEL.handles);
+    const derive = guest.operation("endpoint.derive");
+    for (let count = 0; count < LIMITS.handles; count++) expect(derive(1)).toBeGreaterThan(0);
+    expect(guest.cost(() => expect(derive(1)).toBe(RESULT.quota))).toBeGreaterThanOrEqual(OPERATION_FUEL.handles);
   });
 });
