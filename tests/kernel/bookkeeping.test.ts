@@ -4,12 +4,14 @@ import { admitModule, RESULT } from "../../kernel/index.ts";
 import { SharedCounters } from "../../kernel/ipc/shared.ts";
 import { Incarnation, ModuleCell } from "../../kernel/partition/cell.ts";
 import { PostOffice } from "../../kernel/partition/post.ts";
-import type { PartitionData } from "../../kernel/partition/protocol.ts";
+import type { PartitionData, Report } from "../../kernel/partition/protocol.ts";
 import type { Environment } from "../../kernel/partition/runner.ts";
 import { Runner } from "../../kernel/partition/runner.ts";
 import { Timers } from "../../kernel/partition/timers.ts";
+import { instantiateModule, promising, type WasmFunction } from "../../kernel/wasm/engine.ts";
 import { moduleOrder, ModuleRecord } from "../../kernel/supervisor/modules.ts";
-import { ECHO, moduleBinary, moduleSpec, watModule } from "../support/modules.ts";
+import { TIMER } from "../support/probe.ts";
+import { ECHO, manifestFields, moduleBinary, moduleSpec, watBinary, watModule } from "../support/modules.ts";
 
 const TARGET = { edge: 1, module: 2, partition: 0, port: 0, via: [] };
 
@@ -53,4 +55,53 @@ test("the watch is asked for patience while an instance is made, also where a sw
   expect(asked).toEqual([true, false]);
   runner.initialize(incarnation);
   expect(asked).toEqual([true, false, true, false]);
+});
+
+test("what would wait outside its handler begins nothing, and is no handler that was interrupted", async () => {
+  const health = `(func (export "bulkhead_health") (result i32) (call $sleep (i32.const 1000)))`;
+  const wat = watModule(`(import "timer" "sleep" (func $sleep (param i32) (result i32)))`, `${ECHO}${health}`);
+  const spec = moduleSpec("sleeper", [TIMER]);
+  const slots = { timer: { interface: "timer", rights: ["use"], port: null } };
+  const admitted = await admitModule(moduleBinary(wat, manifestFields("sleeper", { slots })), spec);
+  const [reports, waits]: [Report[], number[]] = [[], []];
+  const cells = new Map<number, ModuleCell>();
+  const timers = new Timers();
+  const at = timers.at.bind(timers);
+  timers.at = (time, action) => {
+    waits.push(time);
+    return at(time, action);
+  };
+  // SAFETY: the post office reads no more of it than this.
+  const data = { index: 0, life: 1, revocations: new SharedCounters(4).buffer } as PartitionData;
+  const post = new PostOffice(
+    data,
+    cells,
+    timers,
+    () => 0,
+    () => undefined,
+  );
+  // SAFETY: a look at a module's health uses no more of it than this.
+  const environment = {
+    ...{ post, timers, sliceFuel: 200_000, now: () => 0, coarseNow: () => 0 },
+    ...{ askPatience: () => undefined, ready: () => undefined, gates: { invalidate: () => undefined } },
+    report: (report: Report) => void reports.push(report),
+  } as unknown as Environment;
+  const runner = new Runner(environment);
+  const order = moduleOrder(new ModuleRecord(1, spec, admitted, 0), [
+    { slot: "timer", interface: "timer", rights: ["use"], eventPort: -1, binding: 0, edges: [], badge: 0 },
+  ]);
+  const cell = new ModuleCell(order, () => undefined);
+  cells.set(cell.id, cell);
+  cell.incarnation = runner.incarnate(cell, order);
+  runner.initialize(cell.incarnation);
+  cell.state = "idle";
+  const { granted } = cell.activation;
+  // As where another module's handler, which could be suspended, is what led here: V8 refuses before it makes the call.
+  const below = await WebAssembly.compile(
+    watBinary(`(module (import "t" "look" (func $look)) (func (export "run") (call $look)))`) as Uint8Array<ArrayBuffer>,
+  );
+  const { run } = instantiateModule(below, { t: { look: () => runner.checkHealth(cell, 1) } }).exports;
+  await promising(run as WasmFunction)(0, 0, 0, 0);
+  expect(reports).toMatchObject([{ type: "fault", cause: "contract", input: undefined }]);
+  expect([waits, cell.wait, cell.activation.granted]).toEqual([[], undefined, granted]);
 });
