@@ -98,7 +98,9 @@ test("what would wait outside its handler begins nothing, and is no handler that
   const { granted } = cell.activation;
   // As where another module's handler, which could be suspended, is what led here: V8 refuses before it makes the call.
   const below = await WebAssembly.compile(
-    watBinary(`(module (import "t" "look" (func $look)) (func (export "run") (call $look)))`) as Uint8Array<ArrayBuffer>,
+    watBinary(
+      `(module (import "t" "look" (func $look)) (func (export "run") (call $look)))`,
+    ) as Uint8Array<ArrayBuffer>,
   );
   const { run } = instantiateModule(below, { t: { look: () => runner.checkHealth(cell, 1) } }).exports;
   await promising(run as WasmFunction)(0, 0, 0, 0);
