@@ -111,6 +111,9 @@ export class ModuleCell {
   lastState: SavedState | undefined = undefined;
   /** Messages handled since the last checkpoint, and when that was. */
   sinceCheckpoint = 0;
+  /** A state is on its way to the supervisor; a newer one waits here until that has come in, and the newest follows it. */
+  isKeeping = false;
+  isUnkept = false;
   savedAt = 0;
   /** The process is about to stop: whatever is handled now is saved. */
   isStopping = false;

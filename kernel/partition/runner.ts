@@ -444,10 +444,26 @@ export class Runner {
       const state = this.synchronously(incarnation, () => incarnation.instance.save());
       if (state === undefined) return;
       cell.lastState = state;
-      this.#environment.report({ type: "checkpoint", module: cell.id, state });
+      cell.charge(state.bytes.length >>> 3);
+      cell.isUnkept = true;
+      if (!cell.isKeeping || cell.isStopping || cell.isEnding) this.#tellState(cell);
     } catch (error) {
       this.fault(cell, error);
     }
+  }
+
+  /** The supervisor has the state that was sent last. */
+  kept(cell: ModuleCell): void {
+    cell.isKeeping = false;
+    // Of one that has failed the supervisor may be giving up the state.
+    if (cell.isUnkept && cell.state !== "dead") this.#tellState(cell);
+  }
+
+  #tellState(cell: ModuleCell): void {
+    const { id: module, lastState: state } = cell;
+    cell.isUnkept = false;
+    cell.isKeeping = state !== undefined;
+    if (state !== undefined) this.#environment.report({ type: "checkpoint", module, state });
   }
 }
 

@@ -202,6 +202,8 @@ export class PartitionRuntime {
       case "save":
         cell.isStopping = true;
         return this.#runner.save(cell);
+      case "kept":
+        return this.#runner.kept(cell);
       case "restart":
         return this.#restart(cell, order.generation, order.dropState);
       case "hold":

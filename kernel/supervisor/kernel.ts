@@ -294,6 +294,7 @@ export class Kernel {
 
   #onReport(index: number, report: Report): void {
     if (report.type === "up" || report.type === "statistics") return;
+    if (report.type === "checkpoint") this.#partitions.order(index, { type: "kept", module: report.module });
     const record = this.#byId.get(report.module);
     if (record === undefined) return;
     // A report from the partition that a module has left is late news, but for those of its leaving.

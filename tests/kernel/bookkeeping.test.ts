@@ -8,7 +8,7 @@ import type { PartitionData, Report } from "../../kernel/partition/protocol.ts";
 import type { Environment } from "../../kernel/partition/runner.ts";
 import { Runner } from "../../kernel/partition/runner.ts";
 import { Timers } from "../../kernel/partition/timers.ts";
-import { instantiateModule, promising, type WasmFunction } from "../../kernel/wasm/engine.ts";
+import { instantiateModule, promising } from "../../kernel/wasm/engine.ts";
 import { moduleOrder, ModuleRecord } from "../../kernel/supervisor/modules.ts";
 import { TIMER } from "../support/probe.ts";
 import { ECHO, manifestFields, moduleBinary, moduleSpec, watBinary, watModule } from "../support/modules.ts";
@@ -103,7 +103,58 @@ test("what would wait outside its handler begins nothing, and is no handler that
     ) as Uint8Array<ArrayBuffer>,
   );
   const { run } = instantiateModule(below, { t: { look: () => runner.checkHealth(cell, 1) } }).exports;
-  await promising(run as WasmFunction)(0, 0, 0, 0);
+  await promising(run)(0, 0, 0, 0);
   expect(reports).toMatchObject([{ type: "fault", cause: "contract", input: undefined }]);
   expect([waits, cell.wait, cell.activation.granted]).toEqual([[], undefined, granted]);
+});
+
+test("one state of a module is on its way to the supervisor, and the newest follows it; each is paid for", async () => {
+  const [states, length] = [[] as (Uint8Array | undefined)[], 64_000];
+  const wat = watModule(
+    "",
+    `(global $saves (mut i32) (i32.const 0))
+     (func (export "bulkhead_save") (result i64)
+       (global.set $saves (i32.add (global.get $saves) (i32.const 1)))
+       (i32.store8 (i32.const 1500) (global.get $saves))
+       (i64.const ${(1500n << 32n) + BigInt(length)}))
+     (func (export "bulkhead_state") (param i32) (result i32) (i32.const 1500))
+     (func (export "bulkhead_restore") (param i32 i32) (result i32) (i32.const 0))
+     ${ECHO}`,
+  );
+  const spec = moduleSpec("keeper");
+  const admitted = await admitModule(moduleBinary(wat, manifestFields("keeper", { state: length, inbox: 400 })), spec);
+  // SAFETY: saving a state uses no more of it than this.
+  const environment = {
+    ...{ sliceFuel: 200_000, coarseNow: () => 0, askPatience: () => undefined },
+    report: (report: Report) => states.push(report.type === "checkpoint" ? report.state.bytes : undefined),
+  } as unknown as Environment;
+  const runner = new Runner(environment);
+  const order = moduleOrder(new ModuleRecord(1, spec, admitted, 0), []);
+  const cell = new ModuleCell(order, () => undefined);
+  cell.incarnation = runner.incarnate(cell, order);
+  runner.initialize(cell.incarnation);
+  cell.state = "idle";
+  const before = cell.fuelUsed;
+  for (let count = 0; count < 10; count++) runner.save(cell);
+  const sent = (): unknown[] => states.map((bytes) => bytes?.[0]);
+  expect(sent()).toEqual([1]);
+  expect(cell.fuelUsed - before).toBeGreaterThanOrEqual((10 * length) / 8);
+  runner.kept(cell);
+  expect(sent()).toEqual([1, 10]);
+  runner.kept(cell);
+  expect(sent()).toEqual([1, 10]);
+  // The next one goes at once; one that fails meanwhile takes its newest along until it is well.
+  runner.save(cell);
+  runner.save(cell);
+  cell.state = "dead";
+  runner.kept(cell);
+  expect(sent()).toEqual([1, 10, 11]);
+  cell.state = "idle";
+  runner.save(cell);
+  runner.save(cell);
+  expect(sent()).toEqual([1, 10, 11, 13]);
+  // At a stop nobody waits: this may be the last that is heard of it.
+  cell.isStopping = true;
+  runner.save(cell);
+  expect(sent()).toEqual([1, 10, 11, 13, 15]);
 });
