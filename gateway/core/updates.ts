@@ -1,6 +1,6 @@
 /** What the core does for the update agent: policy, staging, swap, probation, commit and rollback of a set of modules. */
 import type { AdmittedModule, Kernel, ModuleRow, ModuleSpec, PartitionSpec } from "../../kernel/index.ts";
-import { Refusal } from "../../kernel/index.ts";
+import { findOperation, Refusal } from "../../kernel/index.ts";
 import type { GatewayConfiguration } from "../config/index.ts";
 import type { ModuleDocument } from "../envelopes/index.ts";
 import type { TrustHandlers } from "../wire/trust-client.ts";
@@ -329,11 +329,14 @@ function checkImportsClaimed({ name, claims }: ModuleDocument, { imports, manife
   const asked = new Map(claims.capabilities.map((capability) => [capability.slot, capability]));
   for (const { slot, operation } of imports) {
     const capability = asked.get(slot);
+    const what = `${name} imports ${slot}.${operation}, which its signed document does not ask for`;
     if (capability === undefined || capability.interface !== manifest.slots.get(slot)?.interface) {
-      throw new Refusal("E_CAP", `${name} imports ${slot}.${operation}, which its signed document does not ask for`, {
-        expected: [...asked.keys()].join(", ") || "no imports",
-        found: slot,
-      });
+      throw new Refusal("E_CAP", what, { expected: [...asked.keys()].join(", ") || "no imports", found: slot });
+    }
+    const right = findOperation(capability.interface, operation)?.right ?? "an operation that there is not";
+    const rights: readonly string[] = capability.rights;
+    if (!rights.includes(right)) {
+      throw new Refusal("E_CAP", what, { expected: rights.join(", ") || "no right", found: right });
     }
   }
 }

@@ -147,6 +147,19 @@ describe("staging", () => {
     });
   });
 
+  test.each([
+    ["no right", []],
+    ["another right of the same slot", ["read"]],
+  ])("refuses an import of which the signed document claims %s, though it is granted", async (_, rights) => {
+    const item = document([{ slot: "log", interface: "log", rights }]);
+    const staging = runtime(configured([spec])).stage([{ document: item, envelope: "00", binary }], offered(item));
+    await expect(staging).rejects.toMatchObject({
+      code: "E_CAP",
+      message: expect.stringContaining("log.write") as string,
+      detail: { expected: rights.join(", ") || "no right", found: "write" },
+    });
+  });
+
   test("takes one that keeps to it", async () => {
     const item = document([{ slot: "log", interface: "log", rights: ["write"] }]);
     const staging = runtime(configured([spec])).stage([{ document: item, envelope: "00", binary }], offered(item));
