@@ -37,6 +37,8 @@ export const CAPSULE_SUFFIX = ".capsule";
 const FORMAT = 2;
 const MAXIMUM_IMPORTS = 4096;
 const TEXT = 4096;
+/** The last millisecond that a date can have (ECMA-262, section 21.4.1.1). */
+const LATEST = 8_640_000_000_000_000;
 const CBOR_LIMITS: CborLimits = {
   maxBytes: CAPSULE_BYTES,
   maxDepth: 4,
@@ -140,7 +142,7 @@ function readCapsule(map: CborMap): Capsule {
   // Reading them once proves that they are sound.
   readEvents(events.words, imports);
   return {
-    time: unsigned("time"),
+    time: unsigned("time", LATEST),
     architecture: text("architecture"),
     canonicalNans: expectBoolean(map.get("nans"), "nans"),
     isRedacted: expectBoolean(map.get("redacted"), "redacted"),

@@ -9,7 +9,7 @@ import type { CborInput, ImportedOperation } from "../../kernel/index.ts";
 import { decodeCbor, encodeCbor, RECORDED, Refusal } from "../../kernel/index.ts";
 import { replay } from "../../tools/replay/replay.ts";
 import { watModule } from "../support/modules.ts";
-import { failureOf, found, numbers, victim } from "./support.ts";
+import { capsuleOf, failureOf, found, numbers, victim } from "./support.ts";
 
 const TRAP = watModule(
   `(import "random" "fill" (func $fill (param i32 i32) (result i32)))`,
@@ -103,6 +103,7 @@ describe("a capsule from anywhere", () => {
     ["whose events end too early", changed("events", words(RECORDED.message, 4)), "the end in the middle"],
     ["with a length that lies", changed("events", words(RECORDED.wrote, 0, 0x7fff_ffff)), "longer than it can be"],
     ["with a call of nothing", changed("events", words(RECORDED.called | (99 << 4))), "an import that there is not"],
+    ["of a time that no date has", changed("time", 8_640_000_000_000_001), "an integer from 0 to 8640000000000000"],
     ["with a memory that lies", changed("base", [words(1), 65_536, new Uint8Array(0), 0]), "not as long as it says"],
     ["with an inbox outside", changed("base", [words(1), 4, new Uint8Array(0), 5]), "an integer from 0 to 4"],
   ])("%s is refused", (_, bytes, message) => {
@@ -138,6 +139,26 @@ describe("a recording that cannot be", () => {
     ["restores what there is not", crafted(...start, RECORDED.entered | (2 << 4), 4)],
   ])("diverges where it %s", async (_, capsule) => {
     expect((await replay(capsule, found(harmless.binary))).outcome).toBe("diverged");
+  });
+
+  it("that would run for hours is refused at the fuel that it may take", async () => {
+    const spinning = victim(
+      watModule(
+        "",
+        `(func (export "bulkhead_handle") (param $port i32) (param $length i32) (result i64)
+           (if (i32.eqz (local.get $port)) (then (loop $again (br $again))))
+           (i64.const 0))`,
+      ),
+      { fuel: 100_000 },
+    );
+    const capsule = capsuleOf(await failureOf(spinning, numbers(1), { sliceFuel: 10_000 }));
+    expect((await replay(capsule, found(spinning.binary))).divergence).toBeUndefined();
+    const tooLong = { code: "E_SIZE", detail: { hint: expect.stringContaining("--inspect") as string } };
+    await expect(replay(capsule, found(spinning.binary), { mostFuel: 50_000 })).rejects.toMatchObject(tooLong);
+    const refuelled = Array.from({ length: 40_000 }, () => [RECORDED.refuelled, 0x7fff_ffff]).flat();
+    const words = Int32Array.from([...capsule.events.words, ...refuelled]);
+    const endless = { ...capsule, events: { ...capsule.events, words } };
+    await expect(replay(endless, found(spinning.binary), { mostFuel: 200_000 })).rejects.toMatchObject(tooLong);
   });
 
   it("with an image of another module is refused", async () => {

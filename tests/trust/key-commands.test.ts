@@ -14,6 +14,7 @@ import {
   verifyModule,
 } from "../../gateway/envelopes/index.ts";
 import type { Command } from "../../tools/command.ts";
+import { formatDate } from "../../tools/keys/command-line.ts";
 import { commands } from "../../tools/keys/index.ts";
 
 let folder = "";
@@ -65,6 +66,13 @@ beforeAll(async () => {
   writeFileSync(at("threshold.wasm"), wasm);
   for (const name of ["root1", "root2", "root3"]) await succeed("keygen", "--role", "root", "--out", at(name));
   for (const role of ["release", "deploy", "operator"]) await succeed("keygen", "--role", role, "--out", at(role));
+});
+
+test("a date that no calendar has is told as a number", () => {
+  expect([formatDate(8_640_000_000_000), formatDate(8_640_000_000_001)]).toEqual([
+    "+275760-09-13T00:00:00Z",
+    "8640000000001 s after 1970",
+  ]);
 });
 
 /** The least module that the ABI accepts, with a manifest in its custom section. */

@@ -170,7 +170,11 @@ const SYSTEM_ERRORS: Readonly<Record<string, (path: string) => string>> = Object
   ENOSPC: (path: string) => `the disk of ${path} is full`,
 });
 
-/** A date for people, in UTC. */
+/** The last that a date can have (ECMA-262, section 21.4.1.1). */
+const LATEST_SECONDS = 8_640_000_000_000;
+
+/** A date for people, in UTC; of what no calendar reaches, the number. */
 export function formatDate(seconds: number): string {
+  if (Math.abs(seconds) > LATEST_SECONDS) return `${seconds} s after 1970`;
   return new Date(seconds * 1000).toISOString().replace(".000Z", "Z");
 }

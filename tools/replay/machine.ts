@@ -57,6 +57,8 @@ export interface Program {
   readonly isSame: boolean;
   /** Stop before this message. */
   readonly until?: number | undefined;
+  /** What one run may use in all. */
+  readonly mostFuel: number;
 }
 
 class Diverged extends Error {
@@ -95,6 +97,9 @@ class Machine {
   #message: number;
   /** What the module may still use, where it is another than the one that was recorded. */
   #allowance: number;
+  /** What the run has used, and what the activation that goes on was given. */
+  #used = 0;
+  #granted = 0;
 
   constructor(program: Program) {
     const { capsule, inspection } = program;
@@ -172,6 +177,7 @@ class Machine {
 
   #enter({ entry, schema, length }: Extract<CapsuleEvent, { kind: "entered" }>): void {
     const instance = this.#instance;
+    this.#granted = 0;
     if (entry === "initialize") instance.initialize();
     else if (entry === "save") instance.save();
     else if (entry === "health") instance.health();
@@ -198,16 +204,30 @@ class Machine {
     if (inbox.length > inboxBytes) throw new Diverged(this.#describe(event), "its inbox is too small for it");
     instance.memory.write(guestPointer(instance.inbox), inbox);
     if (kind === "message") {
-      const granted = Math.min(fuel, this.#program.capsule.sliceFuel);
-      return instance.enter(granted, LIMITS.stackBytes, port, payload.length);
+      this.#granted = Math.min(fuel, this.#program.capsule.sliceFuel);
+      return instance.enter(this.#granted, LIMITS.stackBytes, port, payload.length);
     }
     const declared = ports[port];
     if (declared === undefined) throw new Diverged(this.#describe(event), "it has no such port");
+    this.#granted = declared.fuel;
     return instance.activate(declared.fuel, declared.stack, port, payload.length);
+  }
+
+  /** A recording that cannot have come of a real failure must not keep whoever looks at it for ever. */
+  #use(fuel: number): void {
+    this.#used += Math.max(0, fuel);
+    const { mostFuel } = this.#program;
+    if (this.#used <= mostFuel) return;
+    throw new Refusal("E_SIZE", "the replay takes too long", {
+      expected: `at most ${mostFuel} fuel`,
+      found: `${this.#used} at message ${this.#message}, event ${this.#at} of ${this.#events.length}`,
+      hint: "--inspect shows what the capsule holds, and --until <n> stops before a message",
+    });
   }
 
   #settled({ ended }: Arrival, result: number): void {
     const fuel = this.#instance.remaining();
+    this.#use(this.#granted - fuel);
     const next = this.#events[this.#at];
     const found = `the handler ended with ${result}, ${fuel} fuel left`;
     if (ended === undefined || next?.kind === "called" || next?.kind === "refuelled" || next?.kind === "refused")
@@ -285,6 +305,8 @@ class Machine {
     }
     const { result, cost } = returned;
     this.#instance.charge(cost);
+    // A cost below nothing would be fuel out of nowhere.
+    if (cost < 0) this.#granted -= cost;
     const isLong = findOperation(operation.interface, operation.operation)?.result === "i64";
     return isLong ? result : Number(BigInt.asIntN(32, result));
   }
@@ -301,7 +323,11 @@ class Machine {
     }
     if (event?.kind === "refuelled") {
       this.#at++;
-      this.#instance.charge(-Math.min(event.fuel, capsule.sliceFuel));
+      const fuel = Math.min(event.fuel, capsule.sliceFuel);
+      // Nothing is left of what it was given.
+      this.#use(this.#granted);
+      this.#granted = fuel;
+      this.#instance.charge(-fuel);
       return;
     }
     if (event === undefined && INSIDE.includes(capsule.cause)) throw new GuestStopped(capsule.cause, capsule.text);

@@ -31,6 +31,8 @@ export interface Replayed {
 }
 
 const TRIES = 3;
+/** Of one try, a minute on a laptop: a recording that holds more than that is not one of a gateway that did its work. */
+const MOST_FUEL = 200_000_000_000;
 /** As a partition's: the metered allowance of a guest and headroom. */
 const STACK_MIB = 4;
 const WORKER = new URL(`./worker${import.meta.url.slice(import.meta.url.lastIndexOf("."))}`, import.meta.url);
@@ -86,11 +88,15 @@ export function checkReplayable({ isRedacted, events, name }: Capsule, until?: n
 export async function replay(
   capsule: Capsule,
   binary: FoundBinary,
-  { until, signal }: { readonly until?: number | undefined; readonly signal?: AbortSignal } = {},
+  {
+    until,
+    signal,
+    mostFuel = MOST_FUEL,
+  }: { readonly until?: number | undefined; readonly signal?: AbortSignal; readonly mostFuel?: number } = {},
 ): Promise<Replayed> {
   checkReplayable(capsule, until);
   const tries = until === undefined ? TRIES : 1;
-  const answer = await inThread({ capsule, binary: binary.wasm, until, tries }, signal);
+  const answer = await inThread({ capsule, binary: binary.wasm, until, tries, mostFuel }, signal);
   if ("refusal" in answer) throw refusalFrom(answer.refusal);
   const { runs, isSame, isMeteredAlike } = answer;
   const endings = runs.flatMap((each) => (each.kind === "ended" ? [each.ending] : []));

@@ -13,18 +13,19 @@ export interface ReplayOrder {
   readonly binary: Uint8Array;
   readonly until: number | undefined;
   readonly tries: number;
+  readonly mostFuel: number;
 }
 
 export type ReplayAnswer =
   | { readonly runs: readonly RunResult[]; readonly isSame: boolean; readonly isMeteredAlike: boolean }
   | { readonly refusal: RefusalData };
 
-async function replay({ capsule, binary, until, tries }: ReplayOrder): Promise<ReplayAnswer> {
+async function replay({ capsule, binary, until, tries, mostFuel }: ReplayOrder): Promise<ReplayAnswer> {
   const inspection = inspectModule(binary);
   const metered = meter(binary, meterOptions(inspection, true));
   const isMeteredAlike = createHash("sha256").update(metered).digest("hex") === capsule.metered;
   const isSame = inspection.sha256 === capsule.sha256 && isMeteredAlike;
-  const program = { capsule, inspection, compiled: await compileModule(metered), isSame, until };
+  const program = { capsule, inspection, compiled: await compileModule(metered), isSame, until, mostFuel };
   return { runs: Array.from({ length: tries }, () => run(program)), isSame, isMeteredAlike };
 }
 
