@@ -191,7 +191,7 @@ describe("the trust worker", () => {
 
   it("keeps a module's keys below its prefix, within its quota, across restarts", async () => {
     await boot();
-    const mine = { prefix: "uplink/", quota: 16 };
+    const mine = { prefix: "uplink/", quota: 64 + "uplink/".length + 16 };
     const key = new TextEncoder().encode("key");
     const value = new TextEncoder().encode("value");
     expect((await client.store("get", mine, key)).result).toBe(RESULT["not-found"]);
