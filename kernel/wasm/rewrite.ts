@@ -14,6 +14,12 @@ import type { ModuleShape } from "./reader.ts";
 const MERGED_REGION = 48;
 /** So many bytes of code (as a power of two) cost one fuel, if their instructions cost less. */
 const BYTES_PER_FUEL = 3;
+/**
+ * So many bytes of a counted body (as a power of two) take one abstract byte of stack, if locals and operands take less: an
+ * optimizing compiler keeps values that it found to be the same on both sides of a call, up to 1.7 native bytes for each
+ * byte of code. So at most 7 native bytes, of a thread's 4 MiB, are used for each one of `LIMITS.stackBytes`.
+ */
+const BYTES_PER_FRAME_BYTE = 2;
 /** Abstract bytes of a frame beside its locals and operands: return address, frame pointer, instance, spills. */
 const FRAME_BASE = 64;
 
@@ -73,7 +79,8 @@ export class BodyPlan {
     const entry = this.charges[0] ?? 0;
     this.entryFee = this.part?.region === 0 || entry > CALLER_PAYS ? 0 : entry;
     this.twinned = scan.loops === 0 && this.#total <= MERGED_REGION && this.#callsItself();
-    this.frame = this.twinned ? 2 * frame : frame;
+    const counted = Math.max(frame, (body.end - body.at) >> BYTES_PER_FRAME_BYTE);
+    this.frame = this.twinned ? 2 * counted : counted;
   }
 
   /** A tail call leaves the frame that paid for the twin's, so a body with any has no twin. */
