@@ -83,8 +83,8 @@ export class Mailbox {
   }
 
   /**
-   * Finds a message to fill for `edge`, where its overflow policy lets one in. It is nobody's until it is added: who fails
-   * to fill it leaves the mailbox as it was.
+   * Finds a message to fill for `edge`, where its overflow policy lets one in: its words are 0. It is nobody's until it is
+   * added: who fails to fill it leaves the mailbox as it was.
    */
   offer(edge: Edge, port: number, length: number): Offer {
     // Bounded by route, so that no sender can use up another's room.

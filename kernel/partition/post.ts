@@ -165,10 +165,7 @@ export class PostOffice {
     if (typeof message === "string") return message === "full" ? RESULT.full : 0;
     message.payload.set(payload);
     message.kind = kind;
-    message.senderModule = 0;
-    message.senderGeneration = 0;
     message.senderLife = this.#life;
-    message.badge = 0;
     message.correlation = correlation;
     receiver.mailbox.add(message);
     this.#ready(receiver);

@@ -69,10 +69,10 @@ export class Kernel {
     const record = new ModuleRecord(++this.#ids, spec, admitted, partition);
     record.state = state;
     checkContracts(new Map(this.#modules).set(spec.name, record), new Set([spec.name]));
+    this.#links.bind(record);
     this.#emitAdmitted(admitted);
     this.#modules.set(spec.name, record);
     this.#byId.set(record.id, record);
-    this.#links.bind(record);
     for (const grant of spec.grants) this.#emitGrant("granted", spec.name, grant);
     this.#loadInto(record);
     this.#links.relink([record]);

@@ -53,8 +53,11 @@ export class Links {
     }
   }
 
-  /** Binds the record's grants of what somebody outside the partitions answers, where they are not bound yet. */
+  /** Binds what is not bound yet of grants that the host answers. @throws Refusal E_SIZE where a route could get no number. */
   bind(record: ModuleRecord): void {
+    const fresh = [...record.grants.values()].flatMap(edgeKeys).filter((key) => !record.edges.has(key)).length;
+    if (this.#edges + fresh >= LIMITS.edges)
+      throw new Refusal("E_SIZE", "all numbers of routes have been given", { hint: "restart the gateway" });
     const made: ResourceBinding[] = [];
     for (const grant of record.grants.values()) {
       if (grant.interface === "endpoint" || interfaceDefinition(grant.interface).answeredBy === "partition") continue;
@@ -137,18 +140,16 @@ export class Links {
   #edgesOf(record: ModuleRecord, grant: Grant): EdgeLink[] {
     const { to, depth, overflow } = grant.interface === "endpoint" ? grant : NO_ENDPOINT;
     return edgeKeys(grant).map((key, index) => {
-      const edge = record.edges.get(key) ?? this.#nextEdge();
+      const edge = record.edges.get(key) ?? this.#edges + 1;
+      // What is told to others must not fail: a route that gets no number any more leads nowhere.
+      if (edge >= LIMITS.edges) return { edge: 0, module: 0, partition: -1, port: -1, depth, overflow };
+      this.#edges = Math.max(this.#edges, edge);
       record.edges.set(key, edge);
       const address = to[index];
       const target = this.modules.get(address?.module ?? "");
       const port = target?.admitted.manifest.ports.findIndex(({ name }) => name === address?.port) ?? -1;
       return { edge, module: target?.id ?? 0, partition: target?.partition ?? -1, port, depth, overflow };
     });
-  }
-
-  #nextEdge(): number {
-    if (this.#edges < LIMITS.edges - 1) return ++this.#edges;
-    throw new Refusal("E_SIZE", "all numbers of routes have been given", { hint: "restart the gateway" });
   }
 
   /** What these modules' slots lead to, and what leads to them, has changed: told once for many, before the next order. */

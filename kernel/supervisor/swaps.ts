@@ -72,7 +72,7 @@ interface SwapSet {
   pauseMs: number;
   held: number;
   readonly resolve: (result: SwapResult) => void;
-  readonly reject: (refusal: Refusal) => void;
+  readonly reject: (refusal: unknown) => void;
   /** Told once when the set goes back during its probation. */
   onReverted: (refusal: Refusal) => void;
   reverted: Refusal | undefined;
@@ -109,8 +109,13 @@ export class SwapCoordinator {
       const callbacks = { resolve, reject, onReverted: () => undefined, reverted: undefined, onEnded: [] };
       const waiting = new Set(candidates.map(({ record }) => record.id));
       const members: Member[] = [];
-      this.#set = { phase: "preparing", members, waiting, pauseMs: 0, held: 0, ...callbacks };
-      for (const candidate of candidates) members.push(this.#prepare(candidate, deadlineMs));
+      const set: SwapSet = { phase: "preparing", members, waiting, pauseMs: 0, held: 0, ...callbacks };
+      this.#set = set;
+      try {
+        for (const candidate of candidates) members.push(this.#prepare(candidate, deadlineMs));
+      } catch (error) {
+        this.#refused(set, error);
+      }
     });
   }
 
@@ -286,7 +291,7 @@ export class SwapCoordinator {
     this.#links.order(record, { type: "settle-swap", module: record.id, keep: false, luggage });
   }
 
-  #refused(set: SwapSet, refusal: Refusal): void {
+  #refused(set: SwapSet, refusal: unknown): void {
     for (const { record, from, to, next, old } of set.members) {
       for (const place of new Set([from, to]))
         this.#links.order(record, { type: "abort-swap", module: record.id }, place);

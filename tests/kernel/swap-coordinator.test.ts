@@ -1,6 +1,6 @@
 /** The supervisor's side of a swap, with reports as a partition sends them, in orders that threads seldom give. */
 import { expect, test } from "vitest";
-import { admitModule } from "../../kernel/index.ts";
+import { admitModule, Refusal } from "../../kernel/index.ts";
 import type { Order, Report } from "../../kernel/partition/protocol.ts";
 import { ModuleRecord } from "../../kernel/supervisor/modules.ts";
 import type { SwapLinks, SwapRecovery } from "../../kernel/supervisor/swaps.ts";
@@ -18,6 +18,7 @@ async function record(id: number, name: string): Promise<ModuleRecord> {
 }
 
 interface Bench {
+  readonly links: SwapLinks;
   readonly swaps: SwapCoordinator;
   readonly orders: { readonly module: string; readonly order: Order }[];
   readonly members: readonly [ModuleRecord, ModuleRecord];
@@ -48,6 +49,7 @@ async function bench(): Promise<Bench> {
   const swaps = new SwapCoordinator(links, recovery, nothing);
   const members = [await record(1, "first"), await record(2, "second")] as const;
   return {
+    links,
     swaps,
     orders,
     members: [members[0], members[1]],
@@ -97,6 +99,27 @@ test("a report of a set that was refused does not count for the next one", async
   // The second member still ends its handler: a flip now would find nothing to flip, and the set would wait for ever.
   expect(flips(made)).toEqual([]);
   made.report(second, "swap-prepared", made.generation(second));
+  expect(flips(made)).toEqual(["first", "second"]);
+  made.swaps.stop();
+  expect(await again).toBe("E_ABORTED");
+});
+
+test("a set whose second member cannot be prepared is taken back, and the next one goes ahead", async () => {
+  const made = await bench();
+  const [first, second] = made.members;
+  const { bind } = made.links;
+  made.links.bind = (record) => {
+    if (record.id === second.id) throw new Refusal("E_SIZE", "all numbers of routes have been given");
+  };
+  expect(await made.start()).toBe("E_SIZE");
+  expect(made.orders.map(({ module, order }) => [module, order.type])).toEqual([
+    ["first", "prepare-swap"],
+    ["first", "abort-swap"],
+  ]);
+  expect(made.swaps.isChanging(first)).toBe(false);
+  made.links.bind = bind;
+  const again = made.start();
+  for (const member of made.members) made.report(member, "swap-prepared", made.generation(member));
   expect(flips(made)).toEqual(["first", "second"]);
   made.swaps.stop();
   expect(await again).toBe("E_ABORTED");
