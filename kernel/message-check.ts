@@ -65,7 +65,7 @@ class Cursor {
 
   /** What has been read, undefined for bytes, an array or a map. A text is decoded only where somebody wants it. */
   get value(): string | number | boolean | null | undefined {
-    return this.major === MAJOR.text ? utf8.decode(this.#content) : this.#scalar;
+    return this.major === MAJOR.text ? utf8.decode(this.#bytes.subarray(this.#at - this.size, this.#at)) : this.#scalar;
   }
 
   /** True where what has been read is this text. */
@@ -73,10 +73,6 @@ class Cursor {
     if (this.major !== MAJOR.text || this.size !== text.length) return false;
     const start = this.#at - this.size;
     return text.every((byte, index) => byte === this.#bytes[start + index]);
-  }
-
-  get #content(): Uint8Array {
-    return this.#bytes.subarray(this.#at - this.size, this.#at);
   }
 
   /** Reads one head, and moves past a string's content. */

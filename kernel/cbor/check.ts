@@ -60,7 +60,6 @@ const MAXIMUM_INTEGER_KEYS = 256;
 interface Frame {
   left: number;
   readonly isMap: boolean;
-  /** The keys so far, where they can come in any order. */
   keys: Set<string> | undefined;
   integerKeys: number;
   lastKey: Uint8Array | undefined;

@@ -22,6 +22,7 @@ interface Compiled {
   readonly requirements: number;
 }
 
+type Pay = (fuel: number) => void;
 const pass: MessageCheck = () => undefined;
 
 export class Policy {
@@ -47,12 +48,7 @@ export class Policy {
   }
 
   /** What is wrong with a message or reply of this route, wherever its capability has gone, or undefined. `pay` comes first. */
-  violation(
-    edge: number,
-    what: "message" | "reply",
-    bytes: Uint8Array,
-    pay: (fuel: number) => void,
-  ): string | undefined {
+  violation(edge: number, what: "message" | "reply", bytes: Uint8Array, pay: Pay): string | undefined {
     const guard = this.#guards.get(edge);
     if (guard === undefined || guard[what] === pass) return undefined;
     pay(checkFuel(bytes, what === "message" ? guard.requirements : 0));

@@ -50,8 +50,7 @@ export function deny(
 
 /**
  * Fuel of one use of an operation that the host carries out: about what it takes in nanoseconds, as a slice is 200,000 for
- * 200 µs. What crosses to another thread costs as much as `resource`. What an endpoint does costs as
- * much as one of `handles` at least, and each message that it sends `send`.
+ * 200 µs. What crosses to another thread costs as much as `resource`. Endpoints pay `handles` at least.
  */
 export const OPERATION_FUEL = Object.freeze({
   send: 150,

@@ -176,7 +176,6 @@ interface OrdersToModule {
   unload: unknown;
   /** Save the state now, and where the module is at work when that has ended: the process is about to stop. */
   save: unknown;
-  /** A checkpoint has come in. */
   kept: unknown;
   /** A notice of the kernel's, or on another port its message. */
   tell: { port: number; payload: Uint8Array };

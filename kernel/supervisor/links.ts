@@ -168,11 +168,8 @@ export class Links {
       if (!names.has(record.spec.name) && !targets(record).some((name) => names.has(name))) continue;
       const slots = this.of(record);
       this.partitions.order(record.partition, { type: "link", module: record.id, slots });
-      for (const { edges } of slots) {
-        for (const { edge, partition, depth, overflow } of edges) {
-          if (partition !== record.partition)
-            this.partitions.order(partition, { type: "route", edge, depth, overflow });
-        }
+      for (const { edge, partition, depth, overflow } of slots.flatMap(({ edges }) => edges)) {
+        if (partition !== record.partition) this.partitions.order(partition, { type: "route", edge, depth, overflow });
       }
     }
   };

@@ -109,8 +109,7 @@ export class SwapCoordinator {
       const callbacks = { resolve, reject, onReverted: () => undefined, reverted: undefined, onEnded: [] };
       const waiting = new Set(candidates.map(({ record }) => record.id));
       const members: Member[] = [];
-      const set: SwapSet = { phase: "preparing", members, waiting, pauseMs: 0, held: 0, ...callbacks };
-      this.#set = set;
+      const set: SwapSet = (this.#set = { phase: "preparing", members, waiting, pauseMs: 0, held: 0, ...callbacks });
       try {
         for (const candidate of candidates) members.push(this.#prepare(candidate, deadlineMs));
       } catch (error) {

@@ -9,7 +9,7 @@ export const KERNEL_LINE_BUDGET = 6000;
  * The kernel is over its budget: SPECIFICATION.md says so, as a pending promise. Until it is met the count may not grow
  * beyond this, and whoever takes lines out lowers it.
  */
-export const KERNEL_LINE_CEILING = 11_761;
+export const KERNEL_LINE_CEILING = 11_749;
 
 const OPENING = /^(#!.*\n)?\/\*\*[\s*]+[^\s*\/]/;
 
