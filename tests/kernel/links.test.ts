@@ -24,7 +24,7 @@ test("who is granted past the last number is refused, and what has to be told is
   const links = new Links(new Map([["sender", record]]), partitions, {
     bind: () => undefined,
     unbind: () => undefined,
-    request: () => ({ result: 0, bytes: new Uint8Array(0) }),
+    request: () => Promise.resolve({ result: 0, bytes: new Uint8Array(0) }),
   });
   links.bind(record);
   const [grant] = spec.grants;
