@@ -8,7 +8,7 @@ import { patiently } from "../support/patience.ts";
 const SCRIPT = fileURLToPath(new URL("../support/circle.ts", import.meta.url));
 const MESSAGES = 1_000_000;
 /** A scavenge comes at a mebibyte at the earliest; one object of the smallest size for each message would be 16 to 24 of them. */
-const MOST_SCAVENGES = 8;
+const MOST_SCAVENGES = 12;
 
 test("a million messages to a direct module", { timeout: patiently(120_000) }, async () => {
   const flags = ["--disable-warning=ExperimentalWarning", "--trace-gc"];
