@@ -61,9 +61,7 @@ class BodyReader extends ControlFlow {
       if (this.locals > 0xffff_ffff) refuseWasm("too many locals", at);
       if (readValueType(reader) === 0x7b) this.usesVectors = true;
     }
-    // Each is cleared at every entry; whether there are too many is checked later.
-    const entry = this.regions[0];
-    if (entry !== undefined) entry.bytes += 4 * (this.locals - parameters);
+    for (const entry of this.regions) entry.bytes += 4 * (this.locals - parameters); // Each is cleared at the entry.
   }
 
   #instruction(): void {
@@ -237,7 +235,7 @@ class BodyReader extends ControlFlow {
       case 0x26:
         reader.u32();
         if (opcode === 0x26) this.changesTables = true;
-        return this.effect(opcode - 0x24, 0x26 - opcode, opcode === 0x26 ? COST.tableSet : COST.table);
+        return this.effect(opcode - 0x24, 0x26 - opcode, opcode === 0x26 ? COST.tableChange : COST.table);
       case 0x3f:
         this.#zero();
         return this.effect(0, 1, 1);
@@ -288,7 +286,7 @@ class BodyReader extends ControlFlow {
     if (opcode === 15) return this.effect(2, 1, COST.grow);
     if (opcode === 16) return this.effect(0, 1, COST.table);
     if (opcode === 9 || opcode === 13) return this.effect(0, 0, COST.table);
-    this.effect(3, 0, entries ? COST.tableBulk : opcode === 11 ? COST.fill : COST.bulk);
+    this.effect(3, 0, entries ? COST.tableChange : opcode === 11 ? COST.fill : COST.bulk);
   }
 
   #vector(at: number): void {

@@ -42,7 +42,6 @@ export interface LoopShape {
 /** A stretch of code that is charged at its head: the function's (0), a loop's (no parent), or a conditional one. */
 export interface Region {
   readonly parent: number;
-  /** Fuel of its instructions. */
   cost: number;
   /** Length of its instructions: what is free of cost is not free of time, for V8's first compiler leaves nothing out. */
   bytes: number;

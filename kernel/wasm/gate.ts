@@ -146,8 +146,7 @@ function invoke(code: GateAssembly): void {
   code.global(CALLS_GLOBAL).raw(OP.f64Const, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, OP.f64Add).setGlobal(CALLS_GLOBAL);
   code.get(LOCAL.length).raw(OP.call, FUNCTION.invoke);
   code.set(LOCAL.replyStart);
-  // Charged to the caller: what the callee used of its declared fuel, never more, and the bytes carried. Unsigned: a counter
-  // beyond what was declared has wrapped around, and all is charged.
+  // Charged to the caller: what the callee used of its declared fuel (all, if its counter wrapped), and the bytes carried.
   code.shape("fuel").shape("fuel").global(GLOBAL.calleeFuel).raw(OP.i32Subtract).tee(LOCAL.used);
   code.shape("fuel").get(LOCAL.used).raw(OP.i32LessUnsigned, OP.select).set(LOCAL.used);
   charge(code, () => code.get(LOCAL.used).get(LOCAL.length).constant(3).raw(OP.i32ShiftRightUnsigned, OP.i32Add));

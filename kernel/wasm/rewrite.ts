@@ -12,13 +12,9 @@ import type { ModuleShape } from "./reader.ts";
 
 /** A conditional region that costs no more than this is charged with the code that leads to it. */
 const MERGED_REGION = 48;
-/** So many bytes of code (as a power of two) cost one fuel, if their instructions cost less. */
-const BYTES_PER_FUEL = 3;
-/**
- * So many bytes of a counted body (as a power of two) take one abstract byte of stack, if locals and operands take less: an
- * optimizing compiler keeps values that it found to be the same on both sides of a call, up to 1.7 native bytes for each
- * byte of code. So at most 7 native bytes, of a thread's 4 MiB, are used for each one of `LIMITS.stackBytes`.
- */
+const BYTES_PER_FUEL = 3; // As a power of two: so many bytes of code cost one, if their instructions cost less.
+// So many bytes of a body (as a power of two) take one abstract byte of stack at least: a compiler keeps what is the same
+// on both sides of a call, up to 1.7 bytes for each of code. So `LIMITS.stackBytes` are 7 times as many of 4 MiB at most.
 const BYTES_PER_FRAME_BYTE = 2;
 /** Abstract bytes of a frame beside its locals and operands: return address, frame pointer, instance, spills. */
 const FRAME_BASE = 64;
@@ -79,8 +75,7 @@ export class BodyPlan {
     const entry = this.charges[0] ?? 0;
     this.entryFee = this.part?.region === 0 || entry > CALLER_PAYS ? 0 : entry;
     this.twinned = scan.loops === 0 && this.#total <= MERGED_REGION && this.#callsItself();
-    const counted = Math.max(frame, (body.end - body.at) >> BYTES_PER_FRAME_BYTE);
-    this.frame = this.twinned ? 2 * counted : counted;
+    this.frame = Math.max(frame, (body.end - body.at) >> BYTES_PER_FRAME_BYTE) * (this.twinned ? 2 : 1);
   }
 
   /** A tail call leaves the frame that paid for the twin's, so a body with any has no twin. */
@@ -152,11 +147,11 @@ type CopyListener = (at: number, from: number, to: number) => void;
  * functions past the guest's own index spaces, whose bounds `scanBody` has checked; the labels that it adds are passed
  * over by the guest's branches. So code that was invalid stays invalid.
  *
- * Fuel is checked at the head of every loop, behind every charge that is not inside of a tight one, and where the part
- * that holds all calls begins. So between two checks at most one iteration of one tight loop is charged and one region,
- * with what its callees leave to it: two bodies at most, of 64 KiB each, and no byte of code costs more than 100. So the
- * counter stays above -14 million but for bulk operations, which are checked by themselves. The global is exact at every charge, so the host may look at any
- * time, also after a trap; functions with loops keep a copy in a local, which spares them the load.
+ * Fuel is checked at the head of every loop, behind every charge outside of tight ones, and where the part that holds all
+ * calls begins. Between two checks one iteration of one tight loop is charged and one region at most, with what its callees
+ * leave to it: two bodies of 64 KiB, no byte of which costs more than 100, so the counter stays above -14 million but for
+ * bulk operations, which check by themselves. The global is exact at every charge, so the host may look at any time, also
+ * after a trap; functions with loops keep a copy in a local, which spares them the load.
  */
 export class BodyRewriter {
   readonly #layout: Layout;
@@ -170,7 +165,6 @@ export class BodyRewriter {
   readonly #part: CallPart | undefined;
   readonly #wrapped: boolean;
   readonly #cached: boolean;
-  /** It charges for itself, and so has fuel in a local at least where it does. */
   readonly #charges: boolean;
   readonly #fuel: number;
   readonly #depth: number;
