@@ -195,8 +195,8 @@ export class Publisher {
       fresh.forEach((flight, index) => {
         flight.id = ids[index];
       });
-      // Those under way have been carried by this connection; the pump goes on behind them.
-      for (const { id } of this.#flights) this.#sentId = Math.max(this.#sentId, id ?? 0);
+      // This connection has carried them; the pump goes on behind them, but not behind what it refused before.
+      for (const flight of fresh) if (this.#flights.has(flight)) this.#sentId = Math.max(this.#sentId, flight.id ?? 0);
     });
     for (const flight of fresh) {
       clearTimeout(flight.timer);

@@ -235,6 +235,30 @@ describe("a broker that has no room for a while", () => {
     await until(() => refusals < 0);
     expect(packets.filter(({ cmd }) => cmd === "publish")).toHaveLength(7);
   });
+
+  it("gets what it refused also where another is still under way and a third comes meanwhile", async () => {
+    let isFull = true;
+    let release: (() => void) | undefined;
+    const { port, packets } = await play((packet, send) => {
+      const answer = (reasonCode: number) => {
+        if (packet.cmd === "publish") send({ cmd: "puback", messageId: packet.messageId ?? 0, reasonCode });
+      };
+      if (packet.cmd !== "publish") accept(packet, send);
+      else if (packet.payload.toString() === "two") release = () => answer(0);
+      else answer(isFull ? 0x97 : 0);
+    });
+    const started = await start(port);
+    await started.online();
+    const sent = () => packets.flatMap((packet) => (packet.cmd === "publish" ? [packet.payload.toString()] : []));
+    const results = [started.publish(1, "a", "one"), started.publish(1, "a", "two")];
+    await until(() => started.logs.some((line) => line.includes("the broker takes no more for now")));
+    isFull = false;
+    results.push(started.publish(1, "a", "three"));
+    expect(await Promise.all(results)).toEqual([0, 0, 0]);
+    await until(() => sent().length >= 4);
+    expect(sent()).toEqual(["one", "two", "one", "three"]);
+    release?.();
+  });
 });
 
 describe("a connection that is dead and does not say so", () => {
