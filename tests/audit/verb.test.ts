@@ -4,19 +4,11 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { Refusal } from "../../kernel/index.ts";
 import { auditCommand } from "../../tools/audit/index.ts";
-import type { Io } from "../../tools/command.ts";
 import { bench, record } from "./support.ts";
+import { runVerb } from "../support/verb.ts";
 
 async function audit(...args: readonly string[]): Promise<{ code: number; out: string; errors: string }> {
-  const texts = { out: "", errors: "" };
-  const io: Io = {
-    stdout: (text) => void (texts.out += text),
-    stderr: (text) => void (texts.errors += text),
-    isTerminal: false,
-    control: () => undefined,
-    signal: new AbortController().signal,
-  };
-  return { code: await auditCommand.run([...args], io), ...texts };
+  return runVerb(auditCommand, args);
 }
 
 describe("bulkhead audit", () => {

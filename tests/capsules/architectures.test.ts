@@ -13,6 +13,7 @@ import { replayVerb } from "../../tools/replay/verb.ts";
 import { watModule } from "../support/modules.ts";
 import { computeAt, NANS, NUMBERS, OPERATIONS } from "../wasm/float-operations.ts";
 import { failureOf, found, victim } from "./support.ts";
+import { runVerb } from "../support/verb.ts";
 
 const SCRIPT = path.join(import.meta.dirname, "fixtures/record.ts");
 /** Emulated code is ten times slower, and the machine may be busy. */
@@ -117,17 +118,7 @@ describe.skipIf(!canEmulate())("a capsule from arm64", () => {
   });
 
   async function run(name: string): Promise<{ code: number; text: string }> {
-    let text = "";
-    const write = (more: string): void => void (text += more);
-    const io = {
-      stdout: write,
-      stderr: write,
-      isTerminal: false,
-      control: write,
-      signal: new AbortController().signal,
-    };
-    const code = await replayVerb.run([at(`${name}.capsule`), "--wasm", at(`${name}.wasm`)], io);
-    return { code, text };
+    return runVerb(replayVerb, [at(`${name}.capsule`), "--wasm", at(`${name}.wasm`)]);
   }
 
   it("replays to the same trap at the same fuel where its module asks for canonical NaNs", async () => {

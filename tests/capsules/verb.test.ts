@@ -10,11 +10,11 @@ import { CapsuleStore } from "../../gateway/trust/capsules.ts";
 import type { RecordedFailure } from "../../kernel/index.ts";
 import { LIMITS, Refusal } from "../../kernel/index.ts";
 import { buildModule } from "../../tools/build/build.ts";
-import type { Io } from "../../tools/command.ts";
 import { keygen } from "../../tools/keys/keygen.ts";
 import { replayVerb } from "../../tools/replay/verb.ts";
 import { moduleSpec } from "../support/modules.ts";
 import { failureOf, numbers } from "./support.ts";
+import { runVerb } from "../support/verb.ts";
 
 const MODULE = `name: victim
 version: 1.0.0
@@ -70,19 +70,7 @@ function store(name: string, recipient?: Uint8Array): CapsuleStore {
 }
 
 async function run(...args: string[]): Promise<{ code: number; text: string }> {
-  let text = "";
-  const io: Io = {
-    stdout: (more) => {
-      text += more;
-    },
-    stderr: (more) => {
-      text += more;
-    },
-    isTerminal: false,
-    control: () => undefined,
-    signal: new AbortController().signal,
-  };
-  return { code: await replayVerb.run(args, io), text };
+  return runVerb(replayVerb, args);
 }
 
 describe("bulkhead replay", () => {
@@ -143,16 +131,9 @@ describe("bulkhead replay", () => {
 
   it("opens a sealed one with the key that keygen made, and no other file", async () => {
     const key = join(folder, "capsules.key");
-    const lines: string[] = [];
-    const io = {
-      stdout: (text: string) => void lines.push(text),
-      stderr: () => undefined,
-      isTerminal: false,
-      control: () => undefined,
-      signal: new AbortController().signal,
-    };
-    expect(await keygen.run(["--role", "capsules", "--out", key, "--json"], io)).toBe(0);
-    const { publicKey } = JSON.parse(lines.join("")) as { publicKey: string };
+    const { code, out } = await runVerb(keygen, ["--role", "capsules", "--out", key, "--json"]);
+    expect(code).toBe(0);
+    const { publicKey } = JSON.parse(out) as { publicKey: string };
     const { path, form } = store("d", Uint8Array.fromHex(publicKey)).keep(failure);
     expect(form).toBe("sealed");
     await expect(run(path, "--wasm", wasm)).rejects.toThrow("this capsule is sealed");

@@ -18,6 +18,7 @@ import { startAedes } from "../updates/mqtt.ts";
 import type { TestBroker } from "../updates/mqtt.ts";
 import { startFleet, stopFleet } from "./fleet.ts";
 import type { FleetGateway, Judge } from "./fleet.ts";
+import { runVerb } from "../support/verb.ts";
 
 const first = makeModule("threshold", 1);
 const good = makeModule("threshold", 2, { size: 40_000 });
@@ -212,15 +213,8 @@ describe("the verb rollout", () => {
   }
 
   async function run(words: readonly string[]): Promise<{ exit: number; json: Record<string, unknown> }> {
-    let stdout = "";
-    const exit = await rollout.run([...words], {
-      stdout: (text) => (stdout += text),
-      stderr: () => undefined,
-      isTerminal: false,
-      control: () => undefined,
-      signal: new AbortController().signal,
-    });
-    return { exit, json: JSON.parse(stdout) as Record<string, unknown> };
+    const { code, out } = await runVerb(rollout, words);
+    return { exit: code, json: JSON.parse(out) as Record<string, unknown> };
   }
 
   const committed = { exit: 0, json: { ok: true, outcome: "done", counts: { committed: SIZE } } };

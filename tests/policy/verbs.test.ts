@@ -5,10 +5,11 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { encodeConfiguration, encodeEnvelope } from "../../gateway/envelopes/index.ts";
 import { ConfigurationError } from "../../gateway/config/index.ts";
-import type { Command, Io } from "../../tools/command.ts";
+import type { Command } from "../../tools/command.ts";
 import { graphCommand, planCommand, whyCommand } from "../../tools/policy/index.ts";
 import { broken, VALID } from "../config/support.ts";
 import { ECHO, manifestFields, moduleBinary, watModule } from "../support/modules.ts";
+import { runVerb } from "../support/verb.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "bulkhead-policy-"));
 afterAll(() => {
@@ -27,15 +28,7 @@ async function call(
   command: Command,
   ...args: readonly string[]
 ): Promise<{ code: number; out: string; errors: string }> {
-  const texts = { out: "", errors: "" };
-  const io: Io = {
-    stdout: (text) => void (texts.out += text),
-    stderr: (text) => void (texts.errors += text),
-    isTerminal: false,
-    control: () => undefined,
-    signal: new AbortController().signal,
-  };
-  return { code: await command.run([...args], io), ...texts };
+  return runVerb(command, args);
 }
 
 describe("bulkhead why", () => {

@@ -10,6 +10,7 @@ import type { Command } from "../../tools/command.ts";
 import { BUSES } from "../../tools/new/templates.ts";
 import { newCommand } from "../../tools/new/verb.ts";
 import { testCommand } from "../../tools/testkit/verb.ts";
+import { runVerb } from "../support/verb.ts";
 
 const home = process.cwd();
 const folder = mkdtempSync(join(tmpdir(), "bulkhead-author-"));
@@ -23,17 +24,7 @@ afterAll(() => {
 });
 
 async function run(command: Command, ...args: string[]) {
-  const output: string[] = [];
-  const keep = (text: string) => void output.push(text);
-  const io = {
-    stdout: keep,
-    stderr: keep,
-    isTerminal: false,
-    control: keep,
-    signal: new AbortController().signal,
-  };
-  const code = await command.run(args, io);
-  return { code, text: output.join("") };
+  return runVerb(command, args);
 }
 
 describe("bulkhead new", () => {

@@ -9,6 +9,7 @@ import { inspectModule, Refusal } from "../../kernel/index.ts";
 import { buildModule } from "../../tools/build/build.ts";
 import { ModuleHost } from "../../tools/testkit/module-host.ts";
 import { inspectVerb } from "../../tools/verbs/inspect.ts";
+import { runVerb } from "../support/verb.ts";
 
 const MODULE = `name: sample
 version: 1.0.0
@@ -146,17 +147,9 @@ describe("a driver's settings", () => {
   });
 
   it("are shown by `bulkhead inspect`, with their bounds and defaults", async () => {
-    const output: string[] = [];
-    const keep = (text: string) => void output.push(text);
-    const io = {
-      stdout: keep,
-      stderr: keep,
-      isTerminal: false,
-      control: keep,
-      signal: new AbortController().signal,
-    };
-    expect(await inspectVerb.run([await build()], io)).toBe(0);
-    expect(/^ {2}settings\n((?: {4}.*\n)*)/m.exec(output.join(""))?.[1]?.split("\n")).toEqual([
+    const { code, text } = await runVerb(inspectVerb, [await build()]);
+    expect(code).toBe(0);
+    expect(/^ {2}settings\n((?: {4}.*\n)*)/m.exec(text)?.[1]?.split("\n")).toEqual([
       "    name: text of 1 to 8 bytes",
       "    period: optional integer from 10 to 1000, default 50",
       "    turn-off: optional boolean, default true",

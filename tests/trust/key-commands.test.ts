@@ -16,6 +16,7 @@ import {
 import type { Command } from "../../tools/command.ts";
 import { formatDate } from "../../tools/keys/command-line.ts";
 import { commands } from "../../tools/keys/index.ts";
+import { runVerb } from "../support/verb.ts";
 
 let folder = "";
 beforeAll(() => {
@@ -39,16 +40,7 @@ interface Outcome {
 }
 
 async function run(name: string, ...args: string[]): Promise<Outcome> {
-  let out = "";
-  let err = "";
-  const io = {
-    stdout: (text: string) => void (out += text),
-    stderr: (text: string) => void (err += text),
-    isTerminal: false,
-    control: () => undefined,
-    signal: new AbortController().signal,
-  };
-  const code = await command(name).run(args, io);
+  const { code, out, errors: err } = await runVerb(command(name), args);
   const json = args.includes("--json") ? (JSON.parse(out) as Record<string, unknown>) : {};
   return { code, out, err, json };
 }

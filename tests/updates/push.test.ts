@@ -18,6 +18,7 @@ import { Bench, deliveredAs, deploy, GATEWAY, makeModule } from "./bench.ts";
 import type { BenchOptions, Made } from "./bench.ts";
 import { MqttTransport, startAedes } from "./mqtt.ts";
 import type { TestBroker } from "./mqtt.ts";
+import { runVerb } from "../support/verb.ts";
 
 const uplink = makeModule("uplink", 1);
 const oldThreshold = makeModule("threshold", 1);
@@ -50,16 +51,8 @@ function pushOf(module: Made, changes: Partial<PushOptions> = {}): PushOptions {
 
 /** Runs a verb as the command line does. */
 async function run(verb: typeof push, args: string[]): Promise<{ exit: number; stdout: string; stderr: string }> {
-  let stdout = "";
-  let stderr = "";
-  const exit = await verb.run(args, {
-    stdout: (text) => (stdout += text),
-    stderr: (text) => (stderr += text),
-    isTerminal: false,
-    control: () => undefined,
-    signal: new AbortController().signal,
-  });
-  return { exit, stdout, stderr };
+  const { code, out, errors } = await runVerb(verb, args);
+  return { exit: code, stdout: out, stderr: errors };
 }
 
 async function retained(topic: string): Promise<Uint8Array | undefined> {

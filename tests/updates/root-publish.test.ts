@@ -18,6 +18,7 @@ import { key, moduleWithWasm, planBytes, publicKeys, rootDocument, rootKeys } fr
 import { findBroker, startGuardedMosquitto, startMosquitto } from "./brokers.ts";
 import type { TestBroker } from "./mqtt.ts";
 import { startAedes } from "./mqtt.ts";
+import { runVerb } from "../support/verb.ts";
 
 const mosquitto = findBroker("mosquitto");
 if (mosquitto === undefined)
@@ -53,17 +54,10 @@ interface Outcome {
 }
 
 async function publish(url: string, args: readonly string[], signal = new AbortController().signal): Promise<Outcome> {
-  let [out, err] = ["", ""];
-  const io = {
-    stdout: (text: string) => void (out += text),
-    stderr: (text: string) => void (err += text),
-    isTerminal: false,
-    control: () => undefined,
-    signal,
-  };
   const command = commands.find(({ name }) => name === "root");
   if (command === undefined) throw new Error("there is no verb root");
-  const code = await command.run(["publish", ...args, "--broker", url, "--wait", "200ms"], io);
+  const words = ["publish", ...args, "--broker", url, "--wait", "200ms"];
+  const { code, out, errors: err } = await runVerb(command, words, signal);
   return { code, out, err, json: args.includes("--json") ? (JSON.parse(out) as Record<string, unknown>) : {} };
 }
 
